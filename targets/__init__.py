@@ -1,0 +1,1 @@
+"""Targets: run an exported file, compare the spikes, estimate the energy."""
