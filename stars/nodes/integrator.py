@@ -1,0 +1,47 @@
+"""Integrator: a membrane without leak and without threshold, for readouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stars.errors import GraphError
+from stars.nodes.base import Array, Neuron, Shape, frozen_array
+
+
+@dataclass(frozen=True, eq=False)
+class Integrator(Neuron):
+    """v' = r x, by one Euler step of dt:  v' = v + dt r x.  Starts at 0; never spikes.
+
+    Args:
+        r: volts per second and unit of input, full shape; 1 / dt makes v a plain sum.
+
+    Source: NIR 1.0, primitive I.
+    """
+
+    r: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "r", frozen_array(self.r, "r"))
+        if self.r.ndim == 0:
+            raise GraphError("r has no axes; give it the population's full shape")
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the population."""
+        return self.r.shape
+
+    @property
+    def spiking(self) -> bool:
+        """False: the output is the membrane."""
+        return False
+
+    def initial(self, batch: int) -> Array:
+        """Zeros, [batch, *shape]."""
+        return np.zeros((batch, *self.shape))
+
+    def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
+        """(membrane, membrane)."""
+        v = v + dt * self.r * current
+        return v, v

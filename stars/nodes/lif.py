@@ -1,0 +1,90 @@
+"""LIF: the leaky integrate-and-fire neuron without a synaptic current.
+
+A neuron spikes where v > v_threshold: strictly, as in Norse, NIR and Lava. This is
+the one place that says so; every other implementation is held against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stars.errors import GraphError
+from stars.nodes.base import Array, Neuron, Shape, frozen_array
+
+
+@dataclass(frozen=True, eq=False)
+class LIF(Neuron):
+    """tau v' = (v_leak - v) + r x, by one Euler step of dt:
+
+        v' = v + (dt / tau) (v_leak - v + r x)
+        s  = [v' > v_threshold]
+        v  = s v_reset + (1 - s) v'
+
+    Every field has the population's full shape; the membrane starts at v_leak.
+
+    Args:
+        tau: membrane time constant, seconds, > 0.
+        r: membrane resistance, dimensionless here.
+        v_leak, v_threshold, v_reset: volts, relative to a threshold of 1.
+
+    Source: Norse 1.1, `lif_box_feed_forward_step`; NIR 1.0, primitive LIF.
+    """
+
+    tau: Array
+    r: Array
+    v_leak: Array
+    v_threshold: Array
+    v_reset: Array
+
+    def __post_init__(self) -> None:
+        for name in self.parameters():
+            object.__setattr__(self, name, frozen_array(getattr(self, name), name))
+        for name, value in self.parameters().items():
+            if np.shape(value) != self.tau.shape:  # type: ignore[arg-type]
+                raise GraphError(
+                    f"{name} has shape {np.shape(value)}, expected"  # type: ignore[arg-type]
+                    f" {self.tau.shape} from tau"
+                )
+        if self.tau.ndim == 0:
+            raise GraphError("tau has no axes; give it the population's full shape")
+        if not (self.tau > 0).all():
+            raise GraphError(f"tau is {self.tau.min()} s somewhere; it must be > 0")
+        if not (self.v_reset <= self.v_threshold).all():
+            raise GraphError("v_reset lies above v_threshold somewhere: it would never stop")
+
+    @classmethod
+    def uniform(
+        cls,
+        shape: Shape,
+        *,
+        tau: float,
+        r: float = 1.0,
+        v_leak: float = 0.0,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+    ) -> LIF:
+        """A population of `shape` in which every neuron is alike."""
+        values = (tau, r, v_leak, v_threshold, v_reset)
+        return cls(*(np.full(shape, value, dtype=np.float64) for value in values))
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the population."""
+        return self.tau.shape
+
+    @property
+    def spiking(self) -> bool:
+        """True: the output is spikes."""
+        return True
+
+    def initial(self, batch: int) -> Array:
+        """v_leak, [batch, *shape]."""
+        return np.broadcast_to(self.v_leak, (batch, *self.shape)).copy()
+
+    def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
+        """(spikes as 0. and 1., membrane after the reset)."""
+        v = v + (dt / self.tau) * (self.v_leak - v + self.r * current)
+        spikes = v > self.v_threshold
+        return spikes.astype(np.float64), np.where(spikes, self.v_reset, v)

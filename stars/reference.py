@@ -1,0 +1,76 @@
+"""run(graph, inputs) -> Trace: the definition of truth, float64 numpy, one node at a time.
+
+It is written to be read, not to be fast; every other implementation is compared with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stars.errors import DataError
+from stars.graph import SpikingGraph
+from stars.nodes import Array, Input, Map, Neuron
+from stars.trace import Trace
+
+
+def run(graph: SpikingGraph, inputs: Array) -> Trace:
+    """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
+
+    Membranes of every neuron node are recorded after the reset of each step.
+
+    Raises:
+        DataError: inputs have another shape, no step, no sample, or NaN or infinity.
+    """
+    inputs = check_inputs(graph, inputs)
+    steps, batch = inputs.shape[:2]
+    state = {name: graph.neuron(name).initial(batch) for name in graph.neurons}
+    spikes = {
+        n: np.empty((steps, batch, *graph.shapes[n]), bool) for n in graph.spiking
+    }
+    membranes = {
+        n: np.empty((steps, batch, *graph.shapes[n]), np.float64) for n in graph.neurons
+    }
+    for t in range(steps):
+        values: dict[str, Array] = {}
+        for name in graph.order:
+            node = graph.nodes[name]
+            if isinstance(node, Input):
+                values[name] = inputs[t]
+                continue
+            arriving = sum_of(values, graph.predecessors(name))
+            if isinstance(node, Map):
+                values[name] = node.apply(arriving)
+            elif isinstance(node, Neuron):
+                values[name], state[name] = node.step(arriving, state[name], graph.dt)
+                membranes[name][t] = state[name]
+                if node.spiking:
+                    spikes[name][t] = values[name] != 0
+    return Trace(spikes, membranes, graph.readout)
+
+
+def sum_of(values: dict[str, Array], names: tuple[str, ...]) -> Array:
+    """The sum of the named values, in the order of `names`."""
+    total = values[names[0]]
+    for name in names[1:]:
+        total = total + values[name]
+    return total
+
+
+def check_inputs(graph: SpikingGraph, inputs: Array) -> Array:
+    """`inputs` as float64 [T, B, *input shape].
+
+    Raises:
+        DataError: another shape, no step, no sample, or a value that is not finite.
+    """
+    shape = graph.shapes[graph.input]
+    if inputs.ndim != len(shape) + 2 or inputs.shape[2:] != shape:
+        raise DataError(
+            f"inputs have shape {inputs.shape}, expected [T, B, "
+            + ", ".join(map(str, shape))
+            + "]"
+        )
+    if min(inputs.shape[:2]) < 1:
+        raise DataError(f"inputs have shape {inputs.shape}: no step or no sample in it")
+    if not np.isfinite(inputs).all():
+        raise DataError("inputs hold NaN or infinity; every value must be finite")
+    return inputs.astype(np.float64, copy=False)

@@ -1,0 +1,57 @@
+"""Trace: what a run recorded. The one thing that parity and energy read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stars.errors import GraphError
+from stars.nodes.base import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Spikes and membranes of one run, aligned to the input's steps.
+
+    Args:
+        spikes: bool [T, B, *shape] by the name of each spiking node.
+        membranes: float64 [T, B, *shape] by the name of each neuron node that was
+            recorded, after the step's reset; volts. The readout is always there.
+        readout: name of the node whose last membrane decides.
+    """
+
+    spikes: Mapping[str, NDArray[np.bool_]]
+    membranes: Mapping[str, Array]
+    readout: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spikes", MappingProxyType(dict(self.spikes)))
+        object.__setattr__(self, "membranes", MappingProxyType(dict(self.membranes)))
+        if self.readout not in self.membranes:
+            raise GraphError(
+                f"trace has no membrane of the readout {self.readout!r};"
+                f" it has {sorted(self.membranes)}"
+            )
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return int(self.membranes[self.readout].shape[0])
+
+    @property
+    def batch(self) -> int:
+        """B, the number of inputs."""
+        return int(self.membranes[self.readout].shape[1])
+
+    def decisions(self) -> NDArray[np.int64]:
+        """Class of each input, [B]: the largest membrane of the readout after T steps."""
+        last = self.membranes[self.readout][-1]
+        return last.reshape(self.batch, -1).argmax(axis=1).astype(np.int64)
+
+    def rates(self) -> dict[str, float]:
+        """Mean spikes per neuron and step of each spiking node, 0 to 1."""
+        return {name: float(spikes.mean()) for name, spikes in self.spikes.items()}
