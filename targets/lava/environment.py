@@ -1,0 +1,209 @@
+"""Lava's own Python 3.10 environment: where it is, whether it is good, how it is made.
+
+Lava's last releases need Python 3.10 and numpy < 2, so they live in an environment
+of their own and never enter our process. This file builds that environment from the
+`requirements.txt` beside it and tells the path of its Python; it runs no networks.
+
+    STARS_LAVA_PYTHON   the Python 3.10 to build from
+    STARS_LAVA_ENV      the environment's folder; default: in the user's cache folder
+
+An environment is good when its marker says "ready". The marker says "building" before
+anything is installed and "ready", by an atomic rename, after Lava was imported there:
+what was interrupted is never taken for good.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from stars.errors import ConfigError, MissingDependencyError, TargetError
+from targets.lava.interpreter import PYTHON_VERSION, find_interpreter, run
+
+LAVA_VERSION = "0.10.0"
+MARKER = "stars-lava.json"
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+
+_STEP_SECONDS = 1800
+_LOG_LINES = 15
+
+# Run in the new environment; what it prints becomes part of the marker.
+_CHECK = """
+import json, platform
+from importlib.metadata import version
+import h5py, numpy, scipy
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.lif.process import LIF
+names = ("lava-nc", "lava-dl", "numpy", "scipy", "h5py")
+packages = {name: version(name) for name in names}
+print(json.dumps({"python_version": platform.python_version(), "packages": packages}))
+"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is at the environment's place, and why it is not ready if it is not.
+
+    `python_version` and `packages` are what the environment printed when it was made;
+    they are empty unless it is ready.
+    """
+
+    root: Path
+    ready: bool
+    reason: str
+    python_version: str = ""
+    packages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def python(self) -> Path:
+        """The environment's Python, whether it exists or not."""
+        return self.root / "bin" / "python"
+
+
+def environment_dir() -> Path:
+    """The folder in which the environment is, or would be made."""
+    override = os.environ.get("STARS_LAVA_ENV")
+    if override:
+        return Path(override).expanduser().absolute()
+    return user_cache_path("stars") / f"lava-{LAVA_VERSION}"
+
+
+def lava_python() -> Path:
+    """The Python of the ready environment.
+
+    Raises:
+        MissingDependencyError: it is missing, incomplete or out of date; the message
+            says which, and the command that makes it.
+    """
+    found = status()
+    if not found.ready:
+        raise MissingDependencyError(
+            f"Lava's Python {PYTHON_VERSION} environment in {found.root} "
+            f"{found.reason}; run 'stars lava setup'"
+        )
+    return found.python
+
+
+def status() -> Status:
+    """The environment's state, as its marker tells it; runs nothing."""
+    root = environment_dir()
+    if not root.exists():
+        return Status(root, ready=False, reason="is missing")
+    marker = _read_marker(root)
+    if marker is None:
+        return Status(root, ready=False, reason="was not made by stars")
+    if marker["state"] != "ready" or not (root / "bin" / "python").exists():
+        return Status(root, ready=False, reason="is incomplete")
+    if marker["requirements"] != _requirements_hash():
+        return Status(root, ready=False, reason="was made for other versions")
+    return Status(
+        root,
+        ready=True,
+        reason="is ready",
+        python_version=str(marker["python_version"]),
+        packages=dict(marker["packages"]),
+    )
+
+
+def setup(report: Callable[[str], None], *, force: bool = False) -> Status:
+    """Make the environment unless it is ready, and return its state.
+
+    Args:
+        report: called with one line before each stage.
+        force: make it anew even if it is ready.
+
+    Raises:
+        ConfigError: the folder holds something that stars did not make.
+        MissingDependencyError: no Python 3.10 was found; lists what was tried.
+        TargetError: installing failed, or Lava cannot be imported afterwards.
+    """
+    root = environment_dir()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(root.with_name(f"{root.name}.lock")):
+        found = status()
+        if found.ready and not force:
+            return found
+        _check_ours(root)
+        interpreter = find_interpreter()
+        report(f"making Lava's environment in {root} with {interpreter}")
+        _build(root, interpreter, report)
+    return status()
+
+
+def _build(root: Path, interpreter: Path, report: Callable[[str], None]) -> None:
+    """Make it from nothing; the marker turns "ready" at the very end."""
+    if root.exists():
+        shutil.rmtree(root)
+    root.mkdir()
+    marker = {"state": "building", "requirements": _requirements_hash()}
+    _write_marker(root, marker)
+    _must([str(interpreter), "-I", "-m", "venv", str(root)], "making the environment")
+    python = str(root / "bin" / "python")
+    report(f"installing lava-nc {LAVA_VERSION} and what it needs")
+    pip = [python, "-I", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    install = [*pip, "install", "--no-deps", "--requirement", str(REQUIREMENTS)]
+    _must(install, "installing Lava")
+    facts = json.loads(_must([python, "-I", "-c", _CHECK], "importing Lava"))
+    _write_marker(root, {**marker, **facts, "state": "ready"})
+
+
+def _must(command: list[str], what: str) -> str:
+    """What the command printed; TargetError with the end of its log if it fails."""
+    result = run(command, timeout=_STEP_SECONDS)
+    if result.returncode != 0:
+        lines = (result.stdout + result.stderr).strip().splitlines()
+        raise TargetError(
+            f"{what} failed with exit code {result.returncode}; mend what the log "
+            "says and run 'stars lava setup' again. The end of the log:",
+            log="\n".join(lines[-_LOG_LINES:]),
+        )
+    return result.stdout
+
+
+def _check_ours(root: Path) -> None:
+    """Refuse to replace anything but an environment of our own making."""
+    if root.exists() and _read_marker(root) is None and any(root.iterdir()):
+        raise ConfigError(
+            f"{root} is not empty and was not made by stars; empty it yourself, or "
+            "set STARS_LAVA_ENV to another folder"
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time make the environment; the others wait."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _requirements_hash() -> str:
+    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+
+
+def _read_marker(root: Path) -> dict[str, Any] | None:
+    """The marker, or None where there is none."""
+    path = root / MARKER
+    if not path.exists():
+        return None
+    try:
+        marker: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # cut off by a power failure
+        return {"state": "building"}
+    return marker
+
+
+def _write_marker(root: Path, marker: dict[str, Any]) -> None:
+    temporary = root / f"{MARKER}.tmp"
+    temporary.write_text(json.dumps(marker, indent=2), encoding="utf-8")
+    temporary.replace(root / MARKER)
