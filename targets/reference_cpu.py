@@ -1,0 +1,28 @@
+"""The reference as a target: float64 numpy, the definition of truth."""
+
+from __future__ import annotations
+
+from stars import reference
+from stars.graph import SpikingGraph
+from stars.nodes import Array
+from stars.trace import Trace
+
+
+class ReferenceTarget:
+    """`stars.reference.run` behind the protocol of targets."""
+
+    name = "reference"
+    description = "the definition of truth: numpy, float64, one node at a time"
+    chunk = 500
+
+    def unavailable(self) -> str | None:
+        """None: it needs nothing but numpy."""
+        return None
+
+    def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
+        """The trace of `graph` on inputs [T, B, *input shape].
+
+        Raises:
+            DataError: the inputs are not what the graph takes.
+        """
+        return reference.run(graph, inputs)
