@@ -1,0 +1,187 @@
+"""What NIR cannot say, as metadata of a NIR graph: written here and read back here.
+
+stars_format, stars_version   of the metadata, and of the distribution that wrote it
+time_unit                     "s": dt and every time constant are in seconds
+dt, steps                     seconds a step; T, how long one input is shown
+reset                         the discrete-time rule of every LIF
+order                         names of the nodes in the order of declaration (JSON)
+encoding                      how images become the input; empty when unknown
+text                          the graph's own metadata (JSON)
+k (of each LIF node)          dt / tau as exact ratios (JSON)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+import nir
+import numpy as np
+
+from stars.encode import DirectEncoding
+from stars.errors import FormatError, GraphError
+from stars.graph import SpikingGraph
+from stars.nodes import LIF
+
+Number = TypeVar("Number", int, float)
+
+FORMAT = 1  # of the metadata; a reader refuses a larger one
+RESET = "to v_reset, in the step in which v > v_threshold"
+
+# What h5py and nir raise on a file that is damaged or no NIR: nir checks by assert and
+# by indexing, h5py reports a damaged block as OSError or RuntimeError.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
+
+
+def metadata(graph: SpikingGraph) -> dict[str, Any]:
+    """What NIR cannot say about a graph."""
+    return {
+        "stars_format": FORMAT,
+        "stars_version": own_version(),
+        "time_unit": "s",
+        "dt": float(graph.dt),
+        "steps": int(graph.steps),
+        "reset": RESET,
+        "order": json.dumps(list(graph.nodes)),
+        "text": json.dumps(dict(graph.metadata)),
+        "encoding": {} if graph.encoding is None else encoding(graph.encoding),
+    }
+
+
+def encoding(direct: DirectEncoding) -> dict[str, Any]:
+    """How images become the input (`DirectEncoding`)."""
+    return {
+        "kind": "direct",
+        "mean": np.array(direct.mean),
+        "deviation": np.array(direct.deviation),
+        "exponent": int(direct.exponent),
+    }
+
+
+def own_version() -> str:
+    """Version of this distribution, or "unknown" in a checkout without install."""
+    try:
+        return version("stars-snn")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def decay_ratios(dt: float, node: LIF) -> list[str]:
+    """Every k = dt / tau of a population as an exact ratio, sorted, without repeats."""
+    taus = np.unique(node.tau)
+    return sorted({str(Fraction(dt) / Fraction(float(tau))) for tau in taus})
+
+
+class Metadata:
+    """The metadata of a NIR graph: ours, or another tool's, which says nothing."""
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        self.entries = entries
+        self.ours = "stars_format" in entries
+        if not self.ours:
+            return
+        form = self._get("stars_format", int)
+        if form > FORMAT:
+            raise FormatError(
+                f"its format is {form}, of a newer version of stars-snn; this one reads"
+                f" up to {FORMAT}: update stars-snn"
+            )
+        for key, expected in (("time_unit", "s"), ("reset", RESET)):
+            if self._get(key, str) != expected:
+                raise FormatError(
+                    f"metadata {key!r} is {entries[key]!r}, expected {expected!r}"
+                )
+
+    def dt(self, given: float | None) -> float:
+        """Seconds a step: the file's, or what was given when it says nothing."""
+        if not self.ours:
+            return needed(given, "dt", "seconds a step", "--dt")
+        own: float = self._get("dt", float)
+        if given is not None and given != own:
+            raise FormatError(f"dt is {own} s in the file and {given} s was passed")
+        return own
+
+    def steps(self, given: int | None) -> int:
+        """T: what was given, else the file's."""
+        if given is not None or not self.ours:
+            return needed(given, "steps", "T", "--steps")
+        own: int = self._get("steps", int)
+        return own
+
+    def order(self, graph: nir.NIRGraph) -> list[str]:
+        """Names of the nodes in the order of declaration."""
+        if not self.ours:
+            return list(graph.nodes)
+        order = self._json("order", list)
+        if sorted(order) != sorted(graph.nodes):
+            raise FormatError(
+                f"metadata 'order' names {sorted(order)}, nodes are"
+                f" {sorted(graph.nodes)}"
+            )
+        return [str(name) for name in order]
+
+    def text(self) -> dict[str, str]:
+        """The graph's own metadata; of a foreign file, its text entries."""
+        if not self.ours:
+            return {str(k): v for k, v in self.entries.items() if isinstance(v, str)}
+        return {str(k): str(v) for k, v in self._json("text", dict).items()}
+
+    def encoding(self) -> DirectEncoding | None:
+        """How images become the input; None when the file does not say."""
+        entries = self.entries.get("encoding", {}) if self.ours else {}
+        if not entries:
+            return None
+        try:
+            return ENCODINGS[str(entries["kind"])](entries)
+        except (GraphError, *UNREADABLE) as error:
+            raise FormatError(
+                f"metadata 'encoding' is not understood ({type(error).__name__}:"
+                f" {error}); known kinds are {sorted(ENCODINGS)}"
+            ) from error
+
+    def _get(self, key: str, kind: Callable[[Any], Any]) -> Any:
+        try:
+            return kind(self.entries[key])
+        except UNREADABLE as error:
+            raise FormatError(f"metadata {key!r} is missing or damaged") from error
+
+    def _json(self, key: str, kind: type) -> Any:
+        value = self._get(key, json.loads)
+        if not isinstance(value, kind):
+            raise FormatError(f"metadata {key!r} holds no {kind.__name__}")
+        return value
+
+
+def needed(given: Number | None, name: str, what: str, flag: str) -> Number:
+    """`given`, or an error that says which flag passes it."""
+    if given is None:
+        raise FormatError(
+            f"the file does not say {name} ({what}), and it is never guessed;"
+            f" pass {flag} on the command line or {name}= in Python"
+        )
+    return given
+
+
+def _direct(entries: Mapping[str, Any]) -> DirectEncoding:
+    return DirectEncoding(
+        mean=tuple(float(m) for m in entries["mean"]),
+        deviation=tuple(float(d) for d in entries["deviation"]),
+        exponent=int(entries["exponent"]),
+    )
+
+
+ENCODINGS: Mapping[str, Callable[[Mapping[str, Any]], DirectEncoding]] = {
+    "direct": _direct,
+}

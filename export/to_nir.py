@@ -1,0 +1,185 @@
+"""SpikingGraph -> NIR, in memory and as a file.
+
+NIR has no time step, no discrete-time semantics and no order of nodes; these go into
+the metadata, so that reading the file gives the very graph that was written. Times are
+in seconds, neurons have their full shape, several edges into one node add.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+
+from export.nir_metadata import decay_ratios, metadata
+from stars.errors import FormatError, UnsupportedNodeError
+from stars.files import atomic
+from stars.graph import SpikingGraph
+from stars.nodes import (
+    LIF,
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Input,
+    Integrator,
+    Node,
+    Output,
+    Shape,
+    SumPool2d,
+)
+
+
+def write(graph: SpikingGraph, path: Path) -> None:
+    """Write `graph` as a NIR file (HDF5); the file is there whole or not at all.
+
+    Raises:
+        UnsupportedNodeError: nodes that NIR cannot express, all of them.
+        FormatError: a name or a text that HDF5 cannot hold.
+        DataError: the file cannot be written.
+    """
+    nir_graph = to_nir(graph)
+    with atomic(path) as temporary:
+        nir.write(temporary, nir_graph)
+
+
+def to_nir(graph: SpikingGraph) -> nir.NIRGraph:
+    """`graph` as a NIR graph; what NIR cannot say is in the metadata.
+
+    Raises:
+        UnsupportedNodeError: nodes that NIR cannot express, all of them.
+        FormatError: a name or a text that HDF5 cannot hold.
+    """
+    check_nodes(graph)
+    check_text(graph)
+    nodes = {name: node_to_nir(graph, name) for name in graph.nodes}
+    # NIR's own shape check is wrong for kernels that are not square and for groups;
+    # SpikingGraph has checked every shape already.
+    return nir.NIRGraph(
+        nodes=nodes,
+        edges=[(a, b) for a, b in graph.edges],
+        metadata=metadata(graph),
+        type_check=False,
+    )
+
+
+def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
+    """One node, with its input and output shapes filled in."""
+    node, shape = graph.nodes[name], input_shape(graph, name)
+    converted = TO_NIR[type(node)](node, shape)
+    converted.input_type = {"input": np.array(shape)}
+    converted.output_type = {"output": np.array(graph.shapes[name])}
+    if isinstance(node, LIF):
+        converted.metadata = {"k": json.dumps(decay_ratios(graph.dt, node))}
+    return converted
+
+
+def input_shape(graph: SpikingGraph, name: str) -> Shape:
+    """Shape of what arrives at a node; of an Input, its own."""
+    before = graph.predecessors(name)
+    return graph.shapes[before[0] if before else name]
+
+
+def check_nodes(graph: SpikingGraph) -> None:
+    """Refuse nodes that the table below does not hold."""
+    unknown = {
+        n: type(v).__name__ for n, v in graph.nodes.items() if type(v) not in TO_NIR
+    }
+    if unknown:
+        raise UnsupportedNodeError(
+            f"NIR export: no mapping for {unknown};"
+            f" supported are {sorted(kind.__name__ for kind in TO_NIR)}"
+        )
+
+
+def check_text(graph: SpikingGraph) -> None:
+    """Refuse names that HDF5 would read as a path, and metadata that is no text."""
+    for name in graph.nodes:
+        if not name or name == "." or "/" in name or "\0" in name:
+            raise FormatError(
+                f"NIR export: HDF5 cannot hold the node name {name!r}; use a name that"
+                " is not empty, not '.', and has no '/' and no zero character"
+            )
+    for key, text in graph.metadata.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise FormatError(
+                f"NIR export: metadata {key!r} is a {type(text).__name__}; only text"
+                " by name travels with a file"
+            )
+
+
+def _input(_: Input, shape: Shape) -> nir.NIRNode:
+    return nir.Input(input_type=np.array(shape))
+
+
+def _output(_: Output, shape: Shape) -> nir.NIRNode:
+    return nir.Output(output_type=np.array(shape))
+
+
+def _affine(node: Affine, _: Shape) -> nir.NIRNode:
+    return nir.Affine(weight=node.weight, bias=node.bias)
+
+
+def _conv2d(node: Conv2d, shape: Shape) -> nir.NIRNode:
+    return nir.Conv2d(
+        input_shape=tuple(shape[1:]),
+        weight=node.weight,
+        stride=node.stride,
+        padding=node.padding,
+        dilation=node.dilation,
+        groups=node.groups,
+        bias=node.bias,
+    )
+
+
+def _sum_pool2d(node: SumPool2d, _: Shape) -> nir.NIRNode:
+    return nir.SumPool2d(**_window(node))
+
+
+def _avg_pool2d(node: AvgPool2d, _: Shape) -> nir.NIRNode:
+    return nir.AvgPool2d(**_window(node))
+
+
+def _window(node: SumPool2d) -> Mapping[str, Any]:
+    return {
+        "kernel_size": np.array(node.kernel),
+        "stride": np.array(node.stride),
+        "padding": np.zeros(2, dtype=np.int64),
+    }
+
+
+def _flatten(_: Flatten, shape: Shape) -> nir.NIRNode:
+    # Shapes have no batch axis, so the first axis to flatten is 0, not NIR's default 1.
+    return nir.Flatten(input_type={"input": np.array(shape)}, start_dim=0, end_dim=-1)
+
+
+def _lif(node: LIF, _: Shape) -> nir.NIRNode:
+    return nir.LIF(
+        tau=node.tau,
+        r=node.r,
+        v_leak=node.v_leak,
+        v_threshold=node.v_threshold,
+        v_reset=node.v_reset,
+    )
+
+
+def _integrator(node: Integrator, _: Shape) -> nir.NIRNode:
+    return nir.I(r=node.r)
+
+
+# Each entry takes a node of its own type; the table's type cannot say so.
+TO_NIR: Mapping[type[Node], Callable[[Any, Shape], nir.NIRNode]] = {
+    Input: _input,
+    Output: _output,
+    Affine: _affine,
+    Conv2d: _conv2d,
+    SumPool2d: _sum_pool2d,
+    AvgPool2d: _avg_pool2d,
+    Flatten: _flatten,
+    LIF: _lif,
+    Integrator: _integrator,
+}
