@@ -15,7 +15,6 @@ what was interrupted is never taken for good.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from stars.errors import ConfigError, MissingDependencyError, TargetError
+from stars.files import sha256, write_json
 from targets.lava.interpreter import PYTHON_VERSION, find_interpreter, run
 
 LAVA_VERSION = "0.10.0"
@@ -104,7 +104,7 @@ def status() -> Status:
         return Status(root, ready=False, reason="was not made by stars")
     if marker["state"] != "ready" or not (root / "bin" / "python").exists():
         return Status(root, ready=False, reason="is incomplete")
-    if marker["requirements"] != _requirements_hash():
+    if marker["requirements"] != sha256(REQUIREMENTS):
         return Status(root, ready=False, reason="was made for other versions")
     return Status(
         root,
@@ -145,8 +145,8 @@ def _build(root: Path, interpreter: Path, report: Callable[[str], None]) -> None
     if root.exists():
         shutil.rmtree(root)
     root.mkdir()
-    marker = {"state": "building", "requirements": _requirements_hash()}
-    _write_marker(root, marker)
+    marker = {"state": "building", "requirements": sha256(REQUIREMENTS)}
+    write_json(root / MARKER, marker)
     _must([str(interpreter), "-I", "-m", "venv", str(root)], "making the environment")
     python = str(root / "bin" / "python")
     report(f"installing lava-nc {LAVA_VERSION} and what it needs")
@@ -154,7 +154,7 @@ def _build(root: Path, interpreter: Path, report: Callable[[str], None]) -> None
     install = [*pip, "install", "--no-deps", "--requirement", str(REQUIREMENTS)]
     _must(install, "installing Lava")
     facts = json.loads(_must([python, "-I", "-c", _CHECK], "importing Lava"))
-    _write_marker(root, {**marker, **facts, "state": "ready"})
+    write_json(root / MARKER, {**marker, **facts, "state": "ready"})
 
 
 def _must(command: list[str], what: str) -> str:
@@ -187,10 +187,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _requirements_hash() -> str:
-    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-
-
 def _read_marker(root: Path) -> dict[str, Any] | None:
     """The marker, or None where there is none."""
     path = root / MARKER
@@ -198,12 +194,6 @@ def _read_marker(root: Path) -> dict[str, Any] | None:
         return None
     try:
         marker: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # cut off by a power failure
+    except ValueError:  # somebody's edit; it is ours, and not to be trusted
         return {"state": "building"}
     return marker
-
-
-def _write_marker(root: Path, marker: dict[str, Any]) -> None:
-    temporary = root / f"{MARKER}.tmp"
-    temporary.write_text(json.dumps(marker, indent=2), encoding="utf-8")
-    temporary.replace(root / MARKER)

@@ -1,0 +1,157 @@
+"""The `stars` program: the table of its commands, and what each failure exits with.
+
+A command is one function in its own file `cli/cmd_<name>.py` plus one line in COMMANDS
+(or in GROUPS, for `stars <group> <command>`). It parses, calls one function of the
+packages below, prints and exits:
+
+    def energy(
+        context: typer.Context,
+        run: Annotated[Path, typer.Argument(help="A run directory.")],
+        json: JsonFlag = False,
+    ) -> None:
+        \"\"\"Count the operations of a run and say what they cost.\"\"\"
+        from targets.energy import estimate      # heavy imports stay inside
+
+        out = Output.of(context, json=json)      # see cli/output.py
+        report = estimate(...)
+        out.emit("stars.energy/1", report.as_dict(), report.table())
+
+Failures are raised as StarsError and mapped here, nowhere else; a result that fails,
+such as a parity mismatch, ends in `raise typer.Exit(3)`. Leave paths unchecked by the
+parser (no `exists=True`): whoever opens them says better what is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from cli import cmd_doctor, cmd_lava
+from cli.output import Settings
+from stars.errors import (
+    ConfigError,
+    DataError,
+    FormatError,
+    GraphError,
+    LimitError,
+    MissingDependencyError,
+    StarsError,
+    UnsupportedNodeError,
+)
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "doctor": cmd_doctor.doctor,
+}
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "lava": {"setup": cmd_lava.setup, "status": cmd_lava.status},
+}
+GROUP_HELP = {
+    "lava": "Lava's own Python 3.10 environment.",
+}
+
+# Everything else that is raised, TargetError included, exits with 1.
+EXIT_CODES: dict[type[StarsError], int] = {
+    ConfigError: 2,
+    DataError: 2,
+    FormatError: 2,
+    GraphError: 2,
+    LimitError: 4,
+    UnsupportedNodeError: 4,
+    MissingDependencyError: 5,
+}
+UNEXPECTED = 1
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: without the program's name; default: those of the process.
+
+    Returns:
+        0 ok, 1 unexpected, 2 usage or configuration, 3 parity failed, 4 unsupported
+        or does not fit, 5 missing dependency, 130 interrupted.
+    """
+    # Norse compiles its functions with it on import; nothing that a user can change.
+    warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+    settings = Settings()
+    try:
+        build_app()(args=arguments, prog_name="stars", obj=settings)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else UNEXPECTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except StarsError as error:
+        _report(f"error: {error}", settings)
+        return _exit_code(error)
+    except Exception as error:
+        _report(f"error: unexpected {type(error).__name__}: {error}", settings)
+        return UNEXPECTED
+    return 0
+
+
+def build_app() -> typer.Typer:
+    """The parser: the root's options and every command of the two tables."""
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+    app.callback()(_root)
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    for group, commands in GROUPS.items():
+        sub = typer.Typer(no_args_is_help=True, help=GROUP_HELP[group])
+        for name, command in commands.items():
+            sub.command(name)(command)
+        app.add_typer(sub, name=group)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"stars {version('stars-snn')}")
+        raise typer.Exit
+
+
+def _root(
+    context: typer.Context,
+    show_version: Annotated[  # noqa: ARG001  (its callback does the work)
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", envvar="STARS_QUIET", help="No progress on stderr."),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="STARS_DEBUG", help="Show tracebacks."),
+    ] = False,
+) -> None:
+    """Distil a trained ANN into a spiking network, and prove what is deployed."""
+    settings = context.ensure_object(Settings)
+    settings.quiet, settings.debug = quiet, debug
+
+
+def _exit_code(error: StarsError) -> int:
+    for kind in type(error).__mro__:
+        if kind in EXIT_CODES:
+            return EXIT_CODES[kind]
+    return UNEXPECTED
+
+
+def _report(message: str, settings: Settings) -> None:
+    if settings.debug:
+        traceback.print_exc()
+    print(message, file=sys.stderr)

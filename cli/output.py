@@ -1,0 +1,98 @@
+"""What every command prints, and where: stdout is data, stderr is progress.
+
+A command makes one Output from its context and its `--json` flag, and ends with one
+`emit`: a JSON object that names its schema, or a text for people. In between, `note`
+prints a line and `progress` a bar on stderr; `--quiet` silences both, and the bar is
+only drawn on a terminal.
+"""
+
+from __future__ import annotations
+
+import json as json_library
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of text.")
+]
+
+_WIDTH_OF_A_FILE = 120
+
+
+@dataclass
+class Settings:
+    """The options that stand before the command; `main` makes it, the root fills it."""
+
+    quiet: bool = False
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where one command's data and progress go."""
+
+    json: bool
+    quiet: bool
+
+    @classmethod
+    def of(cls, context: typer.Context, *, json: bool) -> Output:
+        """The output of the command that runs in `context`."""
+        settings = context.find_object(Settings) or Settings()
+        return cls(json=json, quiet=settings.quiet)
+
+    def emit(
+        self, schema: str, data: Mapping[str, object], text: RenderableType
+    ) -> None:
+        """Print the command's result, once.
+
+        Args:
+            schema: name and version of the object, as in "stars.doctor/1"; the version
+                rises when a field changes its meaning or goes away.
+            data: plain values only; NaN and infinity are refused.
+            text: a string, or a rich table whose cells hold no markup by accident:
+                wrap what a user named in `rich.markup.escape`.
+        """
+        if self.json:
+            document = {"schema": schema, **data}
+            print(json_library.dumps(document, indent=2, allow_nan=False))
+            return
+        if isinstance(text, str):
+            print(text)
+            return
+        width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+        Console(width=width).print(text)
+
+    def note(self, message: str) -> None:
+        """Print one line of progress on stderr."""
+        if not self.quiet:
+            print(message, file=sys.stderr, flush=True)
+
+    def progress(self) -> Progress:
+        """A progress bar on stderr, to be used as a context manager.
+
+        It draws nothing when stderr is not a terminal or `--quiet` was given.
+        """
+        console = Console(stderr=True)
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=self.quiet or not console.is_terminal,
+            transient=True,
+        )

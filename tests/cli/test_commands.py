@@ -1,0 +1,192 @@
+"""What every command owes its caller: exit code, one JSON object, clean streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import cli.main
+from cli.main import main
+from stars.errors import (
+    ConfigError,
+    DataError,
+    FormatError,
+    GraphError,
+    LimitError,
+    MissingDependencyError,
+    StarsError,
+    TargetError,
+    UnsupportedNodeError,
+)
+
+
+@pytest.fixture
+def no_lava(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which 'stars lava setup' was never run and cannot succeed."""
+    monkeypatch.setenv("STARS_LAVA_ENV", str(tmp_path / "lava"))
+    monkeypatch.setenv("STARS_LAVA_PYTHON", str(tmp_path / "no-python"))
+    return tmp_path / "lava"
+
+
+def command_that_raises(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        """Fail."""
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), 2),
+        (DataError("x"), 2),
+        (FormatError("x"), 2),
+        (GraphError("x"), 2),
+        (UnsupportedNodeError("x"), 4),
+        (LimitError("x", ["too many weights"]), 4),
+        (MissingDependencyError("x"), 5),
+        (TargetError("x"), 1),
+        (StarsError("x"), 1),
+        (ZeroDivisionError("x"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_each_failure_has_its_exit_code_and_no_traceback(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(cli.main.COMMANDS, "fail", command_that_raises(error))
+    assert main(["fail"]) == code
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert "Traceback" not in streams.err
+    if isinstance(error, Exception):
+        assert streams.err.startswith("error: ")
+
+
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = command_that_raises(ConfigError("no such thing"))
+    monkeypatch.setitem(cli.main.COMMANDS, "fail", failing)
+    assert main(["--debug", "fail"]) == 2
+    streams = capsys.readouterr().err
+    assert "Traceback" in streams
+    assert streams.endswith("error: no such thing\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["--no-such-option"],
+        ["doctor", "--no-such-option"],
+        ["doctor", "--require", "no-such-capability"],
+        ["doctor", "unexpected-argument"],
+        ["lava", "no-such-command"],
+    ],
+)
+def test_wrong_usage_exits_with_2_and_prints_no_data(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err
+
+
+def test_version_is_that_of_the_distribution(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"stars {version('stars-snn')}\n"
+
+
+@pytest.mark.parametrize("name", [*cli.main.COMMANDS, *cli.main.GROUPS])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert name in capsys.readouterr().out
+
+
+def test_every_group_says_what_it_is_for() -> None:
+    assert cli.main.GROUP_HELP.keys() == cli.main.GROUPS.keys()
+
+
+def test_doctor_finds_the_core_working(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == "stars.doctor/1"
+    assert report["capabilities"]["core"] is True
+    assert "core" not in report["remedies"]
+    assert all(finding["version"] for finding in report["findings"] if finding["ok"])
+
+
+@pytest.mark.usefixtures("no_lava")
+def test_doctor_names_the_command_that_mends_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["capabilities"]["lava"] is False
+    assert report["remedies"]["lava"] == "stars lava setup"
+    assert main(["doctor"]) == 0
+    assert "stars lava setup" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_lava")
+def test_doctor_fails_without_what_is_required() -> None:
+    assert main(["doctor", "--require", "lava"]) == 5
+
+
+def test_lava_status_exits_with_5_without_an_environment(
+    no_lava: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lava", "status", "--json"]) == 5
+    streams = capsys.readouterr()
+    report = json.loads(streams.out)
+    assert report["schema"] == "stars.lava/1"
+    assert report["ready"] is False
+    assert report["root"] == str(no_lava)
+    assert "stars lava setup" in streams.err
+
+
+def test_lava_setup_without_a_python_3_10_says_so_and_leaves_nothing(
+    no_lava: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lava", "setup"]) == 5
+    assert "no Python 3.10 for Lava" in capsys.readouterr().err
+    assert not no_lava.exists()
+
+
+@pytest.mark.usefixtures("no_lava")
+def test_quiet_silences_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quiet", "lava", "status"]) == 5
+    assert capsys.readouterr().err == ""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`stars --help` answers at once because torch and Norse stay outside."""
+    code = (
+        "import sys; from cli.main import main; main(['--help']); "
+        "heavy = {'torch', 'norse', 'onnx', 'scipy', 'targets'} & set(sys.modules); "
+        "sys.exit(f'imported {sorted(heavy)}' if heavy else 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "doctor" in result.stdout
