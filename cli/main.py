@@ -32,7 +32,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import cmd_doctor, cmd_lava
+from cli import cmd_doctor, cmd_lava, cmd_targets
 from cli.output import Settings
 from stars.errors import (
     ConfigError,
@@ -47,6 +47,7 @@ from stars.errors import (
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": cmd_doctor.doctor,
+    "targets": cmd_targets.targets,
 }
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
     "lava": {"setup": cmd_lava.setup, "status": cmd_lava.status},

@@ -143,6 +143,19 @@ def test_doctor_names_the_command_that_mends_what_is_missing(
     assert "stars lava setup" in capsys.readouterr().out
 
 
+def test_targets_says_of_each_whether_it_can_run_and_why_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["targets", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == "stars.targets/1"
+    rows = {row["name"]: row for row in report["targets"]}
+    assert rows["reference"]["available"] is True
+    assert all(row["available"] is (row["problem"] is None) for row in rows.values())
+    assert main(["targets"]) == 0
+    assert "reference" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("no_lava")
 def test_doctor_fails_without_what_is_required() -> None:
     assert main(["doctor", "--require", "lava"]) == 5
