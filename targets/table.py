@@ -16,6 +16,7 @@ from targets.base import Target
 GROUP = "stars.targets"
 TARGETS: dict[str, str] = {
     "reference": "targets.reference_cpu:ReferenceTarget",
+    "norse": "targets.norse_cpu:NorseTarget",
 }
 
 
