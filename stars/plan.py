@@ -2,18 +2,44 @@
 
 The emulator, the Lava worker, the HDF5 writer and the certificate all read it; none of
 them quantises by itself. Between two neuron nodes (or the input and one) every chain of
-maps is one sparse integer product, so pooling and flattening have no special case.
+maps is one sparse integer product, so pooling and flattening have no special case. On
+disk it is what `stars.plan_file` says.
+
+Exponents are derived, never stored in a graph: one unit of a population is the largest
+power of two that divides all that arrives there, the bias and the threshold. Where a
+run of T steps needs finer membranes than the chip's 6 fractional bits, and the sums
+leave room, the unit is made finer (`spare`).
+
+Limits, each a field of the chip that Lava does not enforce; Source: M. Davies et al.,
+IEEE Micro 38(1), 2018, and the declared widths in lava-nc 0.10, `proc/lif/models.py`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from stars.nodes.base import Shape
+from stars.compose import compose
+from stars.draft import Arrival, Draft, draft_population
+from stars.dyadic import Integers, bits, largest, trailing_zeros
+from stars.errors import GraphError, LimitError, UnsupportedNodeError
+from stars.graph import SpikingGraph
+from stars.nodes import Shape
+
+Interval = tuple[Integers, Integers]
+
+WEIGHT_LIMIT = 127  # 8 bits with the sign; sent as 2 w, so that no bit is dropped
+SHIFT_LIMIT = 8  # 2 w << (shift - 1), and the chip's weight exponent ends at 7
+THRESHOLD_BITS = 17
+ACCUMULATOR_BITS = 17  # a sum << 6 must stay inside the 24-bit signed current
+STATE_SHIFT = 6  # currents, thresholds: one unit is 64 of the chip's membrane steps
+MEMBRANE_LIMIT = 2**23 - 1  # where the chip clips, in its own steps
+BIAS_LIMIT = 4095  # mantissa: 12 bits and a sign
+BIAS_EXPONENTS = range(8)  # mantissa << exponent, in the chip's membrane steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +57,9 @@ class Population:
         exponent: log2 of one unit in volts (v is relative to the node's v_reset).
         decay_shift: j in k = dt / tau = 2^-j; None without leak.
         threshold: in units; None for a readout.
-        bias: int64 [N], added at every step, units; k r b and the leak included.
+        bias: int64 [N], added at every step, units; k r is folded in.
+        bias_exponent: e, 0 to 7, so that (bias << 6) == mantissa << e with a mantissa
+            of 12 bits and sign: how the chip holds it.
         latency: number of spiking populations before it on the longest path.
         offset: v_reset in volts: membrane in volts = units 2^exponent + offset.
     """
@@ -42,7 +70,8 @@ class Population:
     exponent: int
     decay_shift: int | None
     threshold: int | None
-    bias: NDArray[np.int64]
+    bias: Integers
+    bias_exponent: int
     latency: int
     offset: float
 
@@ -53,7 +82,7 @@ class Connection:
 
     Args:
         source: name of a population, or of the input.
-        target: name of a population.
+        target: name of a population. One source may reach it by several connections.
         weights: int32 [N target, N source], every entry in -127..127.
         shift: left shift, >= 0; never a right shift, which would floor.
         delay: extra steps a target with one step of transport per connection must add,
@@ -73,8 +102,9 @@ class IntegerPlan:
 
     Args:
         input_name, input_shape: of the graph's input.
-        input_exponent: x = q 2^input_exponent with integer q, |q| <= 127 (graded), or
-            0 for spikes.
+        input_exponent: x = q 2^input_exponent with integer q; 0 for spikes.
+        input_low, input_high: int64 [N input], the interval of q; within -127..127, or
+            0 and 1 for spikes. Graded when `input_graded`.
         populations: in execution order; the last is the readout.
         connections: grouped by target, in the order of populations.
         steps: T, one input's length; state is reset after it.
@@ -83,6 +113,253 @@ class IntegerPlan:
     input_name: str
     input_shape: Shape
     input_exponent: int
+    input_low: Integers
+    input_high: Integers
     populations: tuple[Population, ...]
     connections: tuple[Connection, ...]
     steps: int
+
+    @property
+    def input_graded(self) -> bool:
+        """Whether the input is a signed 8-bit number rather than a spike."""
+        low, high = self.input_low.min(initial=0), self.input_high.max(initial=0)
+        return bool(low < 0 or high > 1)
+
+    def into(self, target: str) -> tuple[Connection, ...]:
+        """The connections that feed population `target`."""
+        return tuple(c for c in self.connections if c.target == target)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Least and largest integer of each value, by name of its source."""
+        spikes = {p.name: spike_interval(math.prod(p.shape)) for p in self.populations}
+        return {self.input_name: (self.input_low, self.input_high), **spikes}
+
+
+def lower(graph: SpikingGraph) -> IntegerPlan:
+    """`graph` in integers, exactly; it runs alike while the certificate says so.
+
+    Raises:
+        GraphError: a weight, bias, threshold or reset is off the grid; every map that
+            has some is named.
+        LimitError: the integers do not fit the chip; holds every violation.
+        UnsupportedNodeError: a node that has no integer form.
+    """
+    check_sources(graph)
+    low, high, input_exponent = input_interval(graph)
+    arriving = compose(graph)
+    reachable = {graph.input: (low, high)}
+    latency = {graph.input: -1}
+    placed: list[Placed] = []
+    for name in graph.neurons:
+        draft = draft_population(graph, name, arriving[name], input_exponent)
+        latency[name] = 1 + max(latency[a.source] for a in draft.arrivals)
+        reachable[name] = spike_interval(math.prod(graph.shapes[name]))
+        placed.append(place_best(draft, graph.steps, latency, reachable))
+    violations = [text for p in placed for text in p.violations]
+    if violations:
+        raise LimitError("integer plan", violations)
+    return IntegerPlan(
+        input_name=graph.input,
+        input_shape=graph.shapes[graph.input],
+        input_exponent=input_exponent,
+        input_low=low,
+        input_high=high,
+        populations=tuple(p.population for p in placed),
+        connections=tuple(c for p in placed for c in p.connections),
+        steps=graph.steps,
+    )
+
+
+def check_sources(graph: SpikingGraph) -> None:
+    """Refuse membranes handed on to other nodes than the output.
+
+    Raises:
+        UnsupportedNodeError: an integrator feeds another node.
+    """
+    for name in graph.neurons:
+        if not graph.neuron(name).spiking and name != graph.readout:
+            raise UnsupportedNodeError(
+                f"node {name!r} hands its membrane to {graph.successors(name)}; in"
+                " integers only the readout may be without spikes"
+            )
+
+
+def spike_interval(size: int) -> Interval:
+    """The interval of spikes: 0 to 1, for `size` neurons."""
+    return np.zeros(size, np.int64), np.ones(size, np.int64)
+
+
+def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
+    """(least, largest integer of each input value, log2 of their unit).
+
+    A graph without an encoding takes spikes.
+
+    Raises:
+        GraphError: the encoding has another number of channels than the input.
+    """
+    shape = graph.shapes[graph.input]
+    if graph.encoding is None:
+        return *spike_interval(math.prod(shape)), 0
+    levels = graph.encoding.levels()
+    if len(levels) != shape[0]:
+        raise GraphError(
+            f"the encoding has {len(levels)} channels, the input {graph.input!r} has"
+            f" shape {shape}"
+        )
+    each = math.prod(shape[1:])
+    low, high = np.repeat(levels.min(axis=1), each), np.repeat(levels.max(axis=1), each)
+    return low, high, graph.encoding.exponent
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A population in one unit, its connections, and what does not fit."""
+
+    population: Population
+    connections: tuple[Connection, ...]
+    violations: tuple[str, ...]
+
+
+def place_best(
+    draft: Draft,
+    steps: int,
+    latency: Mapping[str, int],
+    reachable: Mapping[str, Interval],
+) -> Placed:
+    """`draft` in its derived unit, or a finer one if T steps need it and it fits."""
+    unit = draft.unit()
+    placed = place(draft, unit, latency)
+    for spare in range(spare_wanted(draft, unit, steps), 0, -1):
+        finer = place(draft, unit - spare, latency)
+        low, high = accumulator_interval(finer.connections, reachable, finer.population)
+        if not finer.violations and max(-low.min(), high.max()) < 2**ACCUMULATOR_BITS:
+            return finer
+    return placed
+
+
+def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
+    """Bits to make the unit finer so that no decay within `steps` is truncated.
+
+    The membrane's last bit is j bits finer after each decay, T - 1 times; the chip
+    keeps `STATE_SHIFT` bits below one unit.
+    """
+    increment = draft.increment_exponent()
+    if draft.decay_shift is None or increment is None:
+        return 0
+    return max(0, draft.decay_shift * (steps - 1) - STATE_SHIFT - (increment - unit))
+
+
+def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
+    """`draft` in units of 2^unit volts."""
+    violations = list(draft.violations)
+    connections = []
+    for arrival in draft.arrivals:
+        delay = latency[draft.name] - latency[arrival.source] - 1
+        connection, wrong = connect(draft.name, arrival, unit, delay)
+        connections.append(connection)
+        violations += wrong
+    threshold = None
+    if draft.threshold is not None:
+        threshold = int(draft.threshold.at(unit).item())
+        if bits(threshold) > THRESHOLD_BITS:
+            violations.append(
+                f"node {draft.name!r}: the threshold is {threshold} units of 2^{unit}"
+                f" V, {bits(threshold)} bits, at most {THRESHOLD_BITS}"
+            )
+    bias = draft.bias.at(unit)
+    exponent = bias_exponent(bias)
+    if exponent is None:
+        violations.append(
+            f"node {draft.name!r}: the bias is up to {largest(bias)} units of 2^{unit}"
+            f" V; at most {BIAS_LIMIT}, or {2 * BIAS_LIMIT} if all are even"
+        )
+    population = Population(
+        name=draft.name,
+        shape=draft.shape,
+        spiking=draft.spiking,
+        exponent=unit,
+        decay_shift=draft.decay_shift,
+        threshold=threshold,
+        bias=bias,
+        bias_exponent=STATE_SHIFT if exponent is None else exponent,
+        latency=latency[draft.name],
+        offset=draft.offset,
+    )
+    return Placed(population, tuple(connections), tuple(violations))
+
+
+def connect(
+    target: str, arrival: Arrival, unit: int, delay: int
+) -> tuple[Connection, list[str]]:
+    """The connection in units of 2^unit, and what does not fit."""
+    weights = arrival.weights
+    largest_weight = largest(weights.mantissas)
+    shift = weights.exponent - unit if largest_weight else 0
+    absorbed = max(0, min(shift, bits(WEIGHT_LIMIT) - bits(largest_weight)))
+    matrix = weights.mantissas.astype(np.int32)
+    matrix.data <<= absorbed
+    connection = Connection(arrival.source, target, matrix, shift - absorbed, delay)
+    where = f"connection {arrival.source!r} -> {target!r} by way of {arrival.way!r}"
+    wrong = []
+    if largest_weight > WEIGHT_LIMIT:
+        wrong.append(
+            f"{where}: composed weights reach {largest_weight}, {bits(largest_weight)}"
+            f" bits and a sign, at most {WEIGHT_LIMIT}"
+        )
+    if connection.shift > SHIFT_LIMIT:
+        wrong.append(
+            f"{where}: needs a left shift of {connection.shift} to units of 2^{unit} V,"
+            f" at most {SHIFT_LIMIT}; its weights and the finest of what else arrives,"
+            " the bias and the threshold lie too far apart"
+        )
+    return connection, wrong
+
+
+def bias_exponent(bias: Integers) -> int | None:
+    """The chip's exponent for a bias in units; None when no mantissa of 12 bits fits.
+
+    One unit is 2^6 membrane steps, so the mantissa is the bias itself at exponent 6,
+    its half at 7; below 6 it would only be larger.
+    """
+    for exponent in (STATE_SHIFT, BIAS_EXPONENTS[-1]):
+        drop = exponent - STATE_SHIFT
+        zeros = trailing_zeros(bias)
+        divides = zeros is None or zeros >= drop
+        if divides and largest(bias) >> drop <= BIAS_LIMIT:
+            return exponent
+    return None
+
+
+def connection_interval(
+    connection: Connection, low: Integers, high: Integers
+) -> Interval:
+    """Least and largest of what a connection can bring, [N], units.
+
+    sum over w > 0 of w x_low plus sum over w < 0 of w x_high, and the reverse: both
+    are reached, for the x are free of each other.
+    """
+    positive = connection.weights.astype(np.int64)
+    negative = positive.copy()
+    positive.data, negative.data = positive.data.clip(min=0), negative.data.clip(max=0)
+    factor = 2**connection.shift
+    return (
+        (positive @ low + negative @ high) * factor,
+        (positive @ high + negative @ low) * factor,
+    )
+
+
+def accumulator_interval(
+    connections: Sequence[Connection],
+    reachable: Mapping[str, Interval],
+    population: Population,
+) -> Interval:
+    """Least and largest sum of all that arrives at a population in a step, [N], units.
+
+    Exact for connections from different sources; else an outer bound.
+    """
+    size = math.prod(population.shape)
+    low, high = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for connection in connections:
+        below, above = connection_interval(connection, *reachable[connection.source])
+        low, high = low + below, high + above
+    return low, high

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stars.errors import GraphError
 from stars.nodes.base import Array, Map, Shape, frozen_array
@@ -21,7 +22,9 @@ def pair(value: int | Pair, name: str, minimum: int) -> Pair:
     return cast("Pair", both)
 
 
-def windows(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
+def windows(
+    x: NDArray[Any], kernel: Pair, stride: Pair, dilation: Pair
+) -> NDArray[Any]:
     """Every kernel-sized window of x [B, C, H, W] -> [B, C, H', W', kh, kw], a view."""
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(2, 3))
@@ -29,7 +32,9 @@ def windows(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
     return view[:, :, ::sy, ::sx, ::dy, ::dx]
 
 
-def window_count(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+def window_count(
+    size: int, kernel: int, stride: int, padding: int, dilation: int
+) -> int:
     """Output length along one axis; < 1 when the kernel does not fit."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
@@ -99,7 +104,9 @@ class Conv2d(Map):
         batch, channels, height, width = view.shape[:4]
         out = self.weight.shape[0]
         # [g, B H' W', C/g kh kw] @ [g, C/g kh kw, out/g]
-        columns = view.reshape(batch, groups, channels // groups, height, width, *self.kernel)
+        columns = view.reshape(
+            batch, groups, channels // groups, height, width, *self.kernel
+        )
         columns = columns.transpose(1, 0, 3, 4, 2, 5, 6).reshape(
             groups, batch * height * width, -1
         )
