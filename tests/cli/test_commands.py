@@ -127,8 +127,10 @@ def test_doctor_finds_the_core_working(capsys: pytest.CaptureFixture[str]) -> No
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == "stars.doctor/1"
     assert report["capabilities"]["core"] is True
-    assert "core" not in report["remedies"]
-    assert all(finding["version"] for finding in report["findings"] if finding["ok"])
+    assert report["devices"][0] == "cpu"
+    core = [row for row in report["findings"] if row["capability"] == "core"]
+    assert {"python", "torch", "norse", "nir"} <= {row["name"] for row in core}
+    assert all(row["version"] and not row["problem"] for row in core)
 
 
 @pytest.mark.usefixtures("no_lava")
@@ -138,7 +140,9 @@ def test_doctor_names_the_command_that_mends_what_is_missing(
     assert main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["capabilities"]["lava"] is False
-    assert report["remedies"]["lava"] == "stars lava setup"
+    (lava,) = [row for row in report["findings"] if row["capability"] == "lava"]
+    assert lava["problem"] == "its environment is missing"
+    assert lava["remedy"] == "stars lava setup"
     assert main(["doctor"]) == 0
     assert "stars lava setup" in capsys.readouterr().out
 

@@ -1,0 +1,46 @@
+"""The doctor's knowledge: a package that is missing or broken is said to be so."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from targets import installation
+
+
+def test_what_we_look_at_is_what_we_depend_on() -> None:
+    """Nobody adds a dependency that the doctor does not know, or the reverse."""
+    required = {
+        line.partition(">")[0]
+        for line in importlib.metadata.requires("stars-snn") or []
+        if "extra ==" not in line
+    }
+    known = set(installation.PACKAGES["core"])
+    assert known <= required
+    # Without these the program cannot say anything at all.
+    assert required - known == {"platformdirs", "rich", "typer"}
+
+
+def test_a_missing_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(installation.PACKAGES, "onnx", {"no-such-package": "nothing"})
+    (finding,) = [f for f in installation.examine() if f.capability == "onnx"]
+    assert finding.problem == "not installed"
+    assert finding.remedy == "pip install 'stars-snn[onnx]'"
+
+
+def test_an_installed_package_that_fails_to_import_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_extension.py").write_text("raise RuntimeError('no such op')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(installation.PACKAGES, "onnx", {"numpy": "broken_extension"})
+    (finding,) = [f for f in installation.examine() if f.capability == "onnx"]
+    assert finding.version
+    assert finding.problem == "cannot be imported: no such op"
+
+
+def test_what_works_needs_no_remedy() -> None:
+    core = [f for f in installation.examine() if f.capability == "core"]
+    assert all(f.version and f.remedy is None for f in core)
