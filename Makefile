@@ -37,10 +37,15 @@ demo: setup
 
 test: setup lint pytest
 
+# The worker is a program of its own, for Lava's Python; Lava has no types to inherit.
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	cd targets/lava/worker && MYPYPATH=. $(CURDIR)/$(BIN)/mypy . \
+	  --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache \
+	  --python-version 3.10 --explicit-package-bases \
+	  --allow-subclassing-any --allow-untyped-decorators
 	$(BIN)/lint-imports
 
 # A test that would skip because Lava is missing fails here. Two threads: the tests'

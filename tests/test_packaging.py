@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 PACKAGES = ("stars", "export", "targets", "cli")
 
 
@@ -41,7 +42,7 @@ def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not CACHES & set(path.parts)
     }
     assert ours <= packed
 
