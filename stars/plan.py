@@ -19,18 +19,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from stars.bounds import Interval, membrane_intervals, product_interval, spike_interval
 from stars.compose import compose
 from stars.draft import Arrival, Draft, draft_population
 from stars.dyadic import Integers, bits, largest, trailing_zeros
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import Shape
-
-Interval = tuple[Integers, Integers]
 
 WEIGHT_LIMIT = 127  # 8 bits with the sign; sent as 2 w, so that no bit is dropped
 SHIFT_LIMIT = 8  # 2 w << (shift - 1), and the chip's weight exponent ends at 7
@@ -184,11 +184,6 @@ def check_sources(graph: SpikingGraph) -> None:
             )
 
 
-def spike_interval(size: int) -> Interval:
-    """The interval of spikes: 0 to 1, for `size` neurons."""
-    return np.zeros(size, np.int64), np.ones(size, np.int64)
-
-
 def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
     """(least, largest integer of each input value, log2 of their unit).
 
@@ -231,10 +226,19 @@ def place_best(
     placed = place(draft, unit, latency)
     for spare in range(spare_wanted(draft, unit, steps), 0, -1):
         finer = place(draft, unit - spare, latency)
-        low, high = accumulator_interval(finer.connections, reachable, finer.population)
-        if not finer.violations and max(-low.min(), high.max()) < 2**ACCUMULATOR_BITS:
+        if not finer.violations and has_room(finer, steps, reachable):
             return finer
     return placed
+
+
+def has_room(placed: Placed, steps: int, reachable: Mapping[str, Interval]) -> bool:
+    """Whether sums and membranes stay inside the chip's registers over `steps`."""
+    population = placed.population
+    low, high = accumulator_interval(population, placed.connections, reachable)
+    if max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS:
+        return False
+    membranes = membranes_of(population, low, high, steps)
+    return not any(clips(population, interval) for interval in membranes)
 
 
 def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
@@ -330,36 +334,48 @@ def bias_exponent(bias: Integers) -> int | None:
     return None
 
 
-def connection_interval(
-    connection: Connection, low: Integers, high: Integers
-) -> Interval:
-    """Least and largest of what a connection can bring, [N], units.
-
-    sum over w > 0 of w x_low plus sum over w < 0 of w x_high, and the reverse: both
-    are reached, for the x are free of each other.
-    """
-    positive = connection.weights.astype(np.int64)
-    negative = positive.copy()
-    positive.data, negative.data = positive.data.clip(min=0), negative.data.clip(max=0)
-    factor = 2**connection.shift
-    return (
-        (positive @ low + negative @ high) * factor,
-        (positive @ high + negative @ low) * factor,
-    )
-
-
 def accumulator_interval(
-    connections: Sequence[Connection],
-    reachable: Mapping[str, Interval],
     population: Population,
+    connections: Sequence[Connection],
+    sources: Mapping[str, Interval],
 ) -> Interval:
     """Least and largest sum of all that arrives at a population in a step, [N], units.
 
-    Exact for connections from different sources; else an outer bound.
+    Reached where every connection has a source of its own; else an outer bound.
+
+    Args:
+        population: the target of `connections`.
+        connections: all that feed it.
+        sources: interval of each source's integers.
     """
     size = math.prod(population.shape)
     low, high = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    for connection in connections:
-        below, above = connection_interval(connection, *reachable[connection.source])
-        low, high = low + below, high + above
+    for c in connections:
+        below, above = product_interval(c.weights, *sources[c.source])
+        low, high = low + (below << c.shift), high + (above << c.shift)
     return low, high
+
+
+def membranes_of(
+    population: Population, low: Integers, high: Integers, steps: int
+) -> list[tuple[Fraction, Fraction]]:
+    """`membrane_intervals` of a population whose accumulator lies in low..high."""
+    return membrane_intervals(
+        int((low + population.bias).min()),
+        int((high + population.bias).max()),
+        decay_shift=population.decay_shift,
+        threshold=population.threshold,
+        steps=steps,
+    )
+
+
+def clips(population: Population, interval: tuple[Fraction, Fraction]) -> bool:
+    """Whether the chip could clip a membrane of this interval to another result.
+
+    It clips at 2^23 - 1 of its own steps. Above, this changes nothing in a spiking
+    population: the threshold << 6 is lower, so that a clipped membrane still spikes,
+    and is reset.
+    """
+    limit = Fraction(MEMBRANE_LIMIT, 2**STATE_SHIFT)
+    least, most = interval
+    return least < -limit or (population.threshold is None and most > limit)

@@ -1,0 +1,72 @@
+"""What integers a population can meet, by interval arithmetic: proofs, not estimates.
+
+All bounds are exact integers or fractions in units of the population (see
+`stars.plan.Population`), from the interval of each source's values.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from stars.dyadic import Integers
+
+Interval = tuple[Integers, Integers]
+
+
+def spike_interval(size: int) -> Interval:
+    """The interval of spikes: 0 to 1, for `size` neurons."""
+    return np.zeros(size, np.int64), np.ones(size, np.int64)
+
+
+def product_interval(weights: csr_array, low: Integers, high: Integers) -> Interval:
+    """Least and largest of weights @ x for low <= x <= high: [N], [N].
+
+        least = sum over w > 0 of w x_low  +  sum over w < 0 of w x_high
+
+    and the reverse for the largest. Both are reached, for the x are free of each other.
+    """
+    positive = weights.astype(np.int64)
+    negative = positive.copy()
+    positive.data, negative.data = positive.data.clip(min=0), negative.data.clip(max=0)
+    return positive @ low + negative @ high, positive @ high + negative @ low
+
+
+def magnitude(weights: csr_array, low: Integers, high: Integers) -> Integers:
+    """The largest sum of |w x| over each row, [N]: it bounds every partial sum.
+
+    Whatever the order of a summation, its partial results are sums of some of the
+    terms, hence never larger than this.
+    """
+    return np.asarray(abs(weights).astype(np.int64) @ np.maximum(-low, high))
+
+
+def membrane_intervals(
+    low: int, high: int, *, decay_shift: int | None, threshold: int | None, steps: int
+) -> list[tuple[Fraction, Fraction]]:
+    """Least and largest membrane before the reset, at each step, from rest at 0.
+
+        v' = v (1 - k) + a        low <= a <= high, k = 2^-decay_shift or 0
+
+    v' rises with v and with a, so its bounds follow from the bounds of both. After the
+    reset v is v' where v' <= threshold, else 0: at most the threshold, at least the
+    smaller of v' and 0. The widest a of all neurons bounds all of them.
+
+    Args:
+        low: least increment of all neurons, bias included, units.
+        high: largest increment.
+        decay_shift: j, or None without leak.
+        threshold: units, or None without reset.
+        steps: T.
+    """
+    keep = Fraction(1) if decay_shift is None else 1 - Fraction(1, 2**decay_shift)
+    least, most = Fraction(0), Fraction(0)
+    found = []
+    for _ in range(steps):
+        least, most = least * keep + low, most * keep + high
+        found.append((least, most))
+        if threshold is not None and most > threshold:
+            least, most = min(least, Fraction(0)), Fraction(threshold)
+    return found
