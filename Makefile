@@ -15,7 +15,7 @@ help:
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
-	@echo 'make clean  remove .venv, runs and caches'
+	@echo 'make clean  remove .venv and caches; runs/ stays'
 	@echo 'PYTHON=...  the Python to build .venv with; 3.11 to 3.13 (now: $(PYTHON))'
 
 setup: $(INSTALLED)
@@ -57,5 +57,5 @@ bench: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) runs dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

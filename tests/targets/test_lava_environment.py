@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -170,3 +172,25 @@ def test_the_environment_runs_lava_and_not_our_packages(lava_python: Path) -> No
     code = "from lava.proc.lif.process import LIF; import stars"
     result = interpreter.run([str(lava_python), "-I", "-c", code], timeout=60)
     assert "No module named 'stars'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("0", "1 skipped"), ("1", "1 error")]
+)
+def test_a_missing_environment_skips_a_test_unless_lava_is_required(
+    required: str, outcome: str, tmp_path: Path
+) -> None:
+    this = f"{__file__}::test_the_environment_runs_lava_and_not_our_packages"
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", this],
+        cwd=Path(__file__).parents[2],
+        env={
+            **os.environ,
+            "STARS_LAVA_ENV": str(tmp_path / "nothing"),
+            "STARS_REQUIRE_LAVA": required,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome in result.stdout
