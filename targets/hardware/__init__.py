@@ -1,0 +1,1 @@
+"""What hardware costs and can hold, as data: every number with its source."""
