@@ -1,0 +1,365 @@
+"""The comparison itself: it sees one flipped spike and one last bit, and never less."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from stars import reference
+from stars.errors import ConfigError, DataError, TargetError
+from stars.graph import SpikingGraph
+from stars.nodes import LIF, Affine, Input, Integrator, Output
+from stars.testing import random_graph, random_images, random_inputs
+from stars.trace import Trace
+from targets.inputs import ArrayInputs, ImageInputs, inputs_for
+from targets.parity import TOLERANCES, compare, run_parity
+from targets.reference_cpu import ReferenceTarget
+
+
+@pytest.fixture(scope="module")
+def graph() -> SpikingGraph:
+    return random_graph(np.random.default_rng(1), kind="residual")
+
+
+@pytest.fixture(scope="module")
+def inputs(graph) -> np.ndarray:
+    return np.array(random_inputs(np.random.default_rng(2), graph, 6))
+
+
+@pytest.fixture(scope="module")
+def trace(graph, inputs) -> Trace:
+    return reference.run(graph, inputs)
+
+
+def changed(trace: Trace, what: str, name: str, index, value) -> Trace:
+    """A copy with one value of one node's record replaced."""
+    records = {n: v.copy() for n, v in getattr(trace, what).items()}
+    records[name][index] = value
+    return dataclasses.replace(trace, **{what: records})
+
+
+def test_a_trace_equals_itself(graph, trace):
+    found = compare(trace, trace)
+    assert found.ok
+    assert found.first is None
+    assert found.images == found.decisions_agree == 6
+    assert found.neuron_steps == found.membrane_steps == 6 * 4 * graph.neuron_count()
+    assert [node.node for node in found.nodes] == list(graph.neurons)
+
+
+def test_one_flipped_spike_is_found_and_named(graph, trace):
+    name = graph.spiking[1]
+    index = (2, 5, *np.argwhere(~trace.spikes[name][2, 5])[0])
+    found = compare(
+        changed(trace, "spikes", name, index, value=True), trace, graph=graph
+    )
+    assert not found.ok
+    assert (found.spike_mismatches, found.membrane_mismatches) == (1, 0)
+    first = found.first
+    assert (first.node, first.step, first.sample) == (name, 2, 5)
+    assert first.neuron == tuple(index[2:])
+    assert (first.kind, first.actual, first.desired) == ("spike", 1.0, 0.0)
+    threshold = graph.nodes[name].v_threshold[index[2:]]
+    assert first.margin == threshold - trace.membranes[name][index] >= 0
+    assert name in str(first)
+
+
+@pytest.mark.parametrize("toward", [np.inf, -np.inf])
+def test_one_membrane_off_by_one_ulp_is_found(trace, toward):
+    index = (3, 0, 1)
+    value = np.nextafter(trace.membranes["readout"][index], toward)
+    found = compare(changed(trace, "membranes", "readout", index, value), trace)
+    assert (found.spike_mismatches, found.membrane_mismatches) == (0, 1)
+    assert (found.first.node, found.first.step, found.first.sample) == ("readout", 3, 0)
+    assert found.first.kind == "membrane"
+    assert found.first.margin is None
+
+
+def test_nan_never_equals(trace):
+    nan = changed(trace, "membranes", "readout", (0, 0, 0), np.nan)
+    assert compare(nan, nan).membrane_mismatches == 1
+
+
+def test_counts_are_symmetric(graph, inputs, trace):
+    other = reference.run(graph, np.array(inputs[:, ::-1]))
+    there, back = compare(other, trace), compare(trace, other)
+    assert there.nodes == back.nodes
+    assert there.spike_mismatches > 0
+    assert there.membrane_mismatches > 0
+
+
+def test_the_first_divergence_is_by_step_then_by_layer(graph, trace):
+    early, late = graph.spiking[0], graph.spiking[-1]
+    at = (1, 0, *np.argwhere(~trace.spikes[late][1, 0])[0])
+    other = changed(trace, "spikes", late, at, value=True)
+    at = (2, 0, *np.argwhere(~trace.spikes[early][2, 0])[0])
+    other = changed(other, "spikes", early, at, value=True)
+    assert compare(other, trace).first.node == late
+    at = (1, 3, *np.argwhere(~trace.spikes[early][1, 3])[0])
+    other = changed(other, "spikes", early, at, value=True)
+    assert compare(other, trace).first.node == early
+
+
+def test_chunks_add_up_to_the_whole(graph, inputs, trace):
+    other = reference.run(graph, np.array(inputs[:, [0, 1, 2, 3, 5, 4]]))
+    whole = compare(other, trace, graph=graph)
+
+    def part(trace: Trace, samples: slice) -> Trace:
+        return Trace(
+            {n: v[:, samples] for n, v in trace.spikes.items()},
+            {n: v[:, samples] for n, v in trace.membranes.items()},
+            trace.readout,
+        )
+
+    parts = [
+        compare(part(other, s), part(trace, s), graph=graph, first_sample=s.start)
+        for s in (slice(0, 2), slice(2, 5), slice(5, 6))
+    ]
+    assert parts[0].plus(parts[1]).plus(parts[2]) == whole
+    assert whole.first.sample in (4, 5)
+
+
+def test_membranes_that_were_not_recorded_are_not_counted_as_compared(trace):
+    only = dataclasses.replace(trace, membranes={"readout": trace.membranes["readout"]})
+    found = compare(only, trace)
+    assert found.ok
+    assert found.neuron_steps == compare(trace, trace).neuron_steps
+    assert found.membrane_steps == trace.membranes["readout"].size
+
+
+def without(trace: Trace, name: str) -> Trace:
+    spikes = {n: v for n, v in trace.spikes.items() if n != name}
+    return dataclasses.replace(trace, spikes=spikes)
+
+
+def cut(trace: Trace, index) -> Trace:
+    return Trace(
+        {n: v[index] for n, v in trace.spikes.items()},
+        {n: v[index] for n, v in trace.membranes.items()},
+        trace.readout,
+    )
+
+
+SPOILED = {
+    "a layer less": lambda t: without(t, next(iter(t.spikes))),
+    "a sample less": lambda t: cut(t, np.s_[:, 1:]),
+    "a step less": lambda t: cut(t, np.s_[1:]),
+    "a layer of another name": lambda t: dataclasses.replace(
+        t, membranes={**t.membranes, "lif9": t.membranes["readout"]}
+    ),
+    "another readout": lambda t: dataclasses.replace(t, readout=next(iter(t.spikes))),
+    "a layer of another shape": lambda t: dataclasses.replace(
+        t, spikes={n: v[..., :1] for n, v in t.spikes.items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_traces_that_do_not_match_are_an_error_not_a_pass(trace, spoil):
+    with pytest.raises(DataError, match="traces cannot be compared"):
+        compare(spoil(trace), trace)
+
+
+def test_no_sample_is_an_error(trace):
+    empty = cut(trace, np.s_[:, :0])
+    with pytest.raises(DataError, match="nothing to compare: 0 samples"):
+        compare(empty, empty)
+
+
+# -- run_parity
+
+
+@dataclasses.dataclass
+class Fake:
+    """The reference, with something done to its trace."""
+
+    name: str = "fake"
+    chunk: int = 4
+    spoil: object = staticmethod(lambda trace: trace)
+    batches: list = dataclasses.field(default_factory=list)
+    description = "a target for tests"
+
+    def unavailable(self):
+        return None
+
+    def run(self, graph, inputs):
+        self.batches.append(inputs.shape[1])
+        return self.spoil(reference.run(graph, inputs))
+
+
+def images_of(graph, count) -> ImageInputs:
+    images = random_images(np.random.default_rng(3), count, graph.shapes[graph.input])
+    return ImageInputs(images, graph.encoding, graph.steps)
+
+
+def test_every_neuron_step_of_every_target_is_counted(graph):
+    many, few = Fake("many", chunk=4), Fake("few", chunk=3)
+    report = run_parity(
+        graph,
+        images_of(graph, 10),
+        [ReferenceTarget(), many, few],
+        limits={"few": 5},
+    )
+    assert report.ok
+    images = {target.name: target.comparison.images for target in report.targets}
+    assert images == {"reference": 10, "many": 10, "few": 5}
+    for target in report.targets:
+        found = target.comparison
+        assert found.neuron_steps == found.images * 4 * graph.neuron_count()
+    assert few.batches == [3, 2]
+    assert sum(many.batches) == 10
+    assert max(many.batches) <= 4
+
+
+def test_rates_are_the_references_and_the_outliers_are_named(graph):
+    inputs = images_of(graph, 7)
+    report = run_parity(graph, inputs, [Fake()])
+    assert report.rates == pytest.approx(
+        reference.run(graph, inputs.take(0, 7)).rates()
+    )
+    assert report.rates_outside == ()
+    silent = SpikingGraph(
+        {
+            "in": Input((1,)),
+            "never": LIF.uniform((1,), tau=2.0, v_threshold=9.0),
+            "always": LIF.uniform((1,), tau=1.0, v_threshold=0.5),
+            "w": Affine(np.zeros((1, 1)), np.ones(1)),
+            "sum": Integrator(np.ones(1)),
+            "out": Output(),
+        },
+        tuple(itertools.pairwise(("in", "never", "w", "always", "sum", "out"))),
+        dt=1.0,
+        steps=3,
+    )
+    report = run_parity(silent, ArrayInputs(np.ones((3, 2, 1))), [Fake()])
+    assert report.rates == {"never": 0.0, "always": 1.0}
+    assert report.rates_outside == ("never", "always")
+
+
+def test_a_mismatch_in_any_chunk_makes_the_report_not_ok(graph):
+    def flip(trace):
+        if trace.batch != 2:  # the last chunk
+            return trace
+        return changed(trace, "membranes", "readout", (0, 1, 0), 99.0)
+
+    report = run_parity(graph, images_of(graph, 10), [Fake("good"), Fake(spoil=flip)])
+    assert not report.ok
+    good, bad = report.targets
+    assert good.ok
+    assert not bad.ok
+    assert bad.comparison.membrane_mismatches == 1
+    assert (bad.comparison.first.sample, bad.comparison.first.neuron) == (9, (0,))
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_target_that_returns_something_else_is_an_error(graph, spoil):
+    with pytest.raises(TargetError, match="target 'fake': traces cannot be compared"):
+        run_parity(graph, images_of(graph, 4), [Fake(spoil=spoil)])
+
+
+def test_a_substitute_is_run_instead_and_fails(graph):
+    weaker = graph.replace_nodes(
+        {"block0_conv0": dataclasses.replace(graph.nodes["block0_conv0"], bias=[9] * 3)}
+    )
+    report = run_parity(
+        graph,
+        images_of(graph, 3),
+        [ReferenceTarget(), Fake()],
+        substitutes={"reference": weaker},
+    )
+    reference_, fake = report.targets
+    assert fake.ok
+    assert not reference_.ok
+    assert reference_.substituted
+    assert reference_.comparison.first.node == "block0_lif0"
+    assert reference_.comparison.first.step == 0
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_runs(graph):
+    inputs, target = images_of(graph, 3), Fake()
+    other = random_graph(np.random.default_rng(1), kind="mlp")
+    cases = [
+        ({"targets": []}, "nothing to compare"),
+        ({"targets": [ReferenceTarget()]}, "nothing to compare"),
+        ({"targets": [target, target]}, "named twice"),
+        ({"limits": {"lava": 3}}, r"no target \['lava'\] in this run"),
+        ({"limits": {"fake": 0}}, "0 images; give 1 or more"),
+        ({"inputs": images_of(graph, 0)}, "0 images; give 1 or more"),
+        ({"substitutes": {"fake": other}}, "substitute for target 'fake': has layers"),
+    ]
+    for changes, message in cases:
+        arguments = {"inputs": inputs, "targets": [target]} | changes
+        with pytest.raises(ConfigError, match=message):
+            run_parity(graph, **arguments)
+    assert target.batches == []
+
+
+def test_the_report_is_plain_json(graph):
+    def flip(trace):
+        return changed(trace, "membranes", "readout", (0, 1, 0), 99.0)
+
+    report = run_parity(graph, images_of(graph, 3), [Fake("a"), Fake("b", spoil=flip)])
+    said = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert said["schema"] == "stars.parity/1"
+    assert said["ok"] is False
+    assert (said["images"], said["steps"]) == (3, 4)
+    good, bad = said["targets"]
+    for field in ("name", "images", "neuron_steps", "seconds"):
+        assert field in good
+    assert good["spike_mismatches"] == good["membrane_mismatches"] == 0
+    assert good["first_divergence"] is None
+    assert bad["first_divergence"]["node"] == "readout"
+    assert bad["first_divergence"]["neuron"] == [0]
+    assert set(said["rates"]) == set(graph.spiking)
+
+
+def test_a_dump_holds_every_trace(graph, tmp_path):
+    inputs = images_of(graph, 6)
+    run_parity(graph, inputs, [Fake(chunk=4)], dump=tmp_path)
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.npz"))
+    assert files == [
+        f"{who}/{start}.npz"
+        for who in ("desired", "fake")
+        for start in ("000000", "000004")
+    ]
+    desired = reference.run(graph, inputs.take(4, 6))
+    with np.load(tmp_path / "fake" / "000004.npz") as found:
+        for name, spikes in desired.spikes.items():
+            assert (found[f"spikes/{name}"] == spikes).all()
+        assert (found["membranes/readout"] == desired.membranes["readout"]).all()
+
+
+def test_every_tolerance_is_zero_and_says_why():
+    for row in TOLERANCES.values():
+        assert (row.spikes, row.membranes) == (0, 0)
+        assert row.reason
+
+
+# -- inputs
+
+
+def test_inputs_are_told_apart_by_their_type(graph):
+    shape = graph.shapes[graph.input]
+    images = inputs_for(graph, np.zeros((5, *shape), np.uint8), "x")
+    assert len(images) == 5
+    assert images.take(1, 4).shape == (4, 3, *shape)
+    values = inputs_for(graph, np.zeros((4, 5, *shape)), "x")
+    assert len(values) == 5
+    assert values.take(1, 4).shape == (4, 3, *shape)
+
+
+def test_inputs_of_another_kind_are_refused(graph):
+    spikes = random_graph(np.random.default_rng(0), kind="mlp")
+    shape = graph.shapes[graph.input]
+    cases = [
+        (spikes, np.zeros((5, *spikes.shapes["input"]), np.uint8), "does not say how"),
+        (graph, np.zeros((5, 1, 2, 2), np.uint8), "images have shape"),
+        (graph, np.zeros((4, 5, 1, 2, 2)), "expected uint8 images"),
+        (graph, np.zeros((3, 5, *shape)), "3 steps, the network runs for 4"),
+        (graph, np.zeros((4, 5, *shape), "U1"), "expected uint8 images"),
+    ]
+    for which, values, message in cases:
+        with pytest.raises(DataError, match=message):
+            inputs_for(which, values, "x")
