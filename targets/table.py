@@ -17,6 +17,8 @@ GROUP = "stars.targets"
 TARGETS: dict[str, str] = {
     "reference": "targets.reference_cpu:ReferenceTarget",
     "norse": "targets.norse_cpu:NorseTarget",
+    "lava-float": "targets.lava.client:lava_float",
+    "lava-fixed": "targets.lava.client:lava_fixed",
 }
 
 

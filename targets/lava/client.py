@@ -1,0 +1,123 @@
+"""Two targets: real Lava, in floating point and bit-accurate to the chip.
+
+Lava lives in a Python of its own; a job folder goes in, memory-mapped records come out.
+Both targets start from the same integer plan; nothing is quantised on the way.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stars.errors import MissingDependencyError
+from stars.graph import SpikingGraph
+from stars.nodes import Array
+from stars.plan import IntegerPlan, lower
+from stars.plan_file import write_plan
+from stars.reference import check_inputs
+from stars.trace import Trace
+from targets.lava.environment import lava_python
+from targets.lava.jobs import Job, Mode, job_folder, read_trace
+from targets.lava.supervision import Patience, run_worker
+
+
+@dataclass(frozen=True)
+class LavaTarget:
+    """Lava's Sparse, DelaySparse and LIFReset; every layer's spikes and membranes.
+
+    Args:
+        name, description: as `stars targets` prints them.
+        mode: which of Lava's process models.
+        chunk: inputs per worker process; starting one takes seconds.
+        patience: when a worker is given up.
+    """
+
+    name: str
+    description: str
+    mode: Mode
+    chunk: int = 128
+    patience: Patience = field(default_factory=Patience)
+
+    def unavailable(self) -> str | None:
+        """Why Lava cannot run here, with the command that mends it."""
+        try:
+            lava_python()
+        except MissingDependencyError as error:
+            return str(error)
+        return None
+
+    def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
+        """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
+
+        Raises:
+            GraphError: the graph is not on the grid; see `stars.plan.lower`.
+            LimitError: a number does not fit the chip.
+            UnsupportedNodeError: a node that has no integer form.
+            DataError: the inputs are not what the graph takes.
+            MissingDependencyError: Lava's environment is not there.
+            TargetError: the worker failed, died or hung; with the end of its log.
+        """
+        inputs = check_inputs(graph, inputs)
+        plan = lower(graph)
+
+        def put(job: Job) -> None:
+            write_plan(job.folder / "plan.npz", plan)
+
+        return run_job(plan, inputs, self.mode, put, self.patience)
+
+
+def lava_float() -> LavaTarget:
+    """Lava's process models in floating point: volts, float64."""
+    return LavaTarget(
+        name="lava-float",
+        description="Lava 0.10, process models in floating point",
+        mode="float",
+    )
+
+
+def lava_fixed() -> LavaTarget:
+    """Lava's process models that are bit-accurate to the chip: integers."""
+    return LavaTarget(
+        name="lava-fixed",
+        description="Lava 0.10, process models bit-accurate to Loihi 2",
+        mode="fixed",
+    )
+
+
+def run_netx(
+    net: Path, plan: IntegerPlan, inputs: Array, patience: Patience | None = None
+) -> Trace:
+    """The trace of a netx HDF5 file, loaded by lava-dl's own netx and run by Lava.
+
+    Args:
+        net: the file, as `export.to_netx.write` writes it.
+        plan: of the same graph, as that function returns it; names and scales what
+            is recorded, the network itself is read from the file.
+        inputs: [T, B, *input shape].
+        patience: when the worker is given up.
+
+    Raises:
+        DataError, MissingDependencyError, TargetError: as `LavaTarget.run`.
+    """
+
+    def put(job: Job) -> None:
+        shutil.copyfile(net, job.folder / "net.net")
+
+    return run_job(plan, inputs, "netx", put, patience or Patience())
+
+
+def run_job(
+    plan: IntegerPlan,
+    inputs: Array,
+    mode: Mode,
+    put_network: Callable[[Job], None],
+    patience: Patience,
+) -> Trace:
+    """One worker process on one job folder; `put_network` adds the network to it."""
+    python = lava_python()
+    with job_folder(plan, inputs, mode) as job:
+        put_network(job)
+        run_worker(python, job.folder, job.shared_memory_prefix, patience)
+        return read_trace(job)

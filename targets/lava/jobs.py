@@ -1,0 +1,148 @@
+"""Job folders: what the worker needs goes in, its records come back as a Trace.
+
+The layout of a folder is told at the top of `worker/job.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stars.errors import LimitError, TargetError
+from stars.nodes import Array
+from stars.plan import STATE_SHIFT, IntegerPlan, Population
+from stars.trace import Trace
+from targets.loihi_emulator import integer_inputs
+
+Mode = Literal["fixed", "float", "netx"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job folder in the making, or with its answers in it.
+
+    Args:
+        folder: the folder.
+        mode: which of the worker's modes.
+        plan: whose populations are recorded.
+        steps, samples: of the input.
+        shared_memory_prefix: how the names of the job's shared memory begin.
+    """
+
+    folder: Path
+    mode: Mode
+    plan: IntegerPlan
+    steps: int
+    samples: int
+    shared_memory_prefix: str
+
+
+@contextmanager
+def job_folder(plan: IntegerPlan, inputs: Array, mode: Mode) -> Iterator[Job]:
+    """A new folder with the job in it; removed at the end, whatever happened.
+
+    Args:
+        plan: see `Job`; the network itself is for the caller to put in.
+        inputs: [T, B, *input shape].
+        mode: see `Job`.
+
+    Raises:
+        DataError: an input is not one of the integers that the plan allows.
+    """
+    steps, samples = inputs.shape[:2]
+    integers = integer_inputs(plan, inputs).astype(np.int8)
+    rows = np.broadcast_to(integers, (steps, *integers.shape[1:])).swapaxes(0, 1)
+    folder = Path(tempfile.mkdtemp(prefix="stars-lava-"))
+    prefix = f"/stars_{secrets.token_hex(8)}_"
+    job = Job(folder, mode, plan, steps, samples, prefix)
+    try:
+        np.save(folder / "x.npy", rows.reshape(samples * steps, -1))
+        np.save(folder / "progress.npy", np.zeros(len(plan.populations) + 1, np.int64))
+        (folder / "job.json").write_text(json.dumps(description(job)), encoding="utf-8")
+        yield job
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def description(job: Job) -> dict[str, object]:
+    """What goes into job.json."""
+    return {
+        "mode": job.mode,
+        "samples": job.samples,
+        "steps": job.steps,
+        "input_shape": job.plan.input_shape,
+        "populations": [
+            {"name": p.name, "size": math.prod(p.shape), "transport": p.latency + 1}
+            for p in job.plan.populations
+        ],
+        "parent": os.getpid(),
+        "shared_memory_prefix": job.shared_memory_prefix,
+    }
+
+
+def read_trace(job: Job) -> Trace:
+    """What the worker recorded, in volts and aligned to the input's steps.
+
+    Raises:
+        TargetError: a population did not run all its steps.
+        LimitError: the readout spiked: its membrane does not fit.
+    """
+    check_complete(job)
+    spikes, membranes = {}, {}
+    for index, population in enumerate(job.plan.populations):
+        fired = read_record(job, "spikes", index)
+        v = read_record(job, "membranes", index).astype(np.float64)
+        if job.mode != "float":
+            v = np.ldexp(v, population.exponent - STATE_SHIFT)
+        membranes[population.name] = v + population.offset
+        if population.spiking:
+            spikes[population.name] = fired.astype(np.bool_)
+        elif fired.any():
+            raise LimitError("lava", [out_of_range(population)])
+    return Trace(spikes, membranes, job.plan.populations[-1].name)
+
+
+def read_record(job: Job, kind: str, index: int) -> NDArray[np.generic]:
+    """Record `kind` of population `index`, [T, B, *shape]."""
+    rows = np.load(job.folder / f"{kind}_{index}.npy", mmap_mode="r")
+    shape = (job.samples, job.steps, *job.plan.populations[index].shape)
+    return np.ascontiguousarray(rows.reshape(shape).swapaxes(0, 1))
+
+
+def check_complete(job: Job) -> None:
+    """Refuse records of a run that did not reach its end.
+
+    Raises:
+        TargetError: with the populations that are short of steps.
+    """
+    expected = job.samples * job.steps + 1
+    expected += max(p.latency for p in job.plan.populations)
+    done = np.load(job.folder / "progress.npy")[1:]
+    short = {
+        p.name: int(n)
+        for p, n in zip(job.plan.populations, done, strict=True)
+        if n != expected
+    }
+    if short:
+        raise TargetError(f"lava ran {short} steps, expected {expected}")
+
+
+def out_of_range(population: Population) -> str:
+    """Text of the one violation that only shows at run time."""
+    limit = (2**17 - 1) * 2.0**population.exponent
+    return (
+        f"node {population.name!r}: its membrane passed {limit} V, the largest"
+        " threshold that a chip can hold; use fewer steps or smaller weights"
+    )

@@ -1,0 +1,118 @@
+"""A job folder: what the client asks for, and where the answers go.
+
+job.json           in: this file's `Job`
+plan.npz           in: the integers (modes fixed and float)
+net.net            in: the netx file (mode netx)
+x.npy              in: integers [samples * steps, inputs]
+progress.npy       out: int64, a heartbeat, then each population's steps so far
+spikes_<i>.npy     out: bool [samples * steps, neurons] of population i
+membranes_<i>.npy  out: int32 (64 to a unit) or float64 (volts above v_reset)
+result.json        out: {"ok": true, ...} or {"ok": false, "error": ...}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HEARTBEAT = 0
+
+
+@dataclass(frozen=True)
+class RecordedPopulation:
+    """One population of the answer.
+
+    Args:
+        name: of the node.
+        size: number of neurons.
+        transport: steps that an input needs to reach it: one for each connection.
+    """
+
+    name: str
+    size: int
+    transport: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What job.json says.
+
+    Args:
+        folder: the job's folder.
+        mode: a key of `main.BUILDERS`.
+        samples, steps: of the input, one after the other.
+        input_shape: without steps and samples.
+        populations: in execution order.
+        parent: process id of the client; the worker ends when it is gone.
+        shared_memory_prefix: how the names of all shared memory of this job begin.
+    """
+
+    folder: Path
+    mode: str
+    samples: int
+    steps: int
+    input_shape: tuple[int, ...]
+    populations: tuple[RecordedPopulation, ...]
+    parent: int
+    shared_memory_prefix: str
+
+    @property
+    def rows(self) -> int:
+        """Steps of input."""
+        return self.samples * self.steps
+
+    @property
+    def total_steps(self) -> int:
+        """Steps to run until the last population has seen the last input."""
+        return self.rows + max(p.transport for p in self.populations)
+
+    def reset(self, index: int) -> dict[str, int]:
+        """When population `index` starts a new sample, in Lava's words.
+
+        Lava counts steps from 1 and resets before the step's input is added. The first
+        reset also discards what a bias did while the pipeline was filling.
+        """
+        first = self.populations[index].transport + 1
+        return {"reset_interval": self.steps, "reset_offset": first % self.steps}
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Where population `index` writes."""
+        return {
+            "spikes": str(self.folder / f"spikes_{index}.npy"),
+            "membranes": str(self.folder / f"membranes_{index}.npy"),
+            "progress": str(self.folder / "progress.npy"),
+            "progress_index": index + 1,
+            "transport": self.populations[index].transport,
+        }
+
+    def create_records(self, membrane_dtype: type) -> None:
+        """Make the files that the populations write to."""
+        for index, population in enumerate(self.populations):
+            shape = (self.rows, population.size)
+            for kind, dtype in (("spikes", np.bool_), ("membranes", membrane_dtype)):
+                path = self.record(index)[kind]
+                np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, whole or not at all; the first one stands."""
+        path = self.folder / "result.json"
+        temporary = self.folder / f"result.json.{os.getpid()}"
+        temporary.write_text(json.dumps(result), encoding="utf-8")
+        if not path.exists():
+            temporary.replace(path)
+
+
+def read_job(folder: Path) -> Job:
+    """The job of `folder`."""
+    text = (folder / "job.json").read_text(encoding="utf-8")
+    values = json.loads(text)
+    populations = tuple(RecordedPopulation(**p) for p in values.pop("populations"))
+    input_shape = tuple(values.pop("input_shape"))
+    return Job(
+        folder=folder, populations=populations, input_shape=input_shape, **values
+    )

@@ -1,0 +1,64 @@
+"""Lava's own LIFReset models, which also write down what they did.
+
+Reading a Var or using a Monitor moves one element per message; a memory-mapped file
+that each model writes for itself costs nothing. The arithmetic is Lava's, untouched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.lif.models import PyLifResetModelBitAcc, PyLifResetModelFloat
+from lava.proc.lif.process import LIFReset
+
+
+class _Recording(PyLoihiProcessModel):
+    """Writes spikes and membranes, once the neurons that spiked were reset.
+
+    Row t of the files belongs to step t of the input: what a population does before
+    the first input has reached it is not recorded.
+    """
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        record = proc_params["record"]
+        self.spikes_file = np.load(record["spikes"], mmap_mode="r+")
+        self.membranes_file = np.load(record["membranes"], mmap_mode="r+")
+        self.progress_file = np.load(record["progress"], mmap_mode="r+")
+        self.progress_index = record["progress_index"]
+        self.transport = record["transport"]
+
+    def reset_voltage(self, spike_vector: Any) -> None:
+        """Lava's reset; then spikes and v of this step go to the files.
+
+        Lava keeps (W, H, C) where it uses its own Conv; the files are flat (C, H, W).
+        """
+        super().reset_voltage(spike_vector)
+        row = self.time_step - 1 - self.transport
+        if 0 <= row < len(self.spikes_file):
+            self.spikes_file[row] = np.asarray(spike_vector).T.reshape(-1)
+            self.membranes_file[row] = self.v.T.reshape(-1)
+        self.progress_file[self.progress_index] += 1
+
+
+@implements(proc=LIFReset, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class RecordingFloat(_Recording, PyLifResetModelFloat):
+    """The floating-point model; membranes are float64 volts above v_reset."""
+
+    membrane_dtype = np.float64
+
+
+@implements(proc=LIFReset, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class RecordingFixed(_Recording, PyLifResetModelBitAcc):
+    """The bit-accurate model; membranes are int32, 64 to one unit of the plan."""
+
+    membrane_dtype = np.int32
