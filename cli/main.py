@@ -32,7 +32,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import cmd_doctor, cmd_lava, cmd_targets
+from cli import cmd_distill, cmd_doctor, cmd_lava, cmd_targets, cmd_teacher
 from cli.output import Settings
 from stars.errors import (
     ConfigError,
@@ -46,13 +46,16 @@ from stars.errors import (
 )
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "distill": cmd_distill.distill,
     "doctor": cmd_doctor.doctor,
     "targets": cmd_targets.targets,
 }
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "teacher": {"train": cmd_teacher.train},
     "lava": {"setup": cmd_lava.setup, "status": cmd_lava.status},
 }
 GROUP_HELP = {
+    "teacher": "ANN teachers.",
     "lava": "Lava's own Python 3.10 environment.",
 }
 

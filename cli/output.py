@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json as json_library
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -96,3 +98,27 @@ class Output:
             disable=self.quiet or not console.is_terminal,
             transient=True,
         )
+
+
+@contextmanager
+def stage_progress(
+    output: Output,
+) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+    """A bar per stage; off a terminal, a line at every tenth of a stage.
+
+    Yields what the library calls: stage, done, all, values by name.
+    """
+    bars = output.progress()
+    tasks: dict[str, TaskID] = {}
+
+    def update(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        text = " ".join(f"{name} {value:.3g}" for name, value in values.items())
+        bars.update(tasks[stage], completed=done, description=f"{stage} {text}")
+        tenth = done * 10 // total != (done - 1) * 10 // total
+        if bars.disable and tenth:
+            output.note(f"{stage} {done}/{total} {text}")
+
+    with bars:
+        yield update

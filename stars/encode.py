@@ -50,7 +50,8 @@ class DirectEncoding:
         mean, deviation = np.array(self.mean), np.array(self.deviation)
         normal = (pixels - mean[:, None]) / deviation[:, None]
         rounded = np.rint(normal * 2.0**-self.exponent)
-        return np.clip(rounded, -LEVELS, LEVELS).astype(np.int64)
+        clipped: NDArray[np.int64] = np.clip(rounded, -LEVELS, LEVELS).astype(np.int64)
+        return clipped
 
     def encode(self, images: NDArray[np.uint8], steps: int) -> Array:
         """Images [B, C, H, W] -> inputs [T, B, C, H, W], one image held for all steps.

@@ -7,6 +7,7 @@
       FormatError(ValueError)            a file cannot be read, or is of a newer version
       UnsupportedNodeError(TypeError)    a back end or target cannot express a node
       LimitError(ValueError)             does not fit; carries every violation
+      TrainingError(RuntimeError)        a training went wrong: loss not finite, ...
       TargetError(RuntimeError)          a simulator failed; carries its log
       MissingDependencyError(ImportError)  says the command that installs it
 
@@ -52,6 +53,10 @@ class LimitError(StarsError, ValueError):
             f"{where}: {len(self.violations)} limit(s) exceeded:\n  "
             + "\n  ".join(self.violations)
         )
+
+
+class TrainingError(StarsError, RuntimeError):
+    """A training went wrong: a loss is not finite, or a layer is dead."""
 
 
 class TargetError(StarsError, RuntimeError):

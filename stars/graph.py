@@ -172,7 +172,9 @@ def check_edges(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> None:
     for kind in (Input, Output):
         found = [name for name, node in nodes.items() if isinstance(node, kind)]
         if len(found) != 1:
-            raise GraphError(f"found {kind.__name__} nodes {found}, expected exactly one")
+            raise GraphError(
+                f"found {kind.__name__} nodes {found}, expected exactly one"
+            )
     unknown = {name for edge in edges for name in edge} - set(nodes)
     if unknown:
         raise GraphError(f"edges name {sorted(unknown)}; nodes are {sorted(nodes)}")
@@ -209,5 +211,3 @@ def topological_order(nodes: Iterable[str], edges: Iterable[Edge]) -> tuple[str,
         for needs in waiting.values():
             needs.discard(ready)
     return tuple(order)
-
-

@@ -1,6 +1,6 @@
-"""run(graph, inputs) -> Trace: the definition of truth, float64 numpy, one node at a time.
+"""The definition of truth: a graph on an input, float64 numpy, one node at a time.
 
-It is written to be read, not to be fast; every other implementation is compared with it.
+It is written to be read, not to be fast; every other implementation is held against it.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ class Trace:
         return int(self.membranes[self.readout].shape[1])
 
     def decisions(self) -> NDArray[np.int64]:
-        """Class of each input, [B]: the largest membrane of the readout after T steps."""
+        """Class of each input, [B]: the readout's largest membrane after T steps."""
         last = self.membranes[self.readout][-1]
-        return last.reshape(self.batch, -1).argmax(axis=1).astype(np.int64)
+        largest: NDArray[np.int64] = last.reshape(self.batch, -1).argmax(axis=1)
+        return largest
 
     def rates(self) -> dict[str, float]:
         """Mean spikes per neuron and step of each spiking node, 0 to 1."""

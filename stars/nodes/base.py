@@ -34,7 +34,7 @@ class Node:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __eq__(self, other: object) -> bool:
-        """True when `other` is of the same type and every field is equal bit for bit."""
+        """True when `other` is of this type and every field is equal bit for bit."""
         if type(self) is not type(other) or not isinstance(other, Node):
             return False
         mine, theirs = self.parameters(), other.parameters()
@@ -71,7 +71,7 @@ class Neuron(Node):
         raise NotImplementedError
 
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
-        """(output, membrane after the step) from the input `current` and `v`, all [B, *shape]."""
+        """(Output, membrane after the step); all are [B, *shape]."""
         raise NotImplementedError
 
     def output_shape(self, shape: Shape) -> Shape:

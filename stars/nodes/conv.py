@@ -19,7 +19,7 @@ def pair(value: int | Pair, name: str, minimum: int) -> Pair:
     both = (value, value) if isinstance(value, int) else tuple(int(n) for n in value)
     if len(both) != 2 or min(both) < minimum:
         raise GraphError(f"{name} is {value}, expected two integers >= {minimum}")
-    return cast("Pair", both)
+    return both
 
 
 def windows(
@@ -41,7 +41,9 @@ def window_count(
 
 @dataclass(frozen=True, eq=False)
 class Conv2d(Map):
-    """y[o, i, j] = b[o] + sum_{c, m, n} W[o, c, m, n] x[g c, s i + d m - p, s j + d n - p].
+    """A cross-correlation of x, padded with zeros, in `groups` independent parts.
+
+        y[o, i, j] = b[o] + sum_{c,m,n} W[o, c, m, n] x[c, s i + d m - p, s j + d n - p]
 
     Args:
         weight: W, [out, in / groups, kh, kw].

@@ -12,7 +12,9 @@ from stars.nodes.base import Array, Neuron, Shape, frozen_array
 
 @dataclass(frozen=True, eq=False)
 class Integrator(Neuron):
-    """v' = r x, by one Euler step of dt:  v' = v + dt r x.  Starts at 0; never spikes.
+    """One Euler step of dt of v' = r x. It starts at 0 and never spikes.
+
+        v' = v + dt r x
 
     Args:
         r: volts per second and unit of input, full shape; 1 / dt makes v a plain sum.

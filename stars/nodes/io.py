@@ -20,8 +20,8 @@ class Input(Node):
             raise GraphError(f"input shape {shape} needs at least one axis, all >= 1")
         object.__setattr__(self, "shape", shape)
 
-    def output_shape(self, shape: Shape) -> Shape:
-        """The input's own shape; an Input has no predecessors."""
+    def output_shape(self, shape: Shape) -> Shape:  # noqa: ARG002 - has no predecessor
+        """The input's own shape."""
         return self.shape
 
 

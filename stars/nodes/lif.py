@@ -16,7 +16,7 @@ from stars.nodes.base import Array, Neuron, Shape, frozen_array
 
 @dataclass(frozen=True, eq=False)
 class LIF(Neuron):
-    """tau v' = (v_leak - v) + r x, by one Euler step of dt:
+    """One Euler step of dt of tau v' = (v_leak - v) + r x.
 
         v' = v + (dt / tau) (v_leak - v + r x)
         s  = [v' > v_threshold]
@@ -41,18 +41,20 @@ class LIF(Neuron):
     def __post_init__(self) -> None:
         for name in self.parameters():
             object.__setattr__(self, name, frozen_array(getattr(self, name), name))
-        for name, value in self.parameters().items():
-            if np.shape(value) != self.tau.shape:  # type: ignore[arg-type]
+        for name in self.parameters():
+            shape = getattr(self, name).shape
+            if shape != self.tau.shape:
                 raise GraphError(
-                    f"{name} has shape {np.shape(value)}, expected"  # type: ignore[arg-type]
-                    f" {self.tau.shape} from tau"
+                    f"{name} has shape {shape}, expected {self.tau.shape} from tau"
                 )
         if self.tau.ndim == 0:
             raise GraphError("tau has no axes; give it the population's full shape")
         if not (self.tau > 0).all():
             raise GraphError(f"tau is {self.tau.min()} s somewhere; it must be > 0")
         if not (self.v_reset <= self.v_threshold).all():
-            raise GraphError("v_reset lies above v_threshold somewhere: it would never stop")
+            raise GraphError(
+                "v_reset lies above v_threshold somewhere: it would never stop"
+            )
 
     @classmethod
     def uniform(

@@ -47,7 +47,8 @@ class SumPool2d(Map):
     def apply(self, x: Array) -> Array:
         """[B, C, H, W] -> [B, C, H', W']."""
         view = windows(x, self.kernel, self.stride, (1, 1))
-        return view.sum(axis=(-2, -1)) * self.scale
+        sums: Array = view.sum(axis=(-2, -1))
+        return sums * self.scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,75 @@
+"""`stars distill`: make a spiking student from a teacher alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cli.output import JsonFlag, Output, stage_progress
+
+
+def distill(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="fashion-mnist, a .safetensors or .pt, or module:function."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="quick or default.")] = "default",
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file; its values go over the preset.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,
+    test_data: Annotated[
+        str | None,
+        typer.Option(help="Real images for the printed accuracies; 'none' for none."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="norse-eager or fused, for the neurons.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Distil a teacher into a spiking student on the grid, without its data."""
+    from export import to_nir
+    from stars import data, teacher as teachers
+    from stars.config import distill_config
+    from stars.distill import distill as run_distillation
+    from stars.run import Run
+    from stars.teacher import spec_of
+
+    output = Output.of(context, json=json)
+    flags: dict[str, Any] = {
+        "teacher": None if teacher is None else {"source": teacher},
+        "student": None if steps is None else {"steps": steps},
+        "test_data": test_data,
+        "device": device,
+        "backend": backend,
+        "seed": seed,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    settings = distill_config(preset, config, given)
+    source = teachers.load(settings.teacher.source, spec_of(settings.teacher))
+    test = None if settings.test_data == "none" else data.load(settings.test_data)
+    run = Run.create(out, settings, resume=resume)
+    with stage_progress(output) as progress:
+        result = run_distillation(settings, source, test, run, progress)
+    to_nir.write(result.graph, run.graph_path)
+    run.record_artifact(run.graph_path)
+    text = Table("network", "accuracy on real test images")
+    for name, value in result.accuracies().items():
+        text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")
+    accuracies = {f"{k}_accuracy": v for k, v in result.accuracies().items()}
+    output.emit(
+        "stars.distill/1",
+        {"run": str(out), **accuracies, "seconds": result.seconds},
+        text,
+    )
+    output.note(f"{out}: distilled in {result.seconds:.0f} s")

@@ -1,0 +1,60 @@
+"""`stars teacher train`: train an ANN that can be distilled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import JsonFlag, Output, stage_progress
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str,
+        typer.Option(help="NAME:ROOT (torchvision), a .npz file, or an image folder."),
+    ],
+    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+    config: Annotated[Path | None, typer.Option(help="A TOML file.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="resnet or vgg.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train a teacher and print its accuracy on the test split."""
+    from stars.config import TeacherTrainingConfig, merged, read_toml, validated
+    from stars.data import load
+    from stars.run import Run
+    from stars.teacher_training import train as run_training
+
+    output = Output.of(context, json=json)
+    flags: dict[str, Any] = {
+        "architecture": architecture,
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    values = merged({} if config is None else read_toml(config), given)
+    settings = validated(TeacherTrainingConfig, values, "teacher configuration")
+    training, test = load(data, "train"), load(data, "test")
+    run = Run.create(out, settings, resume=resume)
+    with stage_progress(output) as progress:
+        result = run_training(settings, training, test, run, progress)
+    output.emit(
+        "stars.teacher/1",
+        {
+            "teacher": str(result.path),
+            "test_accuracy": result.test_accuracy,
+            "epochs": result.epochs,
+            "seconds": result.seconds,
+        },
+        f"{result.path}: {100 * result.test_accuracy:.2f} % on {len(test)} test images"
+        f" after {result.epochs} epochs, {result.seconds:.0f} s",
+    )

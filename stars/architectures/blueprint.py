@@ -1,0 +1,70 @@
+"""Blueprint: a network's topology as data, before it is an ANN or a spiking network.
+
+An architecture is a function that returns a Blueprint. `Network` runs it in torch,
+with ReLU for the teacher and LIF for the student, and `stars.student.to_graph` walks
+the same list to make the SpikingGraph: no tracing, no second description of a topology.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stars.nodes.base import Shape
+
+
+@dataclass(frozen=True)
+class ConvBN:
+    """Convolution without bias, then BatchNorm2d; `source` names a layer or "input"."""
+
+    name: str
+    source: str
+    channels: tuple[int, int]
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class Activation:
+    """ReLU or LIF of the sum of its sources; `encodes` marks the first one."""
+
+    name: str
+    sources: tuple[str, ...]
+    encodes: bool = False
+
+
+@dataclass(frozen=True)
+class AvgPool:
+    """Mean over `kernel` x `kernel` windows that do not overlap."""
+
+    name: str
+    source: str
+    kernel: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """Flatten, then a linear layer: the class scores. Always the last layer."""
+
+    name: str
+    source: str
+    features: int
+    classes: int
+
+
+Layer = ConvBN | Activation | AvgPool | Head
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Layers in execution order; the first Activation encodes, the last is a Head.
+
+    Args:
+        input_shape: (C, H, W) of one image.
+        classes: K.
+        layers: each reads layers before it.
+    """
+
+    input_shape: Shape
+    classes: int
+    layers: tuple[Layer, ...]

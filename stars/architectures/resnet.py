@@ -1,0 +1,94 @@
+"""ResNet of basic blocks for small images: 3 x 3 stem, no max pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stars.architectures.blueprint import (
+    Activation,
+    AvgPool,
+    Blueprint,
+    ConvBN,
+    Head,
+    Layer,
+)
+from stars.errors import ConfigError
+from stars.nodes.base import Shape
+
+
+def resnet(
+    input_shape: Shape,
+    classes: int,
+    *,
+    widths: Sequence[int] = (16, 32, 64),
+    depths: Sequence[int] = (1, 1, 1),
+    stem_stride: int = 1,
+) -> Blueprint:
+    """A residual network; every stage after the first halves height and width.
+
+        block:  y = act(BN(conv(act(BN(conv(x))))) + shortcut(x))
+
+    The shortcut is the identity, or a 1 x 1 ConvBN where shape changes: two currents
+    into one activation. Global average pooling and a linear head follow.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: K.
+        widths: channels of each stage.
+        depths: blocks of each stage; (1, 1, 1) is ResNet-8, (2, 2, 2, 2) ResNet-18.
+        stem_stride: stride of the first convolution; 2 quarters the work.
+
+    Raises:
+        ConfigError: widths and depths differ in length, or a value is below 1.
+
+    Source: He et al. 2016, arXiv:1512.03385, section 4.2 (networks for CIFAR-10).
+    Differs: projection shortcuts (option B) instead of zero padding.
+    """
+    if len(widths) != len(depths) or not widths:
+        raise ConfigError(
+            f"resnet: widths {list(widths)} and depths {list(depths)} must be of one"
+            " length, at least 1"
+        )
+    if min(*widths, *depths, stem_stride) < 1:
+        raise ConfigError("resnet: widths, depths and stem_stride must be at least 1")
+    layers: list[Layer] = [
+        ConvBN("stem", "input", (input_shape[0], widths[0]), 3, stem_stride, 1),
+        Activation("stem_act", ("stem",), encodes=True),
+    ]
+    size = (_after(input_shape[1], stem_stride), _after(input_shape[2], stem_stride))
+    channels, source = widths[0], "stem_act"
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+        for block in range(1, depth + 1):
+            stride = 2 if stage > 1 and block == 1 else 1
+            layers += basic_block(
+                f"s{stage}b{block}", source, (channels, width), stride
+            )
+            source, channels = f"s{stage}b{block}_act2", width
+            size = (_after(size[0], stride), _after(size[1], stride))
+    if size[0] != size[1]:
+        raise ConfigError(f"resnet: images must be square, found {input_shape}")
+    layers.append(AvgPool("pool", source, size[0]))
+    layers.append(Head("head", "pool", channels, classes))
+    return Blueprint(input_shape, classes, tuple(layers))
+
+
+def basic_block(
+    name: str, source: str, channels: tuple[int, int], stride: int
+) -> list[Layer]:
+    """The layers of one basic block that reads `source`."""
+    width = channels[1]
+    same = stride == 1 and channels[0] == width
+    shortcut = source if same else f"{name}_shortcut"
+    layers: list[Layer] = [
+        ConvBN(f"{name}_conv1", source, channels, 3, stride, 1),
+        Activation(f"{name}_act1", (f"{name}_conv1",)),
+        ConvBN(f"{name}_conv2", f"{name}_act1", (width, width), 3, 1, 1),
+    ]
+    if not same:
+        layers.append(ConvBN(shortcut, source, channels, 1, stride))
+    return [*layers, Activation(f"{name}_act2", (f"{name}_conv2", shortcut))]
+
+
+def _after(size: int, stride: int) -> int:
+    """Length after a 3 x 3 convolution with padding 1."""
+    return (size - 1) // stride + 1

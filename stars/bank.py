@@ -1,0 +1,61 @@
+"""ImageBank: the synthetic images that stand in for the data nobody may touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stars.errors import DataError
+from stars.files import atomic
+
+
+class ImageBank:
+    """Images as a camera would give them: uint8 [M, C, H, W]; the oldest make room.
+
+    Args:
+        capacity: M at most.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.images: Tensor | None = None
+
+    def __len__(self) -> int:
+        """M."""
+        return 0 if self.images is None else len(self.images)
+
+    def add(self, images: Tensor) -> None:
+        """Append pixels / 255 in 0..1, [N, C, H, W], rounded to uint8."""
+        new = (images.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+        both = new if self.images is None else torch.cat([self.images, new])
+        self.images = both[-self.capacity :]
+
+    def sample(self, count: int, rng: np.random.Generator) -> Tensor:
+        """`count` images drawn with replacement, uint8 [count, C, H, W].
+
+        Raises:
+            DataError: the bank is empty.
+        """
+        if self.images is None:
+            raise DataError("the image bank is empty; synthesise before training")
+        return self.images[torch.from_numpy(rng.integers(0, len(self.images), count))]
+
+    def write_png(self, path: Path, rows: int = 10, columns: int = 16) -> None:
+        """The newest images as one picture of `rows` x `columns`, all or nothing."""
+        if self.images is None:
+            raise DataError("the image bank is empty; there is nothing to show")
+        newest = self.images[-rows * columns :].numpy()
+        blank = np.zeros((rows * columns - len(newest), *newest.shape[1:]), np.uint8)
+        tiles = np.concatenate([newest, blank])
+        _, channels, height, width = tiles.shape
+        sheet = tiles.reshape(rows, columns, channels, height, width)
+        sheet = sheet.transpose(0, 3, 1, 4, 2).reshape(
+            rows * height, columns * width, -1
+        )
+        picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+        with atomic(path) as temporary:
+            picture.save(temporary)

@@ -1,0 +1,227 @@
+"""Configurations as pydantic models, and their TOML. Nothing else reads TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stars.errors import ConfigError
+
+Model = TypeVar("Model", bound="Config")
+
+
+class Config(BaseModel):
+    """Base: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TeacherTrainingConfig(Config):
+    """`stars teacher train`.
+
+    The defaults trained the bundled teacher.
+    """
+
+    architecture: str = "resnet"
+    options: dict[str, Any] = Field(
+        default_factory=lambda: {"widths": [32, 64, 128], "depths": [1, 1, 1]}
+    )
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(0.1, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    flip: bool = True
+    crop: int = Field(2, ge=0, le=16)
+    bf16: bool = False
+    device: str = "cpu"
+    seed: int = Field(0, ge=0)
+
+
+class TermConfig(BaseModel):
+    """One `[[prior]]` or `[[loss]]`: a name, a weight, and the row's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    weight: float = Field(1.0, ge=0)
+
+
+class TeacherConfig(Config):
+    """Which teacher; the rest is for files that do not describe themselves."""
+
+    source: str = "fashion-mnist"
+    architecture: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    input_shape: tuple[int, int, int] | None = None
+    classes: int | None = Field(None, ge=2)
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+
+class StudentConfig(Config):
+    """The spiking student."""
+
+    architecture: str = "resnet"
+    options: dict[str, Any] = Field(
+        default_factory=lambda: {
+            "widths": [16, 32, 64],
+            "depths": [1, 1, 1],
+            "stem_stride": 2,
+        }
+    )
+    steps: int = Field(4, ge=1, le=64)
+    surrogate: str = "super"
+    input_exponent: int = Field(-5, ge=-16, le=16)
+
+
+class SynthesisConfig(Config):
+    """How images are invented."""
+
+    method: str = "forgetful"
+    rounds: int = Field(20, ge=1)
+    steps: int = Field(35, ge=1)
+    batch_size: int = Field(128, ge=2)
+    harvest: int = Field(4, ge=1)
+    learning_rate: float = Field(4e-3, gt=0)
+    latent: int = Field(128, ge=1)
+    width: int = Field(32, ge=1)
+    bank: int = Field(20000, ge=1)
+    bf16: bool = True
+
+
+class TrainingConfig(Config):
+    """How the student learns from the bank."""
+
+    steps: int = Field(2000, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    flip: bool = True
+    crop: int = Field(2, ge=0, le=16)
+    mixup: float = Field(0.5, ge=0, le=1)
+    bf16: bool = True
+
+
+class GridConfig(Config):
+    """Fine-tuning on the power-of-two grid."""
+
+    steps: int = Field(400, ge=0)
+    learning_rate: float = Field(5e-4, gt=0)
+
+
+def default_priors() -> tuple[TermConfig, ...]:
+    """BN, class, adversarial, RCA and TAR."""
+    rows = {
+        "batch_norm": 10.0,
+        "one_hot": 0.5,
+        "adversarial": 1.0,
+        "relational": 2.0,
+        "tail": 20.0,
+    }
+    return tuple(TermConfig(name=name, weight=weight) for name, weight in rows.items())
+
+
+class DistillConfig(Config):
+    """`stars distill`."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    prior: tuple[TermConfig, ...] = Field(default_factory=default_priors)
+    loss: tuple[TermConfig, ...] = (TermConfig(name="kl"),)
+    training: TrainingConfig = TrainingConfig()
+    grid: GridConfig = GridConfig()
+    test_data: str = "fashion-mnist"
+    device: str = "cpu"
+    backend: Literal["norse-eager", "fused"] = "norse-eager"
+    seed: int = Field(0, ge=0)
+
+
+def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:
+    """`values` as a model of `kind`.
+
+    Raises:
+        ConfigError: every unknown key and every value out of range, with its place.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        reasons = [
+            f"{'.'.join(map(str, e['loc'])) or '(top)'}: {describe(kind, e)}"
+            for e in error.errors()
+        ]
+        raise ConfigError(f"{where}: " + "; ".join(reasons)) from error
+
+
+def describe(kind: type[Config], error: Any) -> str:
+    """One pydantic error in words; an unknown key lists the known ones."""
+    if error["type"] != "extra_forbidden":
+        return f"{error['msg'][0].lower()}{error['msg'][1:]}, found {error['input']!r}"
+    model: Any = kind
+    for part in error["loc"][:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else None
+    known = sorted(getattr(model, "model_fields", {}))
+    return f"unknown key; known are {known}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config '{path}': {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config '{path}': not TOML: {error}") from error
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML; reading it back gives an equal one."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {
+        "synthesis": {"rounds": 4, "steps": 20},
+        "training": {"steps": 200},
+        "grid": {"steps": 50},
+    },
+}
+
+
+def distill_config(
+    preset: str, path: Path | None, flags: dict[str, Any]
+) -> DistillConfig:
+    """The configuration of a run: flags over the file, over the preset's values.
+
+    Args:
+        preset: a row of PRESETS.
+        path: a TOML file, or None.
+        flags: top-level keys that were given on the command line.
+
+    Raises:
+        ConfigError: an unknown preset, key or value, with its place.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r} is unknown; there are {sorted(PRESETS)}")
+    values = merged(PRESETS[preset], {} if path is None else read_toml(path))
+    where = "configuration" if path is None else f"config '{path}'"
+    return validated(DistillConfig, merged(values, flags), where)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; tables are merged, lists replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result

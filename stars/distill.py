@@ -1,0 +1,350 @@
+"""The loop: invent images, let the student learn from them, put it on the grid.
+
+Every round draws its randomness from the seed and the round's number, so that a run
+that is killed and resumed ends where the uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stars.accuracy import share_right
+from stars.architectures import blueprint
+from stars.architectures.network import Network
+from stars.augment import augment, mix
+from stars.bank import ImageBank
+from stars.config import DistillConfig
+from stars.data import LabelledImages
+from stars.encode import DirectEncoding
+from stars.errors import ConfigError, DataError, TrainingError
+from stars.graph import SpikingGraph
+from stars.grid_network import layer_grids
+from stars.grid_training import BudgetProjection, to_grid
+from stars.lif import LIFConstants
+from stars.losses import LOSSES
+from stars.outputs import Outputs
+from stars.priors import PRIORS
+from stars.run import Progress, Run
+from stars.student import build, to_graph
+from stars.student_file import StudentFile, save
+from stars.synthesis import METHODS
+from stars.teacher import Teacher
+from stars.terms import bind, weighted_sum
+
+WARM_UP = 0.15  # share of the steps in which the learning rate rises
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """The on-grid student, and accuracies of the last step, never of the best.
+
+    Args:
+        graph: what ships.
+        teacher_accuracy, student_accuracy, grid_accuracy: on the real test images, 0 to
+            1; None without any.
+        seconds: of synthesis, training and fine-tuning, interrupted parts too.
+    """
+
+    graph: SpikingGraph
+    teacher_accuracy: float | None
+    student_accuracy: float | None
+    grid_accuracy: float | None
+    seconds: float
+
+    def accuracies(self) -> dict[str, float | None]:
+        """The three, by name."""
+        return {
+            "teacher": self.teacher_accuracy,
+            "student": self.student_accuracy,
+            "grid": self.grid_accuracy,
+        }
+
+
+class Distillation:
+    """One distillation: all that lives between its rounds.
+
+    Args:
+        config: of the run.
+        teacher: frozen.
+
+    Raises:
+        ConfigError: an unknown name or option, or values that do not go together.
+    """
+
+    def __init__(self, config: DistillConfig, teacher: Teacher) -> None:
+        if config.synthesis.method not in METHODS:
+            raise ConfigError(
+                f"synthesis method {config.synthesis.method!r} is unknown; there are"
+                f" {sorted(METHODS)}"
+            )
+        if config.training.steps < config.synthesis.rounds:
+            raise ConfigError(
+                f"training.steps is {config.training.steps}, expected at least"
+                f" synthesis.rounds, {config.synthesis.rounds}"
+            )
+        self.config = config
+        self.teacher = teacher.to(config.device)
+        self.device = torch.device(config.device)
+        spec = teacher.spec
+        self.encoding = DirectEncoding(
+            spec.mean, spec.deviation, config.student.input_exponent
+        )
+        self.losses = bind(LOSSES, config.loss, "loss")
+        priors = bind(PRIORS, config.prior, "prior")
+        seed_everything(config.seed, 0)
+        self.student = build(
+            blueprint(
+                config.student.architecture,
+                spec.input_shape,
+                spec.classes,
+                config.student.options,
+            ),
+            config.student.steps,
+            LIFConstants(surrogate=config.student.surrogate),
+            config.backend,
+        ).to(self.device)
+        self.synthesiser = METHODS[config.synthesis.method](
+            self.teacher, priors, config.synthesis
+        )
+        self.bank = ImageBank(config.synthesis.bank)
+        self.steps = config.training.steps // config.synthesis.rounds
+        self.optimiser = torch.optim.AdamW(
+            self.student.parameters(),
+            config.training.learning_rate,
+            weight_decay=config.training.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            config.training.learning_rate,
+            total_steps=self.steps * config.synthesis.rounds,
+            pct_start=WARM_UP,
+        )
+
+    def round(self, number: int) -> dict[str, float]:
+        """Synthesise, then train; what to log of it. `number` starts at 1."""
+        seed_everything(self.config.seed, number)
+        self.student.eval().requires_grad_(requires_grad=False)
+        images, terms = self.synthesiser.round(self.see)
+        self.bank.add(images)
+        self.student.train().requires_grad_(requires_grad=True)
+        rng = np.random.default_rng((self.config.seed, number))
+        values: dict[str, float] = {}
+        for _ in range(self.steps):
+            values = self.learn(
+                self.student, self.optimiser, rng, bf16=self.config.training.bf16
+            )
+            self.schedule.step()
+        return {**terms, **values}
+
+    def on_grid(self, progress: Progress) -> Network:
+        """The student on the grid, fine-tuned on the bank's images."""
+        config = self.config.grid
+        number = self.config.synthesis.rounds + 1
+        seed_everything(self.config.seed, number)
+        rng = np.random.default_rng((self.config.seed, number))
+        network = to_grid(self.student.cpu(), self.encoding).to(self.device)
+        project = BudgetProjection(network, self.encoding)
+        project()
+        if config.steps == 0:
+            return network.eval()
+        optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+        network.train()
+        for step in range(config.steps):
+            values = self.learn(network, optimiser, rng, bf16=False)
+            project()
+            schedule.step()
+            progress("grid", step + 1, config.steps, values)
+        return network.eval()
+
+    def learn(
+        self,
+        network: Network,
+        optimiser: torch.optim.Optimizer,
+        rng: np.random.Generator,
+        *,
+        bf16: bool,
+    ) -> dict[str, float]:
+        """One step of `network` on images of the bank; the losses.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        images = self.batch(rng)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            with torch.no_grad():
+                teacher = self.teacher(images)
+            student = network(quantised(images, self.encoding))
+        loss, values = weighted_sum(self.losses, student, teacher)
+        if not bool(loss.isfinite()):
+            raise TrainingError(
+                f"the distillation loss became {float(loss)} ({values}); lower"
+                " training.learning_rate"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return values
+
+    def batch(self, rng: np.random.Generator) -> Tensor:
+        """Augmented and mixed images of the bank, normalised, [B, C, H, W]."""
+        training = self.config.training
+        images = self.bank.sample(training.batch_size, rng)
+        images = augment(images, rng, flip=training.flip, crop=training.crop)
+        return mix(self.teacher.normalise(images.to(self.device)), rng, training.mixup)
+
+    def see(self, images: Tensor) -> Outputs:
+        """The student's outputs on normalised images, rounded like the chip's input."""
+        outputs: Outputs = self.student(quantised(images, self.encoding))
+        return outputs
+
+    def file(self) -> StudentFile:
+        """What the student's file says beside the weights."""
+        spec, student = self.teacher.spec, self.config.student
+        return StudentFile(
+            architecture=student.architecture,
+            options=student.options,
+            input_shape=spec.input_shape,
+            classes=spec.classes,
+            steps=student.steps,
+            surrogate=student.surrogate,
+            encoding=self.encoding,
+            grids={},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rounds change."""
+        return {
+            "student": self.student.state_dict(),
+            "synthesiser": self.synthesiser.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "bank": self.bank.images,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.student.load_state_dict(state["student"])
+        self.synthesiser.load_state_dict(state["synthesiser"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.bank.images = state["bank"]
+
+
+def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> float:
+    """All rounds that are left, each with a checkpoint; seconds, earlier ones too."""
+    rounds = distillation.config.synthesis.rounds
+    done, seconds = 0, 0.0
+    state = run.load_checkpoint()
+    if state is not None:
+        distillation.load_state_dict(state["distillation"])
+        done, seconds = state["round"], state["seconds"]
+    for number in range(done + 1, rounds + 1):
+        started = time.monotonic()
+        metrics = distillation.round(number)
+        seconds += time.monotonic() - started
+        run.log({"round": number, "seconds": round(seconds, 1), **metrics})
+        state = {"distillation": distillation.state_dict(), "round": number}
+        run.save_checkpoint({**state, "seconds": seconds})
+        distillation.bank.write_png(run.synthetic_path)
+        progress("distil", number, rounds, metrics)
+    return seconds
+
+
+def distill(
+    config: DistillConfig,
+    teacher: Teacher,
+    test: LabelledImages | None,
+    run: Run,
+    progress: Progress,
+) -> DistillResult:
+    """Distil `teacher` into `run`: checkpoints, metrics, picture and both students.
+
+    Goes on from the run's last checkpoint when there is one.
+
+    Args:
+        config: of the run.
+        teacher: frozen.
+        test: real images, for the printed accuracies alone; nothing is chosen on them.
+        run: an open run directory.
+        progress: called after each round and step.
+
+    Raises:
+        ConfigError: an unknown name or option.
+        DataError: the test images have another shape than the teacher's.
+        TrainingError: a loss is not finite.
+        LimitError: the student cannot be put on the grid.
+    """
+    if test is not None and test.images.shape[1:] != teacher.spec.input_shape:
+        raise DataError(
+            f"test images have shape {test.images.shape[1:]}, the teacher takes"
+            f" {teacher.spec.input_shape}"
+        )
+    distillation = Distillation(config, teacher)
+    seconds = run_rounds(distillation, run, progress)
+    started = time.monotonic()
+    grid = distillation.on_grid(progress)
+    seconds += time.monotonic() - started
+    student = distillation.student.eval()
+    file = distillation.file()
+    save(student, file, run.float_student_path)
+    on_grid = replace(file, grids=layer_grids(grid))
+    save(grid, on_grid, run.student_path)
+
+    def measured(network: Network) -> float | None:
+        return None if test is None else accuracy(network, file.encoding, test)
+
+    metadata = {"teacher": config.teacher.source, "seed": str(config.seed)}
+    result = DistillResult(
+        graph=to_graph(grid.cpu(), file.encoding, metadata),
+        teacher_accuracy=None
+        if test is None
+        else teacher_accuracy(teacher.cpu(), test),
+        student_accuracy=measured(student.cpu()),
+        grid_accuracy=measured(grid),
+        seconds=round(seconds, 1),
+    )
+    run.add_to_manifest({"accuracy": result.accuracies(), "seconds": result.seconds})
+    for path in (run.float_student_path, run.student_path):
+        run.record_artifact(path)
+    return result
+
+
+def accuracy(network: Network, encoding: DirectEncoding, test: LabelledImages) -> float:
+    """Share of `test` whose largest final membrane is the label's."""
+
+    def scores(images: NDArray[np.uint8]) -> Tensor:
+        inputs = encoding.encode(images, 1)[0].astype(np.float32)
+        outputs: Outputs = network(torch.from_numpy(inputs))
+        return outputs.mean_logits
+
+    return share_right(scores, test)
+
+
+def teacher_accuracy(teacher: Teacher, test: LabelledImages) -> float:
+    """Share of `test` that the teacher names rightly."""
+
+    def scores(images: NDArray[np.uint8]) -> Tensor:
+        outputs: Outputs = teacher(teacher.normalise(torch.from_numpy(images)))
+        return outputs.mean_logits
+
+    return share_right(scores, test)
+
+
+def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:
+    """Images on the encoding's 8-bit grid; the rounding's gradient is the identity."""
+    step = 2.0**encoding.exponent
+    on_grid = (images / step).round().clamp(-127, 127) * step
+    return images + (on_grid - images).detach()
+
+
+def seed_everything(seed: int, number: int) -> None:
+    """Set torch's generators for one round."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))

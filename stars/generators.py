@@ -1,0 +1,63 @@
+"""Generator networks: noise and a label in, an image out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stars.nodes.base import Shape
+
+
+class ConditionalGenerator(nn.Module):
+    """Two upsampling stages after a linear layer that takes noise and a one-hot label.
+
+    `forget` re-initialises that linear layer. A conditional generator that keeps it
+    learns one image per class; one that must start again each round does not.
+
+    Args:
+        image_shape: (C, H, W); H and W are made from a quarter of them, rounded up.
+        classes: K.
+        latent: length of the noise vector.
+        width: channels of the last hidden layer; the first has twice as many.
+
+    Source: layers as in Fang et al. 2022 (Fast), arXiv:2112.06253, authors' code;
+        the re-initialised layer after Tran et al. 2024 (NAYER), arXiv:2310.00258.
+    Differs: one-hot labels instead of text embeddings, noise beside the label.
+    """
+
+    def __init__(
+        self, image_shape: Shape, classes: int, *, latent: int = 128, width: int = 32
+    ) -> None:
+        super().__init__()
+        channels, height, width_px = image_shape
+        self.image_shape = image_shape
+        self.classes = classes
+        self.latent = latent
+        self.start = (2 * width, (height + 3) // 4, (width_px + 3) // 4)
+        features = self.start[0] * self.start[1] * self.start[2]
+        self.embed = nn.Linear(latent + classes, features)
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(2 * width),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, 2 * width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, channels, 3, 1, 1),
+        )
+
+    def forget(self) -> None:
+        """Give the linear layer new random weights."""
+        self.embed.reset_parameters()
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Noise [B, latent] and labels [B] -> pixels / 255 in 0..1, [B, C, H, W]."""
+        one_hot = F.one_hot(labels, self.classes).to(noise.dtype)
+        x = self.embed(torch.cat([noise, one_hot * self.latent**0.5], dim=1))
+        x = x.unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
+        _, height, width = self.image_shape
+        return torch.sigmoid(self.body(x).float()[:, :, :height, :width])

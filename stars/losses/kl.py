@@ -1,0 +1,38 @@
+"""KL divergence of softened class scores."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stars.errors import ConfigError
+from stars.outputs import Outputs
+
+
+def kl(student: Outputs, teacher: Outputs, *, temperature: float = 4.0) -> Tensor:
+    """KL divergence from the softened teacher to the softened student.
+
+    L = tau^2 / B sum_b KL(softmax(v_b / tau) || softmax(zbar_b / tau))
+
+    Args:
+        student: logits [T, B, K]; their mean over T is zbar.
+        teacher: logits [1, B, K], v; detached here.
+        temperature: tau > 0, dimensionless.
+
+    Returns:
+        Scalar in nats, mean over the batch; 0 iff the two distributions agree.
+
+    Raises:
+        ConfigError: temperature is not positive.
+
+    Source: Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 2.
+    Differs: the student's scores are the mean over its time steps.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"kl: temperature is {temperature}; it must be > 0")
+    z, v = student.mean_logits, teacher.mean_logits.detach()
+    log_q = F.log_softmax(z / temperature, dim=1)
+    log_p = F.log_softmax(v / temperature, dim=1)
+    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * (
+        temperature**2
+    )

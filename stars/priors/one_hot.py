@@ -1,0 +1,17 @@
+"""OH: the teacher sees the class that the image was made for."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stars.priors.state import SynthesisState
+
+
+def one_hot(state: SynthesisState) -> Tensor:
+    """Cross-entropy of the teacher's scores with the asked-for labels, nats.
+
+    Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, equation 3.
+    Differs: the label is drawn beforehand instead of the teacher's own argmax.
+    """
+    return F.cross_entropy(state.teacher.mean_logits, state.labels)

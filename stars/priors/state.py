@@ -1,0 +1,31 @@
+"""SynthesisState: all that a prior may see of one synthesis step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stars.outputs import Outputs
+from stars.teacher import BatchNormTap
+
+
+@dataclass(frozen=True)
+class SynthesisState:
+    """One batch of synthetic images and what both networks say of it.
+
+    Args:
+        images: [B, C, H, W], normalised; gradients flow to them.
+        labels: [B], the classes that the generator was asked for.
+        teacher: its outputs, T = 1.
+        taps: what each BatchNorm2d of the teacher saw.
+        student: its outputs; frozen, in evaluation mode, gradients pass through the
+            surrogate to the images.
+    """
+
+    images: Float[Tensor, "B C H W"]
+    labels: Int[Tensor, " B"]
+    teacher: Outputs
+    taps: tuple[BatchNormTap, ...]
+    student: Outputs

@@ -1,0 +1,199 @@
+"""Run: a run directory. The only code that knows its file names.
+
+config.toml manifest.json metrics.jsonl checkpoints/ synthetic.png
+student.safetensors artifacts/ parity.json energy.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from stars.config import Config, read_toml, to_toml
+from stars.errors import ConfigError, DataError, FormatError
+from stars.files import atomic, sha256, write_json, write_text
+
+Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
+PACKAGES = ("stars-snn", "torch", "norse", "nir", "numpy", "scipy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The paths of one run directory, and what is written there."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, *, resume: bool = False) -> Run:
+        """Make the directory, or go on in one that has the same configuration.
+
+        Raises:
+            ConfigError: it holds a run already and `resume` is off; `resume` is on and
+                there is none, or it was made with another configuration.
+        """
+        run, text = cls(path), to_toml(config)
+        if run.config_path.is_file():
+            if not resume:
+                raise ConfigError(
+                    f"'{path}' holds a run already; give another --out, or --resume"
+                )
+            if run.config_path.read_text(encoding="utf-8") != text:
+                raise ConfigError(
+                    f"'{path}' was made with another configuration; see its config.toml"
+                )
+            return run
+        if resume:
+            raise ConfigError(f"'{path}' holds no run to resume")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"'{path}' exists and is not a run; give another --out")
+        write_text(run.config_path, text)
+        write_json(run.manifest_path, manifest(config))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run directory.
+
+        Raises:
+            DataError: it is not one.
+        """
+        run = cls(path)
+        if not run.config_path.is_file():
+            raise DataError(f"'{path}' is not a run directory: it has no config.toml")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration that the run was made with."""
+        return self.path / "config.toml"
+
+    @property
+    def manifest_path(self) -> Path:
+        """Versions, seeds, command line, checksums."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def synthetic_path(self) -> Path:
+        """The newest synthetic images as a picture."""
+        return self.path / "synthetic.png"
+
+    @property
+    def student_path(self) -> Path:
+        """The on-grid student's weights: what ships, before it is a file for chips."""
+        return self.path / "student.safetensors"
+
+    @property
+    def float_student_path(self) -> Path:
+        """The student's weights before it was put on the grid."""
+        return self.path / "student_float.safetensors"
+
+    @property
+    def graph_path(self) -> Path:
+        """The on-grid student as NIR: what ships."""
+        return self.path / "artifacts" / "student.nir"
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return read_toml(self.config_path)
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint, all or nothing."""
+        import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
+
+        with atomic(self.checkpoint_path) as temporary:
+            torch.save(state, temporary)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint, or None when the run has none yet.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
+
+        if not self.checkpoint_path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint_path, map_location="cpu", weights_only=True
+            )
+        except Exception as error:  # torch.load raises a dozen kinds
+            raise FormatError(
+                f"checkpoint '{self.checkpoint_path}' is damaged: {error}"
+            ) from error
+        return state
+
+    def add_to_manifest(self, values: dict[str, Any]) -> None:
+        """Merge `values` into manifest.json."""
+        known = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+        write_json(self.manifest_path, {**known, **values})
+
+    def record_artifact(self, path: Path) -> None:
+        """Put the sha256 of a file of this run into the manifest."""
+        known = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+        sums = {
+            **known.get("sha256", {}),
+            str(path.relative_to(self.path)): sha256(path),
+        }
+        self.add_to_manifest({"sha256": sums})
+
+
+def manifest(config: Config) -> dict[str, Any]:
+    """What a run must know of its making: versions, machine, seed, command line."""
+    return {
+        "schema": 1,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": getattr(config, "seed", None),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "versions": {name: installed_version(name) for name in PACKAGES},
+        "git_commit": git_commit(),
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed distribution, None when it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, None outside of one."""
+    folder = Path(__file__).parent
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,342 @@
+"""Teacher: a trained ANN, frozen, with taps on what its BatchNorm2d layers see.
+
+It may be one of ours (safetensors that describe themselves), a state dict for a named
+architecture, or the user's own module. Synthesis needs nothing of it but BatchNorm2d.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes, save_file
+from torch import Tensor, nn
+
+from stars.architectures import blueprint
+from stars.architectures.network import ann
+from stars.config import TeacherConfig
+from stars.data import BUNDLED, read_asset
+from stars.errors import ConfigError, DataError, FormatError
+from stars.files import atomic
+from stars.outputs import Outputs
+
+BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
+METADATA_KEY = "stars.teacher"
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What must be known of a teacher beside its weights.
+
+    Args:
+        architecture: a row of ARCHITECTURES; "" for the user's own module.
+        options: the architecture's options.
+        input_shape: (C, H, W).
+        classes: K.
+        mean, deviation: per channel, of pixel / 255, that it was trained with.
+        notes: how it was made; free text by name.
+    """
+
+    architecture: str
+    options: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        channels = self.input_shape[0]
+        if not len(self.mean) == len(self.deviation) == channels:
+            raise ConfigError(
+                f"teacher: mean {list(self.mean)} and deviation {list(self.deviation)}"
+                f" need one value for each of {channels} channels"
+            )
+        if not min(self.deviation) > 0:
+            raise ConfigError(f"teacher: deviation {self.deviation} must be positive")
+
+    @classmethod
+    def from_json(cls, text: str) -> TeacherSpec:
+        """The spec that `to_json` wrote.
+
+        Raises:
+            FormatError: not such a text.
+        """
+        try:
+            raw = json.loads(text)
+            return cls(
+                architecture=str(raw["architecture"]),
+                options=dict(raw["options"]),
+                input_shape=tuple(int(n) for n in raw["input_shape"]),  # type: ignore[arg-type]
+                classes=int(raw["classes"]),
+                mean=tuple(float(m) for m in raw["mean"]),
+                deviation=tuple(float(d) for d in raw["deviation"]),
+                notes=dict(raw["notes"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(
+                f"the teacher's description is damaged: {error}"
+            ) from error
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class BatchNormTap:
+    """One BatchNorm2d layer and what it was given in one pass.
+
+    Args:
+        layer: the module, with running_mean, running_var, weight, bias.
+        inputs: [B, C, H, W], before normalisation.
+    """
+
+    layer: nn.BatchNorm2d
+    inputs: Tensor
+
+
+class Teacher(nn.Module):
+    """A frozen ANN in evaluation mode.
+
+    Raises:
+        ConfigError: it has no BatchNorm2d with running statistics, or no linear layer.
+    """
+
+    def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
+        super().__init__()
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        if not any(m.track_running_stats for m in norms):
+            raise ConfigError(
+                "the teacher has no BatchNorm2d with running statistics; synthesis"
+                " matches them and cannot work without"
+            )
+        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        if not linear:
+            raise ConfigError("the teacher has no Linear layer that gives class scores")
+        self.spec = spec
+        self.network = network.eval().requires_grad_(requires_grad=False)
+        self._norms = norms
+        self._head = linear[-1]
+
+    def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002
+        """Stay in evaluation mode: a teacher never learns."""
+        return super().train(mode=False)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Normalised images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
+
+        The features are what its last Linear layer reads.
+        """
+        seen: list[Tensor] = []
+        hook = self._head.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        try:
+            result = self.network(images)
+        finally:
+            hook.remove()
+        if isinstance(result, Outputs):
+            return result
+        return Outputs(logits=result[None], features=seen[-1].flatten(1)[None])
+
+    @contextmanager
+    def tapped(self) -> Iterator[list[BatchNormTap]]:
+        """Within it, every pass appends what each BatchNorm2d saw, in order."""
+        taps: list[BatchNormTap] = []
+
+        def keep(layer: nn.Module, x: tuple[Tensor, ...]) -> None:
+            taps.append(BatchNormTap(cast("nn.BatchNorm2d", layer), x[0]))
+
+        hooks = [layer.register_forward_pre_hook(keep) for layer in self._norms]
+        try:
+            yield taps
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float32, as the teacher was trained."""
+        mean = torch.tensor(self.spec.mean, device=images.device)[:, None, None]
+        deviation = torch.tensor(self.spec.deviation, device=images.device)
+        return (images.float() / 255 - mean) / deviation[:, None, None]
+
+
+def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
+    """The teacher that `source` names.
+
+    Args:
+        source: "fashion-mnist" (bundled); a .safetensors or .pt / .pth state dict; or
+            "module:function", which is imported and called, so it runs code.
+        spec: needed unless the file describes itself.
+
+    Raises:
+        ConfigError: the spec is missing, or does not fit a teacher.
+        FormatError: the file is missing, foreign, or does not fit the architecture.
+    """
+    if source == BUNDLED:
+        with read_asset(BUNDLED_TEACHER) as file:
+            return from_safetensors(file.read(), BUNDLED_TEACHER, spec)
+    path = Path(source).expanduser()
+    if path.suffix in (".safetensors", ".pt", ".pth"):
+        if not path.is_file():
+            raise FormatError(f"teacher '{path}': no such file")
+        if path.suffix == ".safetensors":
+            return from_safetensors(path.read_bytes(), str(path), spec)
+        return from_state_dict(read_pickle(path), str(path), spec)
+    if ":" in source:
+        return from_function(source, spec)
+    raise ConfigError(
+        f"teacher {source!r}: allowed are '{BUNDLED}', a .safetensors, .pt or .pth"
+        " file, or module:function"
+    )
+
+
+def spec_of(config: TeacherConfig) -> TeacherSpec | None:
+    """The spec in a [teacher] section; None when it names no input shape.
+
+    Raises:
+        ConfigError: some of input_shape, classes, mean, deviation, but not all.
+    """
+    needed = (config.input_shape, config.classes, config.mean, config.deviation)
+    if not any(needed):
+        return None
+    if config.input_shape is None or config.classes is None:
+        raise ConfigError(
+            "[teacher] needs all of input_shape, classes, mean and deviation, or none"
+        )
+    return TeacherSpec(
+        architecture=config.architecture,
+        options=config.options,
+        input_shape=config.input_shape,
+        classes=config.classes,
+        mean=config.mean,
+        deviation=config.deviation,
+    )
+
+
+def from_safetensors(content: bytes, where: str, spec: TeacherSpec | None) -> Teacher:
+    """A teacher from the bytes of a .safetensors file."""
+    try:
+        tensors = load_bytes(content)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size])
+    except (SafetensorError, ValueError) as error:
+        raise FormatError(
+            f"teacher '{where}': not a safetensors file ({error})"
+        ) from error
+    described = header.get("__metadata__", {}).get(METADATA_KEY)
+    return from_state_dict(
+        tensors, where, TeacherSpec.from_json(described) if described else spec
+    )
+
+
+def read_pickle(path: Path) -> Mapping[str, Tensor]:
+    """The state dict of a .pt file; only weights are unpickled.
+
+    Raises:
+        FormatError: not a state dict, or it holds anything but tensors.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds
+        raise FormatError(
+            f"teacher '{path}': not a state dict that can be read safely"
+            f" ({str(error).splitlines()[0]})"
+        ) from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(v, Tensor) for v in loaded.values()
+    ):
+        raise FormatError(f"teacher '{path}': holds no state dict of tensors")
+    return loaded
+
+
+def from_state_dict(
+    tensors: Mapping[str, Tensor], where: str, spec: TeacherSpec | None
+) -> Teacher:
+    """A teacher of a named architecture with these weights.
+
+    Raises:
+        ConfigError: no spec.
+        FormatError: names or shapes differ from the architecture's.
+    """
+    if spec is None or not spec.architecture:
+        raise ConfigError(
+            f"teacher '{where}' does not describe itself: give architecture, options,"
+            " input_shape, classes, mean and deviation in [teacher] of a config file"
+        )
+    network = ann(
+        blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
+    )
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = "\n  ".join(str(error).splitlines()[:6])
+        raise FormatError(
+            f"teacher '{where}' is not a {spec.architecture} with options"
+            f" {dict(spec.options)}: {reason}"
+        ) from error
+    if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
+        raise FormatError(f"teacher '{where}' holds NaN or infinity")
+    return Teacher(network, spec)
+
+
+def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
+    """A teacher from the user's own `module:function`, which returns an nn.Module.
+
+    Raises:
+        ConfigError: it cannot be imported, returns something else, or lacks a spec.
+    """
+    module_name, _, name = source.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"teacher {source!r}: cannot import it ({error})") from error
+    network = function()
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"teacher {source!r} returned {type(network).__name__}, expected nn.Module"
+        )
+    if spec is None:
+        raise ConfigError(
+            f"teacher {source!r}: give input_shape, classes, mean and deviation in"
+            " [teacher] of a config file"
+        )
+    teacher = Teacher(network, spec)
+    check_pass(teacher, source)
+    return teacher
+
+
+def check_pass(teacher: Teacher, where: str) -> None:
+    """Run one blank image through and check the scores' shape.
+
+    Raises:
+        ConfigError: the network does not take the image or gives other scores.
+    """
+    spec = teacher.spec
+    try:
+        with torch.no_grad():
+            logits = teacher(torch.zeros(1, *spec.input_shape)).logits
+    except (RuntimeError, ValueError, DataError) as error:
+        raise ConfigError(
+            f"teacher {where!r} does not take an image of {spec.input_shape}: {error}"
+        ) from error
+    if logits.shape != (1, 1, spec.classes):
+        raise ConfigError(
+            f"teacher {where!r} gives scores of shape {tuple(logits.shape[1:])},"
+            f" expected (1, {spec.classes})"
+        )
+
+
+def save(teacher: Teacher, path: Path) -> None:
+    """Write weights and description as one .safetensors file, all or nothing."""
+    tensors = {k: v.contiguous() for k, v in teacher.network.state_dict().items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: teacher.spec.to_json()})
