@@ -1,0 +1,144 @@
+"""Law: every target equals the reference, always through the exported file.
+
+And its converse: one weight off by one grid step, under any target, is found, and the
+first place is named.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from export.from_nir import read
+from export.to_nir import write
+from stars import reference
+from stars.dyadic import dyadic
+from stars.graph import SpikingGraph
+from stars.nodes import Affine, Conv2d
+from stars.testing import (
+    KINDS,
+    assert_same_membranes,
+    assert_same_spikes,
+    random_graph,
+    random_inputs,
+)
+from targets import table
+from targets.base import Target
+from targets.inputs import ArrayInputs
+from targets.parity import TOLERANCES, compare, run_parity
+
+SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
+ALL = [
+    pytest.param(name, marks=[pytest.mark.lava] if name in SLOW else [])
+    for name in table.TARGETS
+]
+QUICK = [name for name in table.TARGETS if name not in SLOW]
+
+
+@pytest.fixture
+def name(request) -> str:
+    """The name of the target that a test is run for."""
+    return request.param
+
+
+@pytest.fixture
+def target(request, name) -> Target:
+    """The target `name`; without Lava's environment its tests skip, or fail in CI."""
+    if name in SLOW:
+        request.getfixturevalue("lava_python")
+    found = table.load(name)
+    assert found.unavailable() is None
+    assert found.name == name
+    return found
+
+
+def through_file(graph: SpikingGraph, path: Path) -> SpikingGraph:
+    write(graph, path)
+    return read(path)
+
+
+def assert_equals_reference(target: Target, graph: SpikingGraph, inputs) -> None:
+    actual, desired = target.run(graph, inputs), reference.run(graph, inputs)
+    assert_same_spikes(actual, desired)
+    assert_same_membranes(actual, desired)
+    found = compare(actual, desired)
+    assert found.ok
+    assert found.neuron_steps == found.images * graph.steps * graph.neuron_count()
+
+
+@pytest.mark.parametrize("name", QUICK)
+@settings(max_examples=30)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(list(KINDS)),
+    decay_shift=st.sampled_from([1, 2]),
+)
+def test_a_target_equals_the_reference(name, tmp_path_factory, seed, kind, decay_shift):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, kind=kind, decay_shift=decay_shift)
+    inputs = random_inputs(rng, graph, 3)
+    path = tmp_path_factory.getbasetemp() / f"{name}.nir"
+    assert_equals_reference(table.load(name), through_file(graph, path), inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ALL, indirect=True)
+def test_every_kind_of_graph_runs_as_the_reference_does(target, kind, tmp_path):
+    rng = np.random.default_rng(7)
+    graph = through_file(random_graph(rng, kind=kind), tmp_path / "net.nir")
+    assert_equals_reference(target, graph, random_inputs(rng, graph, 3))
+
+
+def off_by_one_step(graph: SpikingGraph, name: str, fired: np.ndarray) -> SpikingGraph:
+    """`graph` with one weight of node `name` one grid step nearer to zero.
+
+    Args:
+        graph: on the grid.
+        name: a convolution or a dense matrix.
+        fired: its mean input by channel; the weight of the busiest one is changed.
+    """
+    node = graph.nodes[name]
+    assert isinstance(node, Conv2d | Affine)
+    step = 2.0 ** dyadic(node.weight, "weight").exponent
+    size = np.abs(node.weight) * fired.reshape(1, -1, *[1] * (node.weight.ndim - 2))
+    place = np.unravel_index(size.argmax(), size.shape)
+    weight = node.weight.copy()
+    weight[place] -= np.sign(weight[place]) * step
+    return graph.replace_nodes({name: dataclasses.replace(node, weight=weight)})
+
+
+@pytest.mark.parametrize("name", ALL, indirect=True)
+def test_one_weight_off_by_one_grid_step_is_found_and_named(name, target, tmp_path):
+    rng = np.random.default_rng(11)
+    graph = through_file(random_graph(rng, kind="residual"), tmp_path / "net.nir")
+    inputs = random_inputs(rng, graph, 4)
+    desired = reference.run(graph, inputs)
+    fired = desired.spikes["lif0"].mean(axis=(0, 1, 3, 4))
+    broken = off_by_one_step(graph, "block0_conv0", fired)
+    broken = through_file(broken, tmp_path / "broken.nir")
+    changed = broken.nodes["block0_conv0"].weight != graph.nodes["block0_conv0"].weight
+    assert changed.sum() == 1
+
+    others = [t for t in ("reference", "norse") if t != name]
+    report = run_parity(
+        graph,
+        ArrayInputs(inputs),
+        [target, *(table.load(other) for other in others)],
+        substitutes={name: broken},
+    )
+    assert not report.ok
+    assert {t.name for t in report.targets if t.ok} == set(others)
+    found = report.targets[0].comparison
+    truth = compare(reference.run(broken, inputs), desired, graph=graph)
+    assert found.spike_mismatches == truth.spike_mismatches
+    assert found.membrane_mismatches == truth.membrane_mismatches > 0
+    assert found.first == truth.first
+    assert found.first.node == "block0_lif0"
+    assert found.first.step in range(graph.steps)
+    assert len(found.first.neuron) == 3
+
+
+def test_every_target_has_a_tolerance_row():
+    assert set(table.TARGETS) <= set(TOLERANCES)
