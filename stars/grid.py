@@ -1,14 +1,52 @@
 """The power-of-two grid: put a graph on it, and prove what follows.
 
 On the grid every weight and bias is an integer times a power of two. Then sums are
-exact whatever their order, and every target that stays within its bits agrees.
+exact whatever their order, and every target that stays within its bits agrees. The
+proof is `certify`; what puts a graph there is `quantise`, and training on the grid
+takes the same steps from `grid_of`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stars.certificate import Certificate, PopulationBits, certify
+from stars.dyadic import dyadic
+from stars.errors import GraphError, LimitError
+from stars.graph import SpikingGraph
+from stars.nodes import (
+    LIF,
+    Affine,
+    Array,
+    AvgPool2d,
+    Conv2d,
+    Input,
+    Map,
+    Neuron,
+    SumPool2d,
+)
+from stars.plan import BIAS_LIMIT, lower, place_all
+
+__all__ = [
+    "Certificate",
+    "NodeGrid",
+    "PopulationBits",
+    "certify",
+    "grid_of",
+    "is_on_grid",
+    "quantise",
+    "sum_pools",
+    "weight_exponent",
+]
 
 WEIGHT_BITS = 8
+DOUBLINGS = 4  # of a node's step, to make room; beyond, too little of it would be left
+
+Weighted = Conv2d | Affine
 
 
 def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
@@ -18,3 +56,266 @@ def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
     mantissa, exponent = math.frexp(max_abs)
     fits = round(mantissa * 2 ** (bits - 1)) < 2 ** (bits - 1)
     return exponent - (bits - 1) + (not fits)
+
+
+@dataclass(frozen=True)
+class NodeGrid:
+    """The grid of one node with weights.
+
+    Args:
+        weight_exponent: log2 of the weights' step.
+        weight_limit: largest integer weight.
+        bias_exponent: log2 of the bias's step: the weights' times the input's.
+    """
+
+    weight_exponent: int
+    weight_limit: int
+    bias_exponent: int
+
+    def weight(self, value: Array) -> Array:
+        """`value` rounded, half to even, and clipped."""
+        q: Array = np.rint(np.ldexp(value, -self.weight_exponent))
+        q = np.clip(q, -self.weight_limit, self.weight_limit)
+        return np.ldexp(q, self.weight_exponent)
+
+    def bias(self, value: Array) -> Array:
+        """`value` rounded, half to even."""
+        q: Array = np.rint(np.ldexp(value, -self.bias_exponent))
+        return np.ldexp(q, self.bias_exponent)
+
+
+def is_on_grid(graph: SpikingGraph) -> bool:
+    """Whether `graph` has an integer plan: on the grid, and within 8-bit weights.
+
+    Raises:
+        UnsupportedNodeError: a node that has no integer form.
+    """
+    try:
+        lower(graph)
+    except (GraphError, LimitError):
+        return False
+    return True
+
+
+def quantise(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> SpikingGraph:
+    """A new graph on the grid, near `graph`; one that is there already stays as it is.
+
+    Mean pools become sum pools, their 1 / area goes into the next weights. Weights are
+    rounded to a power-of-two step for each node, biases and thresholds to the grid of
+    what arrives with them. A step is doubled where the sums would otherwise leave the
+    bits of a target; a bias is clipped to what the chip's mantissa holds.
+
+    Args:
+        graph: with k = 2^-j and v_leak = v_reset; these are not rounded.
+        bits: of a weight, with the sign; 2 to 8.
+
+    Raises:
+        GraphError: `bits` is out of range, or a value cannot be put on the grid.
+        LimitError: it does not fit the chip whatever the steps; every violation.
+    """
+    pooled = sum_pools(graph)
+    if is_on_grid(pooled):
+        return pooled
+    result = rounded(pooled, grid_of(pooled, bits=bits))
+    lower(result)
+    return result
+
+
+def grid_of(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> dict[str, NodeGrid]:
+    """The grid of each node with weights, as fine as 8 bits and every budget allow.
+
+    `graph` has no mean pools that are off the grid (see `sum_pools`).
+
+    Raises:
+        GraphError: `bits` is not 2 to 8, or a neuron's parameter is off the grid.
+    """
+    if not 2 <= bits <= WEIGHT_BITS:
+        raise GraphError(f"bits is {bits}; it must be 2 to {WEIGHT_BITS}")
+    exponents = {
+        name: weight_exponent(float(np.abs(node.weight).max(initial=0)), bits=bits)
+        for name, node in weighted(graph)
+    }
+    for _ in range(DOUBLINGS):
+        grids = node_grids(graph, exponents, 2 ** (bits - 1) - 1)
+        too_fine = nodes_to_coarsen(rounded(graph, grids), exponents)
+        if not too_fine:
+            return grids
+        exponents |= {name: exponents[name] + 1 for name in too_fine}
+    return node_grids(graph, exponents, 2 ** (bits - 1) - 1)
+
+
+def weighted(graph: SpikingGraph) -> list[tuple[str, Weighted]]:
+    """The nodes with weights, in execution order."""
+    nodes = ((name, graph.nodes[name]) for name in graph.order)
+    return [(name, node) for name, node in nodes if isinstance(node, Weighted)]
+
+
+def node_grids(
+    graph: SpikingGraph, exponents: Mapping[str, int], limit: int
+) -> dict[str, NodeGrid]:
+    """The grids that follow from the exponent of each node's weights."""
+    outputs = output_grids(graph, exponents)
+    return {
+        name: NodeGrid(exponent, limit, outputs[name])
+        for name, exponent in exponents.items()
+    }
+
+
+def output_grids(graph: SpikingGraph, exponents: Mapping[str, int]) -> dict[str, int]:
+    """log2 of the step of every node's output, from that of each node's weights."""
+    grids: dict[str, int] = {}
+    for name in graph.order:
+        node = graph.nodes[name]
+        arriving = min((grids[p] for p in graph.predecessors(name)), default=0)
+        if isinstance(node, Input):
+            grids[name] = graph.encoding.exponent if graph.encoding else 0
+        elif isinstance(node, Neuron):
+            grids[name] = 0
+        elif isinstance(node, SumPool2d):
+            grids[name] = arriving + dyadic(np.array(node.scale), "scale").exponent
+        else:
+            grids[name] = arriving + exponents.get(name, 0)
+    return grids
+
+
+def nodes_to_coarsen(graph: SpikingGraph, exponents: Mapping[str, int]) -> set[str]:
+    """For each population beyond a budget, the nodes that set its finest step."""
+    grids = output_grids(graph, exponents)
+    found: set[str] = set()
+    for name in over_budget(graph):
+        ways = [p for p in graph.predecessors(name) if weights_from(graph, p)]
+        finest = min((grids[p] for p in ways), default=0)
+        for way in ways:
+            if grids[way] == finest:
+                found |= set(weights_from(graph, way))
+    return found
+
+
+def over_budget(graph: SpikingGraph) -> list[str]:
+    """Names of the populations that leave the chip's registers, or float32's."""
+    wrong = [p.population.name for p in place_all(graph) if p.violations]
+    return wrong or [row.name for row in certify(graph).populations if not row.fits]
+
+
+def weights_from(graph: SpikingGraph, source: str) -> list[str]:
+    """The last nodes with weights on every way into and including `source`."""
+    node = graph.nodes[source]
+    if isinstance(node, Weighted):
+        return [source]
+    if not isinstance(node, Map):
+        return []
+    return [n for p in graph.predecessors(source) for n in weights_from(graph, p)]
+
+
+def rounded(graph: SpikingGraph, grids: Mapping[str, NodeGrid]) -> SpikingGraph:
+    """`graph` with weights, biases, thresholds and resets rounded to `grids`."""
+    nodes = {
+        name: replace(
+            node,
+            weight=grids[name].weight(node.weight),
+            bias=grids[name].bias(node.bias),
+        )
+        for name, node in weighted(graph)
+    }
+    graph = graph.replace_nodes(nodes)
+    exponents = {name: grid.weight_exponent for name, grid in grids.items()}
+    steps = output_grids(graph, exponents)
+    for name in graph.neurons:
+        unit = min(steps[p] for p in graph.predecessors(name))
+        graph = clip_bias(graph, name, unit)
+        graph = round_neuron(graph, name, unit)
+    return graph
+
+
+def clip_bias(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
+    """`graph` with the bias that reaches neuron `name` inside the chip's mantissa.
+
+    12 bits of units; where that is too little, 13 of them in steps of two. The nodes
+    next to `name` share one bias for each channel; the first of them is changed.
+    """
+    before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
+    direct = {p: node for p, node in before if isinstance(node, Weighted)}
+    total = np.ldexp(sum((n.bias for n in direct.values()), np.zeros(1)), -unit)
+    if np.abs(total).max() <= BIAS_LIMIT:
+        return graph
+    allowed = np.clip(2 * np.rint(total / 2), -2 * BIAS_LIMIT, 2 * BIAS_LIMIT)
+    first, node = next(iter(direct.items()))
+    bias = node.bias + np.ldexp(allowed - total, unit)
+    return graph.replace_nodes({first: replace(node, bias=bias)})
+
+
+def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
+    """`graph` with the voltages of LIF `name` on the grid of its increments.
+
+    One increment is k r 2^unit. Where k r is no power of two the graph cannot be put
+    on the grid, which is for the lowering to say; nothing is changed.
+    """
+    node = graph.nodes[name]
+    if not isinstance(node, LIF):
+        return graph
+    fraction, exponent = np.frexp(graph.dt / node.tau * node.r)
+    if (fraction != 0.5).any() or np.ptp(exponent):
+        return graph
+    step = unit + int(exponent.flat[0]) - 1
+    volts = {
+        field: np.ldexp(np.rint(np.ldexp(getattr(node, field), -step)), step)
+        for field in ("v_leak", "v_threshold", "v_reset")
+    }
+    return graph.replace_nodes({name: replace(node, **volts)})
+
+
+def sum_pools(graph: SpikingGraph) -> SpikingGraph:
+    """`graph` with mean pools as sum pools, their 1 / area in the weights around them.
+
+    The factor goes into the next weights; where there are none before the next neuron,
+    into those just before; where there are none either, a power of two stays.
+
+    Raises:
+        GraphError: a factor that is no power of two has no weights to go to.
+    """
+    for name in graph.order:
+        node = graph.nodes[name]
+        if not isinstance(node, AvgPool2d):
+            continue
+        changed = weights_after(graph, name, node.scale)
+        if not changed:
+            changed = weights_ahead(graph, name, node.scale)
+        if changed:
+            pool = SumPool2d(node.kernel, node.stride)
+            graph = graph.replace_nodes({**changed, name: pool})
+        elif math.frexp(node.scale)[0] != 0.5:
+            raise GraphError(
+                f"node {name!r}: its factor {node.scale!r} is no power of two, and no"
+                " weights next to it can take it; put a convolution or a dense node"
+                " after it, or use a window of 2^n pixels"
+            )
+    return graph
+
+
+def weights_after(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
+    """The next weights on all ways from `name`, times `scale`; none if one has none."""
+    found: dict[str, Weighted] = {}
+    for after in graph.successors(name):
+        node = graph.nodes[after]
+        if len(graph.predecessors(after)) > 1 or not isinstance(node, Map):
+            return {}
+        if isinstance(node, Weighted):
+            found[after] = replace(node, weight=node.weight * scale)
+            continue
+        further = weights_after(graph, after, scale)
+        if not further:
+            return {}
+        found |= further
+    return found
+
+
+def weights_ahead(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
+    """The weights that only `name` reads, just before it, times `scale`; or none."""
+    before = graph.predecessors(name)
+    if len(before) > 1 or len(graph.successors(before[0])) > 1:
+        return {}
+    node = graph.nodes[before[0]]
+    if isinstance(node, Weighted):
+        scaled = replace(node, weight=node.weight * scale, bias=node.bias * scale)
+        return {before[0]: scaled}
+    return weights_ahead(graph, before[0], scale) if isinstance(node, Map) else {}

@@ -144,20 +144,11 @@ def lower(graph: SpikingGraph) -> IntegerPlan:
         LimitError: the integers do not fit the chip; holds every violation.
         UnsupportedNodeError: a node that has no integer form.
     """
-    check_sources(graph)
-    low, high, input_exponent = input_interval(graph)
-    arriving = compose(graph)
-    reachable = {graph.input: (low, high)}
-    latency = {graph.input: -1}
-    placed: list[Placed] = []
-    for name in graph.neurons:
-        draft = draft_population(graph, name, arriving[name], input_exponent)
-        latency[name] = 1 + max(latency[a.source] for a in draft.arrivals)
-        reachable[name] = spike_interval(math.prod(graph.shapes[name]))
-        placed.append(place_best(draft, graph.steps, latency, reachable))
+    placed = place_all(graph)
     violations = [text for p in placed for text in p.violations]
     if violations:
         raise LimitError("integer plan", violations)
+    low, high, input_exponent = input_interval(graph)
     return IntegerPlan(
         input_name=graph.input,
         input_shape=graph.shapes[graph.input],
@@ -168,6 +159,28 @@ def lower(graph: SpikingGraph) -> IntegerPlan:
         connections=tuple(c for p in placed for c in p.connections),
         steps=graph.steps,
     )
+
+
+def place_all(graph: SpikingGraph) -> list[Placed]:
+    """Every population in its unit, with what does not fit, in execution order.
+
+    Raises:
+        GraphError: a value is off the grid.
+        LimitError: a product is too large to be unrolled.
+        UnsupportedNodeError: a node that has no integer form.
+    """
+    check_sources(graph)
+    low, high, input_exponent = input_interval(graph)
+    arriving = compose(graph)
+    sources = {graph.input: (low, high)}
+    latency = {graph.input: -1}
+    placed: list[Placed] = []
+    for name in graph.neurons:
+        draft = draft_population(graph, name, arriving[name], input_exponent)
+        latency[name] = 1 + max(latency[a.source] for a in draft.arrivals)
+        sources[name] = spike_interval(math.prod(graph.shapes[name]))
+        placed.append(place_best(draft, graph.steps, latency, sources))
+    return placed
 
 
 def check_sources(graph: SpikingGraph) -> None:
@@ -219,22 +232,22 @@ def place_best(
     draft: Draft,
     steps: int,
     latency: Mapping[str, int],
-    reachable: Mapping[str, Interval],
+    sources: Mapping[str, Interval],
 ) -> Placed:
     """`draft` in its derived unit, or a finer one if T steps need it and it fits."""
     unit = draft.unit()
     placed = place(draft, unit, latency)
     for spare in range(spare_wanted(draft, unit, steps), 0, -1):
         finer = place(draft, unit - spare, latency)
-        if not finer.violations and has_room(finer, steps, reachable):
+        if not finer.violations and has_room(finer, steps, sources):
             return finer
     return placed
 
 
-def has_room(placed: Placed, steps: int, reachable: Mapping[str, Interval]) -> bool:
+def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> bool:
     """Whether sums and membranes stay inside the chip's registers over `steps`."""
     population = placed.population
-    low, high = accumulator_interval(population, placed.connections, reachable)
+    low, high = accumulator_interval(population, placed.connections, sources)
     if max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS:
         return False
     membranes = membranes_of(population, low, high, steps)

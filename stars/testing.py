@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError
 from stars.graph import SpikingGraph
-from stars.grid import weight_exponent
+from stars.grid import weight_exponent, weights_from
 from stars.nodes import (
     LIF,
     Affine,
@@ -287,25 +287,15 @@ def run_neuron(node: Neuron, current: Array, dt: float) -> Array:
     return outputs
 
 
-def weights_before(graph: SpikingGraph, name: str) -> list[str]:
-    """The last nodes with weights on every way into `name`, up to the next neuron."""
-    found: list[str] = []
-    for source in graph.predecessors(name):
-        node = graph.nodes[source]
-        if isinstance(node, Conv2d | Affine):
-            found.append(source)
-        elif isinstance(node, Map):
-            found += weights_before(graph, source)
-    return found
-
-
 def scale_to_rate(
     graph: SpikingGraph, name: str, values: Mapping[str, Array], rate: float
 ) -> dict[str, Conv2d | Affine]:
     """The weight nodes before `name`, scaled so that it fires at about `rate`."""
     ways = {p: values[p] for p in graph.predecessors(name)}
-    fixed = sum((v for p, v in ways.items() if not scalable(graph, p)), np.zeros(()))
-    moving = sum((v for p, v in ways.items() if scalable(graph, p)), np.zeros(()))
+    fixed = sum(
+        (v for p, v in ways.items() if not weights_from(graph, p)), np.zeros(())
+    )
+    moving = sum((v for p, v in ways.items() if weights_from(graph, p)), np.zeros(()))
     node = graph.neuron(name)
     low, high = -12.0, 6.0  # log2 of the scale
     for _ in range(12):
@@ -313,20 +303,13 @@ def scale_to_rate(
         output = run_neuron(node, fixed + moving * 2.0**middle, graph.dt)
         enough = output.mean() if node.spiking else np.abs(output).max() / 4
         low, high = (low, middle) if enough > rate else (middle, high)
-    weighted = ((n, graph.nodes[n]) for n in weights_before(graph, name))
+    before = [n for p in ways for n in weights_from(graph, p)]
+    weighted = ((n, graph.nodes[n]) for n in before)
     return {
         n: replace(node, weight=node.weight * 2.0**low, bias=node.bias * 2.0**low)
         for n, node in weighted
         if isinstance(node, Conv2d | Affine)
     }
-
-
-def scalable(graph: SpikingGraph, source: str) -> bool:
-    """Whether what comes from `source` passes weights since the last neuron."""
-    node = graph.nodes[source]
-    if isinstance(node, Conv2d | Affine):
-        return True
-    return isinstance(node, Map) and bool(weights_before(graph, source))
 
 
 def round_to_grid(

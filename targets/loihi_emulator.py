@@ -47,10 +47,7 @@ class LoihiEmulator:
 
     name = "loihi"
     description = "integer arithmetic of Loihi as Lava fixed_pt defines it, emulated"
-    chunk = 250
-
-    def __init__(self) -> None:
-        self._lowered: tuple[SpikingGraph, IntegerPlan] | None = None
+    chunk = 500
 
     def unavailable(self) -> str | None:
         """None: it needs nothing but numpy and scipy."""
@@ -66,9 +63,7 @@ class LoihiEmulator:
             DataError: inputs off the input's grid.
         """
         inputs = check_inputs(graph, inputs)
-        if self._lowered is None or self._lowered[0] is not graph:
-            self._lowered = graph, lower(graph)
-        return emulate(self._lowered[1], inputs)
+        return emulate(lower(graph), inputs)
 
 
 def emulate(plan: IntegerPlan, inputs: Array) -> Trace:
