@@ -1,0 +1,217 @@
+"""The Lava bundle: a folder with all that a deployment needs and a proof to hold it to.
+
+    student.nir     the graph
+    plan.npz        its integers, see stars/plan_file.py
+    net.net         the same for Lava's own loader, where the format can say it
+    golden.npz      inputs, and what the reference made of them
+    manifest.json   what this is, and the SHA-256 of every other file
+    README.md       the few lines that run it
+
+golden.npz holds `inputs` [T, B, *input shape], `spikes_<node>` of every spiking node
+and `membranes_<readout>`, volts after each step, both [T, B, *shape].
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.to_netx import write as write_netx_file
+from export.to_nir import write as write_nir
+from stars import reference
+from stars.certificate import certify
+from stars.errors import DataError, UnsupportedNodeError
+from stars.files import sha256, write_json, write_text
+from stars.graph import SpikingGraph
+from stars.nodes import Array
+from stars.plan import lower
+from stars.plan_file import write_plan
+
+FORMAT = "stars.lava"
+VERSION = 1
+GOLDEN_SAMPLES = 8
+GOLDEN_SEED = 20
+
+README = """\
+# A spiking network for Lava
+
+Certificate for T = {steps}: {verdict}.
+
+Run it bit-accurately and hold every layer against the reference's spikes:
+
+```python
+from pathlib import Path
+
+import numpy as np
+
+from export.from_nir import read
+from targets.lava.client import lava_fixed
+
+graph = read(Path("student.nir"))
+golden = np.load("golden.npz")
+trace = lava_fixed().run(graph, golden["inputs"])
+for name in graph.spiking:
+    assert np.array_equal(trace.spikes[name], golden[f"spikes_{{name}}"]), name
+```
+
+`plan.npz` holds the same network as integers for any other program; the module
+`stars.plan_file` tells its layout, which needs numpy alone.
+
+{netx}
+"""
+
+NETX = """\
+`net.net` is the network for Lava's own loader:
+
+```python
+from lava.lib.dl.netx.hdf5 import Network
+
+network = Network(
+    "net.net", input_message_bits=8, reset_interval={steps}, reset_offset=1
+)
+```
+"""
+
+
+def write(
+    graph: SpikingGraph, folder: Path, *, images: NDArray[np.uint8] | None = None
+) -> dict[str, Any]:
+    """Write the bundle of an on-grid graph to `folder`, all or nothing.
+
+    Args:
+        graph: on the grid.
+        folder: made, or replaced where it holds a bundle already.
+        images: for the golden vectors, [B, C, H, W]; the first eight are taken. None:
+            eight inputs drawn from a fixed seed.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        GraphError: the graph is not on the grid; the message says where.
+        LimitError: its integers do not fit the chip; holds every violation.
+        UnsupportedNodeError: a node without integer form.
+        DataError: the folder holds something else, or cannot be written; or the images
+            are not what the graph takes.
+    """
+    plan = lower(graph)  # first of all: nothing is written of what does not fit
+    inputs = golden_inputs(graph, images)
+    with replaced_folder(folder) as temporary:
+        write_nir(graph, temporary / "student.nir")
+        write_plan(temporary / "plan.npz", plan)
+        write_golden(graph, inputs, temporary / "golden.npz")
+        refused = write_netx(graph, temporary / "net.net")
+        certificate = certify(graph)
+        text = readme(graph, certificate.verdict, refused)
+        write_text(temporary / "README.md", text)
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "stars": version("stars-snn"),
+            "steps": graph.steps,
+            "neurons": graph.neuron_count(),
+            "golden_samples": inputs.shape[1],
+            "netx_refused": refused,
+            "certificate": certificate.to_json(),
+            "files": {p.name: sha256(p) for p in sorted(temporary.iterdir())},
+        }
+        write_json(temporary / "manifest.json", manifest)
+    return manifest
+
+
+def golden_inputs(graph: SpikingGraph, images: NDArray[np.uint8] | None) -> Array:
+    """The golden inputs, [T, B, *input shape].
+
+    Raises:
+        DataError: the graph does not take such images.
+    """
+    shape = graph.shapes[graph.input]
+    if graph.encoding is None:
+        if images is not None:
+            raise DataError(
+                "the graph takes spikes: it states no encoding for images; leave the"
+                " images out"
+            )
+        rng = np.random.default_rng(GOLDEN_SEED)
+        return (rng.random((graph.steps, GOLDEN_SAMPLES, *shape)) < 0.4).astype(float)
+    if images is None:
+        rng = np.random.default_rng(GOLDEN_SEED)
+        images = rng.integers(0, 256, (GOLDEN_SAMPLES, *shape), dtype=np.uint8)
+    return graph.encoding.encode(images[:GOLDEN_SAMPLES], graph.steps)
+
+
+def write_golden(graph: SpikingGraph, inputs: Array, path: Path) -> None:
+    """Write what the reference makes of `inputs`."""
+    trace = reference.run(graph, inputs)
+    arrays: dict[str, Any] = {f"spikes_{n}": s for n, s in trace.spikes.items()}
+    arrays[f"membranes_{trace.readout}"] = trace.membranes[trace.readout]
+    np.savez_compressed(path, inputs=inputs, **arrays)
+
+
+def write_netx(graph: SpikingGraph, path: Path) -> str | None:
+    """Write the netx file; the reason where the format cannot say the graph."""
+    try:
+        write_netx_file(graph, path)
+    except UnsupportedNodeError as error:
+        return str(error)
+    return None
+
+
+def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
+    """The README's text."""
+    netx = NETX.format(steps=graph.steps)
+    if refused is not None:
+        netx = f"There is no `net.net` for Lava's own loader, because {refused}."
+    return README.format(steps=graph.steps, verdict=verdict, netx=netx)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` at the end.
+
+    Raises:
+        DataError: `folder` holds something else than a bundle, or cannot be written.
+    """
+    check_replaceable(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # The wrapping folder is private; the one in it has the usual permissions.
+        wrapping = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise DataError(f"cannot write '{folder}': {error.strerror}") from error
+    try:
+        (wrapping / "new").mkdir()
+        yield wrapping / "new"
+        if folder.exists():
+            folder.rename(wrapping / "old")
+        (wrapping / "new").rename(folder)
+    except OSError as error:
+        raise DataError(f"cannot write '{folder}': {error}") from error
+    finally:
+        shutil.rmtree(wrapping, ignore_errors=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace what is not a bundle.
+
+    Raises:
+        DataError: a file, or a folder with something else in it.
+    """
+    if not folder.exists():
+        return
+    ours = folder.is_dir() and (
+        (folder / "plan.npz").exists() or not any(folder.iterdir())
+    )
+    if not ours:
+        raise DataError(
+            f"'{folder}' exists and is not a Lava bundle; choose another folder, or"
+            " remove it"
+        )

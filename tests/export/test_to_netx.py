@@ -1,0 +1,146 @@
+"""netx HDF5: what Lava's own loader makes of it equals the emulator, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from export.to_netx import fold, write
+from stars import reference
+from stars.errors import UnsupportedNodeError
+from stars.graph import SpikingGraph
+from stars.nodes import LIF, AvgPool2d, Conv2d, Input, Integrator, Output, SumPool2d
+from stars.plan import lower
+from stars.testing import (
+    assert_same_membranes,
+    assert_same_spikes,
+    random_graph,
+    random_inputs,
+)
+from targets.lava.client import run_netx
+from targets.loihi_emulator import emulate
+
+DT = 2.0**-10
+SEQUENTIAL = ["mlp", "flat", "conv", "vgg"]
+
+
+def one_population(conv: Conv2d, pool: SumPool2d | None = None) -> SpikingGraph:
+    """Image, pool if any, convolution, LIF, convolution of all pixels, readout."""
+    image = Input((1, 8, 8))
+    between = {"pool": pool} if pool else {}
+    shape = pool.output_shape(image.shape) if pool else image.shape
+    shape = conv.output_shape(shape)
+    last = Conv2d(np.ones((2, *shape)), np.zeros(2))
+    nodes = {
+        "input": image,
+        **between,
+        "conv": conv,
+        "lif": LIF.uniform(shape, tau=2 * DT),
+        "last": last,
+        "readout": Integrator(np.full((2, 1, 1), 1 / DT)),
+        "output": Output(),
+    }
+    names = list(nodes)
+    edges = tuple(pairwise(names))
+    return SpikingGraph(nodes, edges, DT, 4)
+
+
+def kernel(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-8, 9, shape) / 16.0
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+@pytest.mark.parametrize("kind", SEQUENTIAL)
+def test_the_loader_gives_the_emulators_output(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(sum(kind.encode()))
+    graph = random_graph(rng, kind=kind)
+    inputs = random_inputs(rng, graph, 5)
+    plan = write(graph, tmp_path / "net.net")
+    trace = run_netx(tmp_path / "net.net", plan, inputs)
+    expected = emulate(lower(graph), inputs)
+    assert min(expected.rates().values()) > 0.01
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_pools_strides_paddings_and_groups(tmp_path: Path) -> None:
+    """A pool and a convolution become one with a stride, whatever else there is."""
+    rng = np.random.default_rng(2)
+    conv = Conv2d(kernel(rng, 4, 1, 3, 3), kernel(rng, 4), (1, 2), (1, 0))
+    graph = one_population(conv, SumPool2d((2, 1), (2, 1)))
+    inputs = random_inputs(rng, graph, 5)
+    plan = write(graph, tmp_path / "net.net")
+    trace = run_netx(tmp_path / "net.net", plan, inputs)
+    expected = reference.run(graph, inputs)
+    assert expected.spikes["lif"].any()
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
+
+
+def test_folding_a_pool_is_exact() -> None:
+    rng = np.random.default_rng(3)
+    pool = AvgPool2d((2, 4), (2, 4))
+    conv = Conv2d(rng.standard_normal((3, 2, 3, 2)), np.zeros(3), (1, 2), (1, 1))
+    x = rng.standard_normal((2, 2, 8, 8))
+    np.testing.assert_allclose(
+        fold(pool, conv).apply(x), conv.apply(pool.apply(x)), atol=1e-12
+    )
+
+
+def test_the_file_holds_integers_in_the_documented_layout(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    graph = random_graph(rng, kind="vgg")
+    plan = write(graph, tmp_path / "net.net")
+    with h5py.File(tmp_path / "net.net") as file:
+        layers = file["layer"]
+        kinds = [layers[str(i)]["type"][0] for i in range(len(layers))]
+        assert kinds == [b"input", b"conv", b"conv", b"flatten", b"dense", b"dense"]
+        assert layers["1"]["neuron/type"][0] == b"CUBA"
+        assert layers["1"]["neuron/iDecay"][()] == 4096
+        assert layers["1"]["neuron/vDecay"][()] == 2048
+        assert layers["1"]["neuron/vThMant"][()] == plan.populations[0].threshold
+        assert layers["5"]["neuron/vDecay"][()] == 0
+        for i in (1, 2, 4, 5):
+            weight = layers[str(i)]["weight"][()]
+            assert weight.dtype.kind == "i"
+            assert 0 < np.abs(weight).max() <= 254
+
+
+@pytest.mark.parametrize("kind", ["residual", "shortcut"])
+def test_refuses_branches(kind: str, tmp_path: Path) -> None:
+    graph = random_graph(np.random.default_rng(5), kind=kind)
+    with pytest.raises(UnsupportedNodeError, match="the format has no branches"):
+        write(graph, tmp_path / "net.net")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_a_pool_that_leaves_pixels_over(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    conv = Conv2d(kernel(rng, 2, 1, 3, 3), np.zeros(2), padding=(1, 1))
+    graph = one_population(conv, SumPool2d((3, 3), (3, 3)))
+    with pytest.raises(
+        UnsupportedNodeError, match="a pool before it leaves pixels over"
+    ):
+        write(graph, tmp_path / "net.net")
+
+
+def test_refuses_overlapping_pools_and_dilation() -> None:
+    conv = Conv2d(np.ones((1, 1, 2, 2)), np.zeros(1))
+    with pytest.raises(UnsupportedNodeError, match="windows do not overlap"):
+        fold(SumPool2d((3, 3), (2, 2)), conv)
+    with pytest.raises(UnsupportedNodeError, match="dilated"):
+        fold(SumPool2d((2, 2), (2, 2)), replace(conv, dilation=(2, 2)))
+
+
+def test_refuses_biases_much_finer_than_weights(tmp_path: Path) -> None:
+    conv = Conv2d(np.full((1, 1, 3, 3), 127 / 128), np.array([2.0**-9]))
+    with pytest.raises(UnsupportedNodeError, match="no weight exponent"):
+        write(one_population(conv), tmp_path / "net.net")
