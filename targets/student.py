@@ -1,0 +1,70 @@
+"""The trained student itself as a target: the torch module, not the file made from it.
+
+It is what the distillation ended with, run as it was trained: Norse's loop in float32.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from stars.errors import DataError
+from stars.graph import SpikingGraph
+from stars.nodes import Array
+from stars.trace import Trace
+
+
+class StudentTarget:
+    """The module in a student.safetensors, behind the targets' protocol.
+
+    Args:
+        path: the file; read at every run.
+    """
+
+    name = "student"
+    description = "the trained torch module of a run: Norse's loop in float32"
+    chunk = 250
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def unavailable(self) -> str | None:
+        """What is not installed, with the command that installs it; None if all is."""
+        missing = [name for name in ("torch", "norse") if find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} not installed; run 'pip install stars-snn'"
+        return None
+
+    def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
+        """The module's trace on inputs [T, B, *input shape], one image held for all T.
+
+        Args:
+            graph: says T and the readout's name; its weights are not used.
+            inputs: the same at every step.
+
+        Raises:
+            DataError: inputs that change from step to step.
+            FormatError: the file is missing or damaged.
+        """
+        import torch  # noqa: PLC0415 - listing targets needs no torch
+
+        from stars.student import recorded  # noqa: PLC0415
+        from stars.student_file import load  # noqa: PLC0415
+
+        if not np.array_equal(inputs, np.broadcast_to(inputs[:1], inputs.shape)):
+            raise DataError(
+                "target 'student': the inputs change from step to step; the trained"
+                " module takes one image that is held"
+            )
+        network, _ = load(self.path)
+        images = torch.from_numpy(inputs[0].astype(np.float32))
+        with torch.no_grad(), recorded(network) as layers:
+            outputs = network(images)
+        spikes = {name: pair[0].numpy() != 0 for name, pair in layers.items()}
+        membranes = {
+            name: pair[1].numpy().astype(np.float64) for name, pair in layers.items()
+        }
+        readout = outputs.logits.cumsum(0).numpy().astype(np.float64)
+        return Trace(spikes, {**membranes, graph.readout: readout}, graph.readout)
