@@ -32,7 +32,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import cmd_distill, cmd_doctor, cmd_lava, cmd_targets, cmd_teacher
+from cli import (
+    cmd_distill,
+    cmd_doctor,
+    cmd_energy,
+    cmd_export,
+    cmd_lava,
+    cmd_parity,
+    cmd_targets,
+    cmd_teacher,
+)
 from cli.output import Settings
 from stars.errors import (
     ConfigError,
@@ -47,6 +56,9 @@ from stars.errors import (
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "distill": cmd_distill.distill,
+    "export": cmd_export.export,
+    "parity": cmd_parity.parity,
+    "energy": cmd_energy.energy,
     "doctor": cmd_doctor.doctor,
     "targets": cmd_targets.targets,
 }

@@ -10,18 +10,20 @@ multiply-accumulate (MAC) follows from where the connection starts, never from v
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from stars import reference
 from stars.errors import DataError
 from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.trace import Trace
 from targets.fan_out import Kind, ann_macs, fans
 from targets.hardware.costs import CostTable
+from targets.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,21 @@ def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:
     for inputs, trace in chunks:
         tally.add(inputs, trace)
     return tally.counts()
+
+
+def simulated(
+    graph: SpikingGraph,
+    inputs: Inputs,
+    progress: Callable[[int, int], None],
+    *,
+    chunk: int = 100,
+) -> Iterator[tuple[Array, Trace]]:
+    """(inputs, trace of the reference) of each chunk, one at a time in memory."""
+    for start in range(0, len(inputs), chunk):
+        stop = min(start + chunk, len(inputs))
+        x = inputs.take(start, stop)
+        yield x, reference.run(graph, x)
+        progress(stop, len(inputs))
 
 
 def estimate(counts: Counts, table: CostTable) -> EnergyEstimate:

@@ -118,14 +118,30 @@ def read_array(path: Path) -> NDArray[Any]:
     raise DataError(f"'{path}': holds {found}, expected 'images' or 'inputs'")
 
 
-def first(inputs: Inputs, count: int | None) -> int:
-    """`count`, or all there are when it is None.
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The first `count` samples of some inputs."""
+
+    inputs: Inputs
+    count: int
+
+    def __len__(self) -> int:
+        """The count."""
+        return self.count
+
+    def take(self, start: int, stop: int) -> Array:
+        """As of the inputs themselves."""
+        return self.inputs.take(start, min(stop, self.count))
+
+
+def first(inputs: Inputs, count: int | None) -> Inputs:
+    """The first `count` samples, or all of them when it is None.
 
     Raises:
         ConfigError: less than 1, or more than there are.
     """
     if count is None:
-        return len(inputs)
+        return inputs
     if not 1 <= count <= len(inputs):
         raise ConfigError(f"asked for {count} images; there are 1 to {len(inputs)}")
-    return count
+    return Head(inputs, count)

@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stars import reference
-from stars.errors import ConfigError, DataError, TargetError
+from stars.errors import ConfigError, DataError, MissingDependencyError, TargetError
 from stars.files import atomic
 from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.trace import Trace
+from targets import table
 from targets.base import Target
 from targets.compare import Comparison, Divergence, NodeComparison, compare
 from targets.inputs import Inputs
+from targets.parity_report import TOLERANCES, ParityReport, TargetReport
 from targets.reference_cpu import ReferenceTarget
+from targets.student import StudentTarget
 
 __all__ = [
     "TOLERANCES",
@@ -34,123 +37,10 @@ __all__ = [
     "NodeComparison",
     "ParityReport",
     "TargetReport",
+    "choose_targets",
     "compare",
     "run_parity",
 ]
-
-SCHEMA = "stars.parity/1"
-RATES = (0.01, 0.60)  # spikes per neuron and step within which zeros mean something
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Mismatches that a target may have, over all that was compared, and why."""
-
-    spikes: int
-    membranes: int
-    reason: str
-
-
-EXACT = Tolerance(0, 0, "every target equals the reference unless a row says otherwise")
-TOLERANCES: Mapping[str, Tolerance] = {
-    "reference": Tolerance(0, 0, "it is the definition"),
-    "student": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "norse": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "loihi": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
-    "lava-float": Tolerance(0, 0, "float64 sums of integers below 2^53 are exact"),
-    "lava-fixed": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
-}
-
-
-@dataclass(frozen=True)
-class TargetReport:
-    """What one target did.
-
-    Args:
-        name: of the target.
-        comparison: with the reference.
-        seconds: that its runs took; comparing is not in it.
-        substituted: whether it ran another network than the reference, on purpose.
-    """
-
-    name: str
-    comparison: Comparison
-    seconds: float
-    substituted: bool
-
-    @property
-    def ok(self) -> bool:
-        """Whether it stays within its tolerance, which is zero."""
-        allowed = TOLERANCES.get(self.name, EXACT)
-        return (
-            self.comparison.spike_mismatches <= allowed.spikes
-            and self.comparison.membrane_mismatches <= allowed.membranes
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        found = self.comparison
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "images": found.images,
-            "neuron_steps": found.neuron_steps,
-            "spike_mismatches": found.spike_mismatches,
-            "membrane_mismatches": found.membrane_mismatches,
-            "membrane_steps": found.membrane_steps,
-            "decisions_agree": found.decisions_agree,
-            "seconds": round(self.seconds, 3),
-            "substituted": self.substituted,
-            "first_divergence": None if found.first is None else asdict(found.first),
-            "layers": [asdict(node) for node in found.nodes],
-        }
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """What all targets did.
-
-    Args:
-        images, steps, neurons: of the longest comparison; T; with the readout's.
-        targets: in the order in which they were given.
-        rates: mean spikes per neuron and step of each layer, in the reference.
-        skipped: targets that cannot run here, with the reason.
-        certificate: what was proved before anything ran, as plain values.
-    """
-
-    images: int
-    steps: int
-    neurons: int
-    targets: tuple[TargetReport, ...]
-    rates: Mapping[str, float]
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    certificate: Mapping[str, Any] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every target equals the reference."""
-        return all(target.ok for target in self.targets)
-
-    @property
-    def rates_outside(self) -> tuple[str, ...]:
-        """Layers that are so silent or so busy that zero mismatches say little."""
-        low, high = RATES
-        return tuple(n for n, rate in self.rates.items() if not low <= rate <= high)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the field "schema" names their meaning."""
-        return {
-            "schema": SCHEMA,
-            "ok": self.ok,
-            "images": self.images,
-            "steps": self.steps,
-            "neurons": self.neurons,
-            "targets": [target.to_json() for target in self.targets],
-            "rates": dict(self.rates),
-            "rates_outside": list(self.rates_outside),
-            "skipped": dict(self.skipped),
-            "certificate": None if self.certificate is None else dict(self.certificate),
-        }
 
 
 @dataclass
@@ -208,7 +98,7 @@ def run_parity(
     targets: Sequence[Target],
     *,
     limits: Mapping[str, int] | None = None,
-    substitutes: Mapping[str, SpikingGraph] | None = None,
+    substitutes: Mapping[str, SpikingGraph | Target] | None = None,
     dump: Path | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
@@ -219,8 +109,9 @@ def run_parity(
         inputs: all of them are run, in chunks.
         targets: available ones.
         limits: most images of a target, by its name.
-        substitutes: another network of the same layers for a target, by its name: a
-            comparison that must fail, which shows that it can.
+        substitutes: another network of the same layers for a target, by its name, or
+            another target in its place: a comparison that must fail, which shows that
+            it can.
         dump: folder for all traces, DIR/<target>/<first image>.npz; the reference's
             are in DIR/desired. Written chunk by chunk.
         progress: called after each chunk of each target.
@@ -257,6 +148,38 @@ def run_parity(
     )
 
 
+def choose_targets(
+    names: Sequence[str], own: Sequence[Target] = ()
+) -> tuple[list[Target], dict[str, str]]:
+    """(targets to run, those that cannot run here with the reason).
+
+    Args:
+        names: exactly these; all that there are when empty.
+        own: targets that are in no table, such as the trained student of a run.
+
+    Raises:
+        ConfigError: a name that there is not.
+        MissingDependencyError: a target that was named cannot run here.
+    """
+    extra = {target.name: target for target in own}
+    known = [*extra, *(name for name in table.names() if name not in extra)]
+    if unknown := set(names) - set(known):
+        raise ConfigError(
+            f"unknown target {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
+    chosen, skipped = [], {}
+    for name in dict.fromkeys(names or known):
+        target = extra[name] if name in extra else table.load(name)
+        reason = target.unavailable()
+        if reason is None:
+            chosen.append(target)
+        elif names:
+            raise MissingDependencyError(f"target '{name}': {reason}")
+        else:
+            skipped[name] = reason
+    return chosen, skipped
+
+
 def advance(
     lane: Lane,
     graph: SpikingGraph,
@@ -286,7 +209,7 @@ def make_lanes(
     available: int,
     targets: Sequence[Target],
     limits: Mapping[str, int],
-    substitutes: Mapping[str, SpikingGraph],
+    substitutes: Mapping[str, SpikingGraph | Target],
 ) -> list[Lane]:
     """One lane per target, after everything that was asked for was checked.
 
@@ -306,15 +229,36 @@ def make_lanes(
             raise ConfigError(
                 f"target '{target.name}': {images} images; give 1 or more"
             )
-        other = substitutes.get(target.name)
-        if other is not None:
-            check_substitute(target.name, other, graph)
-        lanes.append(Lane(target, other or graph, images, other is not None))
+        lanes.append(make_lane(graph, target, images, substitutes.get(target.name)))
     if all(lane.is_truth for lane in lanes):
         raise ConfigError(
             f"nothing to compare with the reference: the targets are {names}"
         )
     return lanes
+
+
+def make_lane(
+    graph: SpikingGraph,
+    target: Target,
+    images: int,
+    other: SpikingGraph | Target | None,
+) -> Lane:
+    """A target on its own, or with its substitute.
+
+    Raises:
+        ConfigError: a substitute that has other layers, or would not be run at all.
+    """
+    if other is None:
+        return Lane(target, graph, images, substituted=False)
+    if not isinstance(other, SpikingGraph):
+        return Lane(other, graph, images, substituted=True)
+    if isinstance(target, StudentTarget):
+        raise ConfigError(
+            f"substitute for target '{target.name}': it runs its own weights, not a"
+            " graph; give the weights of another student"
+        )
+    check_substitute(target.name, other, graph)
+    return Lane(target, other, images, substituted=True)
 
 
 def check_substitute(name: str, other: SpikingGraph, graph: SpikingGraph) -> None:

@@ -73,7 +73,17 @@ class Subject:
         return inputs_for(self.graph, data.load(str(spec)).images, f"data '{spec}'")
 
     def targets(self) -> list[Target]:
-        """Targets that only this subject has: a run's trained student itself."""
+        """Targets that only this subject has: the trained student of a run."""
         if self.run is None or not self.run.student_path.is_file():
             return []
         return [StudentTarget(self.run.student_path)]
+
+    def substitute(self, name: str, file: Path) -> SpikingGraph | Target:
+        """What `file` puts under target `name`: weights for the student, else a graph.
+
+        Raises:
+            FormatError: no such file, foreign or damaged.
+        """
+        if name == StudentTarget.name:
+            return StudentTarget(file)
+        return read(file, dt=self.graph.dt, steps=self.graph.steps)

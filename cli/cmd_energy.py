@@ -1,0 +1,53 @@
+"""`stars energy`: count what a chip would do, and what that costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import DtOption, InputsOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output, stage_progress
+
+
+def energy(
+    context: typer.Context,
+    run: RunArgument,
+    images: Annotated[
+        int | None, typer.Option(help="How many images; default: 1000, or all.")
+    ] = None,
+    inputs: InputsOption = None,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Only this cost table. Repeatable.")
+    ] = None,
+    dt: DtOption = None,
+    steps: StepsOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Count synaptic operations and updates exactly, and price them per layer."""
+    from cli.energy_view import energy_text
+    from stars.files import write_json
+    from targets.energy import count, estimate, simulated
+    from targets.hardware.costs import TABLES, load_table
+    from targets.inputs import first
+    from targets.subject import Subject
+
+    output = Output.of(context, json=json)
+    tables = [load_table(name) for name in table or TABLES]
+    subject = Subject.open(run, dt=dt, steps=steps)
+    available = subject.inputs(inputs)
+    taken = first(available, min(1000, len(available)) if images is None else images)
+    with stage_progress(output) as progress:
+        chunks = simulated(
+            subject.graph, taken, lambda done, of: progress("images", done, of, {})
+        )
+        counts = count(subject.graph, chunks)
+    estimates = [estimate(counts, one) for one in tables]
+    data = {
+        "schema": "stars.energy/1",
+        "counts": counts.to_json(),
+        "estimates": [one.to_json() for one in estimates],
+    }
+    if subject.run is not None:
+        write_json(subject.run.path / "energy.json", data)
+    output.emit("stars.energy/1", data, energy_text(counts, estimates))

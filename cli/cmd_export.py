@@ -1,0 +1,46 @@
+"""`stars export`: write a student as NIR, or as a bundle for Lava."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DtOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output
+from stars.errors import ConfigError
+
+
+def export(
+    context: typer.Context,
+    run: RunArgument,
+    target: Annotated[str, typer.Option(help="nir or lava.")] = "nir",
+    out: Annotated[
+        Path | None, typer.Option(help="Where to; default: in the run's artifacts/.")
+    ] = None,
+    dt: DtOption = None,
+    steps: StepsOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write a run's student in a format, and read it back where that can be."""
+    from export.check import backend, write_checked
+    from targets.subject import Subject
+
+    output = Output.of(context, json=json)
+    row = backend(target)
+    subject = Subject.open(run, dt=dt, steps=steps)
+    if out is None and subject.run is None:
+        raise ConfigError(f"'{run}' is a file; pass --out PATH")
+    path = subject.file.parent / row.output if out is None else out
+    write_checked(target, subject.graph, path)
+    if subject.run is not None and path.is_file() and out is None:
+        subject.run.record_artifact(path)
+    data = {
+        "target": target,
+        "path": str(path),
+        "nodes": len(subject.graph.nodes),
+        "read_back": row.reader is not None,
+    }
+    checked = ", read back and equal" if row.reader else ""
+    output.emit("stars.export/1", data, f"{path}: {row.description}{checked}")

@@ -1,0 +1,84 @@
+"""A parity report for people."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from targets.parity_report import RATES, ParityReport
+
+
+def parity_text(report: ParityReport) -> RenderableType:
+    """Targets, firing rates, certificate, and the first divergence of each target."""
+    parts: list[RenderableType] = [targets_table(report), rates_table(report)]
+    lines = [
+        *(
+            f"target '{name}' was skipped: {why}"
+            for name, why in report.skipped.items()
+        ),
+        *certificate_lines(report),
+        *report.divergences(),
+        verdict(report),
+    ]
+    return Group(*parts, Text("\n".join(lines)))
+
+
+def verdict(report: ParityReport) -> str:
+    """The last line."""
+    if report.ok:
+        return "parity: every spike and every recorded membrane is equal"
+    return "parity: FAILED for " + ", ".join(t.name for t in report.targets if not t.ok)
+
+
+def targets_table(report: ParityReport) -> Table:
+    """One row a target."""
+    text = Table(
+        "target",
+        "images",
+        "neuron-steps",
+        "spike mismatches",
+        "membrane mismatches",
+        "seconds",
+    )
+    for target in report.targets:
+        found = target.comparison
+        membranes = f"{found.membrane_mismatches:,}"
+        if found.membrane_steps != found.neuron_steps:
+            membranes += f" of {found.membrane_steps:,} recorded"
+        mark = " (substituted)" if target.substituted else ""
+        text.add_row(
+            escape(target.name + mark),
+            f"{found.images:,}",
+            f"{found.neuron_steps:,}",
+            f"{found.spike_mismatches:,}",
+            membranes,
+            f"{target.seconds:.1f}",
+        )
+    return text
+
+
+def rates_table(report: ParityReport) -> Table:
+    """One row a spiking layer; what lies outside the healthy range is marked."""
+    low, high = RATES
+    text = Table("layer", "firing rate", "")
+    for name, rate in report.rates.items():
+        outside = name in report.rates_outside
+        mark = f"outside {100 * low:.0f} to {100 * high:.0f} %" if outside else ""
+        text.add_row(escape(name), f"{100 * rate:.1f} %", mark)
+    return text
+
+
+def certificate_lines(report: ParityReport) -> list[str]:
+    """The verdict, and the bits of each accumulator."""
+    proof = report.certificate
+    if proof is None:
+        return []
+    lines = [f"certificate for T = {proof['steps']}: {proof['verdict']}"]
+    lines += [
+        f"  {row['name']}: accumulator {row['accumulator_bits']} of 17 bits, membrane"
+        f" {row['membrane_bits']} of 24, float32 {row['float32_bits']} of 24"
+        for row in proof["populations"]
+    ]
+    return lines

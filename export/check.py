@@ -1,0 +1,81 @@
+"""The table of back ends, and the one way to use it: write, read back, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from stars.errors import ConfigError, FormatError
+from stars.graph import SpikingGraph
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One format.
+
+    Args:
+        writer: "module:function" with (graph, path); imported when it is asked for.
+        reader: "module:function" that gives the graph back; None when the format is
+            made for hardware and has no way back.
+        output: name of the file or folder in a run's artifacts.
+        description: one line.
+    """
+
+    writer: str
+    reader: str | None
+    output: str
+    description: str
+
+
+BACKENDS: Mapping[str, Backend] = {
+    "nir": Backend(
+        writer="export.to_nir:write",
+        reader="export.from_nir:read",
+        output="student.nir",
+        description="NIR (HDF5), with dt, steps, encoding and exact ratios in it",
+    ),
+    "lava": Backend(
+        writer="export.to_lava:write",
+        reader=None,
+        output="lava",
+        description="a folder for Lava: the network, its integers and golden vectors",
+    ),
+}
+
+
+def backend(name: str) -> Backend:
+    """The row of this name.
+
+    Raises:
+        ConfigError: there is none; the message lists those that there are.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"unknown format '{name}'; there are {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+def write_checked(name: str, graph: SpikingGraph, path: Path) -> None:
+    """Write `graph` in one format, read it back where that can be, and compare.
+
+    Raises:
+        ConfigError: no such format.
+        UnsupportedNodeError: nodes that the format cannot express.
+        FormatError: a name or text that the format cannot hold, or what is read back
+            is not what was written.
+    """
+    row = backend(name)
+    function(row.writer)(graph, path)
+    if row.reader is not None and function(row.reader)(path) != graph:
+        raise FormatError(
+            f"'{path}': what is read back is not the graph that was written; this is an"
+            " error of the program, please report it"
+        )
+
+
+def function(place: str) -> Callable[..., Any]:
+    """The function at "module:name"."""
+    found: Callable[..., Any] = resolve_name(place)
+    return found

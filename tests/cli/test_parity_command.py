@@ -1,0 +1,272 @@
+"""`stars parity`, `export`, `energy`: on a file and on a run; exit codes, JSON."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from export.from_nir import read
+from export.to_nir import write
+from stars.config import DistillConfig
+from stars.graph import SpikingGraph
+from stars.run import Run
+from stars.testing import random_graph, random_images, random_inputs
+
+COUNT = 5
+FAST = ["--target", "reference", "--target", "norse", "--target", "loihi"]
+
+
+@pytest.fixture(scope="module")
+def graph() -> SpikingGraph:
+    return random_graph(np.random.default_rng(0), kind="residual")
+
+
+@pytest.fixture
+def file(graph, tmp_path) -> Path:
+    write(graph, tmp_path / "net.nir")
+    return tmp_path / "net.nir"
+
+
+@pytest.fixture
+def images(graph, tmp_path) -> Path:
+    path = tmp_path / "images.npy"
+    shape = graph.shapes[graph.input]
+    np.save(path, random_images(np.random.default_rng(1), COUNT, shape))
+    return path
+
+
+@pytest.fixture
+def broken(graph, tmp_path) -> Path:
+    """The same network with one weight off by one grid step."""
+    node = graph.nodes["block0_conv0"]
+    steps = np.abs(node.weight[node.weight != 0])
+    weight = node.weight.copy()
+    weight[0, 0, 1, 1] += 2.0 ** int(np.floor(np.log2(steps.min())))
+    node = dataclasses.replace(node, weight=weight)
+    write(graph.replace_nodes({"block0_conv0": node}), tmp_path / "broken.nir")
+    return tmp_path / "broken.nir"
+
+
+@pytest.fixture
+def run(graph, images, tmp_path) -> Run:
+    """A run directory with its NIR file and its own test images, without a student."""
+    data = tmp_path / "test.npz"
+    np.savez(data, images=np.load(images), labels=np.zeros(COUNT, np.int64))
+    made = Run.create(tmp_path / "run", DistillConfig(test_data=str(data)))
+    write(graph, made.graph_path)
+    return made
+
+
+def said(capsys, *arguments: object) -> tuple[int, dict]:
+    """Exit code and the one JSON object on stdout; {} when there is none."""
+    code = main(["--quiet", *map(str, arguments), "--json"])
+    out = capsys.readouterr().out
+    return code, json.loads(out) if out else {}
+
+
+def test_a_file_and_images_are_enough(capsys, graph, file, images):
+    code, found = said(capsys, "parity", file, "--inputs", images, *FAST)
+    assert code == 0
+    assert found["schema"] == "stars.parity/1"
+    assert found["ok"] is True
+    assert [t["name"] for t in found["targets"]] == ["reference", "norse", "loihi"]
+    for target in found["targets"]:
+        assert target["images"] == COUNT
+        assert target["neuron_steps"] == COUNT * 4 * graph.neuron_count()
+        assert target["spike_mismatches"] == target["membrane_mismatches"] == 0
+        assert target["membrane_steps"] == target["neuron_steps"]
+        assert target["seconds"] >= 0
+    assert set(found["rates"]) == set(graph.spiking)
+    assert found["certificate"]["ok"] is True
+    assert found["certificate"]["populations"][0]["accumulator_bits"] <= 17
+
+
+@pytest.mark.parametrize("name", ["reference", "norse", "loihi"])
+def test_a_broken_network_exits_with_3_and_names_the_place(
+    capsys, file, images, broken, name
+):
+    arguments = ["parity", file, "--inputs", images, *FAST]
+    code, found = said(capsys, *arguments, "--substitute", f"{name}={broken}")
+    assert code == 3
+    assert found["ok"] is False
+    failed = [t for t in found["targets"] if not t["ok"]]
+    assert [t["name"] for t in failed] == [name]
+    first = failed[0]["first_divergence"]
+    assert first["node"] == "block0_lif0"
+    assert 0 <= first["step"] < 4
+    assert len(first["neuron"]) == 3
+
+
+def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
+    capsys, file, images, broken
+):
+    arguments = ["parity", file, "--inputs", images, *FAST]
+    assert main([*map(str, arguments), "--substitute", f"norse={broken}"]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "spike mismatches",
+        "norse (substituted)",
+        "firing rate",
+        "certificate for T = 4: spikes and membranes exact",
+        "accumulator",
+        "target 'norse' first diverges at node 'block0_lif0', step",
+        "parity: FAILED for norse",
+    ):
+        assert words in out
+
+
+def test_a_run_brings_its_own_images_and_keeps_the_report(capsys, run):
+    code, found = said(capsys, "parity", run.path, *FAST, "--images", 3)
+    assert code == 0
+    assert found["images"] == 3
+    assert json.loads((run.path / "parity.json").read_text()) == found
+
+
+def test_a_dump_holds_the_traces(capsys, file, images, tmp_path):
+    arguments = ["--inputs", images, *FAST, "--dump", tmp_path / "dump"]
+    assert said(capsys, "parity", file, *arguments)[0] == 0
+    folders = sorted(p.name for p in (tmp_path / "dump").iterdir())
+    assert folders == ["desired", "loihi", "norse"]
+
+
+def test_a_float_input_is_taken_as_it_is(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    graph = random_graph(rng, kind="mlp")
+    write(graph, tmp_path / "net.nir")
+    np.savez(tmp_path / "x.npz", inputs=random_inputs(rng, graph, 6))
+    arguments = ["parity", tmp_path / "net.nir", "--inputs", tmp_path / "x.npz", *FAST]
+    code, found = said(capsys, *arguments)
+    assert code == 0
+    assert found["images"] == 6
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_all_targets_run_by_default_and_lava_on_fewer_images(capsys, file, images):
+    code, found = said(capsys, "parity", file, "--inputs", images, "--lava-images", 2)
+    assert code == 0
+    counts = {t["name"]: t["images"] for t in found["targets"]}
+    assert counts["reference"] == counts["norse"] == counts["loihi"] == COUNT
+    assert counts["lava-float"] == counts["lava-fixed"] == 2
+    assert found["skipped"] == {}
+
+
+def test_without_lava_it_is_skipped_by_default_and_missed_when_named(
+    capsys, file, images, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("STARS_LAVA_ENV", str(tmp_path / "none"))
+    code, found = said(capsys, "parity", file, "--inputs", images)
+    assert code == 0
+    assert set(found["skipped"]) == {"lava-float", "lava-fixed"}
+    assert "stars lava setup" in found["skipped"]["lava-float"]
+    arguments = ["--inputs", images, "--target", "lava-fixed"]
+    assert said(capsys, "parity", file, *arguments) == (5, {})
+
+
+BAD_USE = {
+    "no such file": (["parity", "gone.nir"], "no such file"),
+    "no images": (["parity", "FILE"], "pass --inputs"),
+    "no such inputs": (["parity", "FILE", "--inputs", "gone.npy"], "no such file"),
+    "inputs of no kind": (["parity", "FILE", "--inputs", "FILE"], "not a readable"),
+    "no image at all": (
+        ["parity", "FILE", "--inputs", "IMAGES", "--images", "0"],
+        "1 to",
+    ),
+    "too many": (["parity", "FILE", "--inputs", "IMAGES", "--images", "9"], "1 to 5"),
+    "no such target": (
+        ["parity", "FILE", "--inputs", "IMAGES", "--target", "tpu"],
+        "unknown target tpu",
+    ),
+    "only the reference": (
+        ["parity", "FILE", "--inputs", "IMAGES", "--target", "reference"],
+        "nothing to compare",
+    ),
+    "half a substitute": (
+        ["parity", "FILE", "--inputs", "IMAGES", "--substitute", "norse"],
+        "expected NAME=FILE",
+    ),
+    "a folder that is no run": (["energy", "."], "is not a run directory"),
+    "no such table": (
+        ["energy", "FILE", "--inputs", "IMAGES", "--table", "abacus"],
+        "unknown cost table",
+    ),
+    "no such format": (["export", "FILE", "--target", "gguf"], "unknown format"),
+    "nowhere to write to": (["export", "FILE"], "pass --out"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_USE.values(), ids=BAD_USE)
+def test_bad_use_exits_with_2_and_writes_nothing(
+    capsys, file, images, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    places = {"FILE": str(file), "IMAGES": str(images)}
+    assert main([places.get(a, a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_whose_distillation_has_not_ended_says_so(capsys, tmp_path):
+    made = Run.create(tmp_path / "run", DistillConfig())
+    assert main(["parity", str(made.path)]) == 2
+    assert "has not ended" in capsys.readouterr().err
+
+
+# -- export
+
+
+def test_an_export_is_the_same_graph(capsys, graph, file, tmp_path):
+    out = tmp_path / "copy" / "net.nir"
+    code, found = said(capsys, "export", file, "--out", out)
+    assert code == 0
+    assert found["read_back"] is True
+    assert read(out) == graph
+
+
+def test_an_export_of_a_run_goes_to_its_artifacts(capsys, graph, run):
+    code, found = said(capsys, "export", run.path, "--target", "nir")
+    assert code == 0
+    assert found["path"] == str(run.graph_path)
+    assert read(run.graph_path) == graph
+    sums = json.loads(run.manifest_path.read_text())["sha256"]
+    assert "artifacts/student.nir" in sums
+
+
+def test_a_lava_bundle_goes_to_a_folder(capsys, run):
+    code, found = said(capsys, "export", run.path, "--target", "lava")
+    assert code == 0
+    folder = run.path / "artifacts" / "lava"
+    assert found["path"] == str(folder)
+    assert read(folder / "student.nir") == read(run.graph_path)
+    assert (folder / "plan.npz").is_file()
+
+
+# -- energy
+
+
+def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
+    code, found = said(capsys, "energy", run.path)
+    assert code == 0
+    assert found["schema"] == "stars.energy/1"
+    assert json.loads((run.path / "energy.json").read_text()) == found
+    assert found["counts"]["images"] == COUNT
+    assert [p["name"] for p in found["counts"]["populations"]] == list(graph.neurons)
+    loihi, arithmetic = found["estimates"]
+    assert loihi["table"]["name"] == "loihi1"
+    assert loihi["joules"] == pytest.approx(sum(n["total"] for n in loihi["layers"]))
+    assert loihi["ann_joules_per_image"] is None
+    assert arithmetic["ann_joules_per_image"] > 0
+    assert "Horowitz" in arithmetic["table"]["mac"]["source"]
+
+
+def test_energy_as_text_has_both_tables_and_the_ann(capsys, run):
+    assert main(["energy", str(run.path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for words in ("loihi1 nJ", "horowitz45 nJ", "ANN MAC", "readout", "sum"):
+        assert words in out
