@@ -123,7 +123,7 @@ def read_plan(path: Path) -> IntegerPlan:
         FormatError: not there, not a plan, damaged, or of a newer version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if "header" not in file.files:
                 raise FormatError(f"'{path}' is not a plan: it has no header")
             header = json.loads(str(file["header"]))
