@@ -11,7 +11,8 @@ import pytest
 from stars import reference
 from stars.errors import DataError, GraphError
 from stars.graph import SpikingGraph
-from stars.nodes import Affine, Conv2d
+from stars.nodes import LIF, Affine, Conv2d
+from stars.plan import lower
 from stars.testing import (
     KINDS,
     assert_same_membranes,
@@ -20,6 +21,7 @@ from stars.testing import (
     random_inputs,
 )
 from targets.lava.client import LavaTarget, lava_fixed, lava_float
+from targets.loihi_emulator import emulate
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]
 
@@ -81,6 +83,38 @@ def test_a_weight_off_by_one_grid_step_is_seen(make: Callable[[], LavaTarget]) -
     trace = make().run(one_step_off(graph, first), inputs)
     with pytest.raises(AssertionError, match="membranes diverge first at node 'lif0'"):
         assert_same_membranes(trace, reference.run(graph, inputs))
+
+
+def test_fixed_equals_the_emulator_where_the_reference_ends() -> None:
+    """k = 1/4 and T = 12: the chip truncates, so the two agree only with each other."""
+    rng = np.random.default_rng(14)
+    graph = random_graph(rng, kind="shortcut", steps=12, decay_shift=2)
+    inputs = random_inputs(rng, graph, SAMPLES)
+    trace = lava_fixed().run(graph, inputs)
+    expected = emulate(lower(graph), inputs)
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
+    with pytest.raises(AssertionError, match="membranes diverge"):
+        assert_same_membranes(trace, reference.run(graph, inputs))
+
+
+@TARGETS
+def test_a_reset_to_another_voltage_than_zero(make: Callable[[], LavaTarget]) -> None:
+    rng = np.random.default_rng(15)
+    graph = random_graph(rng, kind="residual")
+    raised = {
+        name: LIF.uniform(
+            graph.shapes[name], tau=2 * graph.dt, v_leak=0.25, v_reset=0.25
+        )
+        for name in graph.spiking
+    }
+    graph = graph.replace_nodes(raised)
+    inputs = random_inputs(rng, graph, SAMPLES)
+    expected = reference.run(graph, inputs)
+    assert min(expected.rates().values()) > 0.01
+    trace = make().run(graph, inputs)
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
 
 
 def test_inputs_differ_from_step_to_step() -> None:

@@ -1,0 +1,97 @@
+"""The worker's surroundings, as far as they can be tested where there is no Lava."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stars.errors import TargetError
+from targets.lava import supervision
+from targets.lava.supervision import (
+    WORKER,
+    Patience,
+    ProgressWatch,
+    remove_shared_memory,
+    run_worker,
+)
+
+SOURCES = sorted(WORKER.parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_worker_is_a_program_of_its_own(path: Path) -> None:
+    """It runs in Python 3.10, where nothing of ours is installed."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+    imported = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    ours = {"stars", "export", "targets", "cli"}
+    assert {name.partition(".")[0] for name in imported} & ours == set()
+
+
+def test_a_python_without_lava_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "progress.npy", np.zeros(2, np.int64))
+    (tmp_path / "job.json").write_text(json.dumps({"mode": "fixed"}))
+    (tmp_path / "empty").mkdir()
+    python = tmp_path / "python"  # ours, without site-packages
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    with pytest.raises(TargetError, match="ended with exit code 1") as caught:
+        run_worker(python, tmp_path, "/stars_test_", Patience())
+    assert "ModuleNotFoundError" in caught.value.log
+
+
+def watch(tmp_path: Path, patience: Patience) -> tuple[ProgressWatch, np.ndarray]:
+    path = tmp_path / "progress.npy"
+    np.save(path, np.zeros(3, np.int64))
+    return ProgressWatch(path, patience), np.load(path, mmap_mode="r+")
+
+
+def test_a_worker_that_moves_is_left_alone(tmp_path: Path) -> None:
+    looking, progress = watch(tmp_path, Patience(start=0.3, stall=0.3))
+    for _ in range(10):
+        time.sleep(0.05)
+        progress += 1
+        assert looking.problem() is None
+
+
+def test_a_worker_that_only_lives_is_given_up(tmp_path: Path) -> None:
+    looking, progress = watch(tmp_path, Patience(stall=0.2))
+    progress[1] = 7
+    problem = None
+    for _ in range(10):
+        time.sleep(0.05)
+        progress[0] += 1
+        problem = problem or looking.problem()
+    assert problem == "it did not move for 0 s, after 0 steps"
+
+
+def test_slow_steps_earn_patience(tmp_path: Path) -> None:
+    looking, progress = watch(tmp_path, Patience(stall=0.05))
+    for _ in range(3):
+        progress += 1
+        assert looking.problem() is None
+        time.sleep(0.04)
+    for _ in range(5):  # far beyond the stall, within twenty slow steps
+        time.sleep(0.04)
+        progress[0] += 1
+        assert looking.problem() is None
+
+
+def test_shared_memory_of_a_job_is_removed_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "SHARED_MEMORY", tmp_path)
+    for name in ("stars_a_1", "stars_a_2", "stars_b_1", "psm_1"):
+        (tmp_path / name).touch()
+    remove_shared_memory("/stars_a_")
+    assert {path.name for path in tmp_path.iterdir()} == {"stars_b_1", "psm_1"}
