@@ -32,7 +32,7 @@ def save_student(folder: Path, *, off_by_one_step: bool = False) -> Path:
     images = random_images(np.random.default_rng(1), 16, (1, 8, 8))
     held = torch.from_numpy(ENCODING.encode(images, 1)[0].astype(np.float32))
     with torch.no_grad():
-        for _ in range(15):  # until BatchNorm knows its inputs
+        for _ in range(40):  # until BatchNorm knows its inputs
             student(held)
     network = to_grid(student.eval(), ENCODING)
     grids = layer_grids(network)
