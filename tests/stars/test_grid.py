@@ -1,0 +1,452 @@
+"""Quantising, and each bound of the certificate at its edge, by brute force."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from stars import reference
+from stars.encode import DirectEncoding
+from stars.errors import GraphError, LimitError
+from stars.graph import SpikingGraph
+from stars.grid import (
+    certify,
+    grid_of,
+    is_on_grid,
+    quantise,
+    sum_pools,
+    weight_exponent,
+)
+from stars.nodes import (
+    LIF,
+    Affine,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Input,
+    Integrator,
+    Output,
+    SumPool2d,
+)
+from stars.testing import (
+    KINDS,
+    assert_same_membranes,
+    assert_same_spikes,
+    random_graph,
+    random_inputs,
+)
+from targets.loihi_emulator import LoihiEmulator
+
+DT = 2.0**-10
+HIGH = 2.0**15  # a threshold that nothing here reaches, 16 bits
+
+
+def chain(*nodes, steps=4, encoding=None):
+    """The nodes one after the other; 'in', 'n0', 'n1', ..., 'out'."""
+    middle = {f"n{i}": node for i, node in enumerate(nodes[1:])}
+    named = {"in": nodes[0], **middle, "out": Output()}
+    return SpikingGraph(named, tuple(pairwise(named)), DT, steps, encoding)
+
+
+def lif(*shape, **changes):
+    return LIF.uniform(shape, **({"tau": 2 * DT} | changes))
+
+
+def row_of(total):
+    """Integer weights of at most 127 each that sum to `total`."""
+    whole, rest = divmod(abs(total), 127)
+    return np.sign(total) * np.array([[127.0] * whole + [float(rest)]])
+
+
+def summing(total, node, **changes):
+    """A graph whose one neuron receives `total` units when every input spikes."""
+    weights = row_of(total) * (2 if isinstance(node, LIF) else 1)  # k = 1/2
+    affine = Affine(weights, np.zeros(1))
+    return chain(Input((weights.shape[1],)), affine, node, **changes)
+
+
+def integrator():
+    return Integrator(np.full(1, 1 / DT))
+
+
+def is_exact(graph, inputs):
+    """Whether the emulated chip and the reference agree bit for bit."""
+    actual, desired = LoihiEmulator().run(graph, inputs), reference.run(graph, inputs)
+    try:
+        assert_same_spikes(actual, desired)
+        assert_same_membranes(actual, desired)
+    except AssertionError:
+        return False
+    return True
+
+
+def all_on(graph, steps=None):
+    return np.ones((steps or graph.steps, 1, *graph.shapes["in"]))
+
+
+# --- the exponent ---
+
+
+@pytest.mark.parametrize(
+    ("max_abs", "exponent"),
+    [
+        (127, 0),
+        (127.5, 1),  # rounds to 128
+        (127.49, 0),
+        (128, 1),
+        (64, -1 + 1),
+        (63, -1),
+        (1, -6),
+        (0.75, -7),
+        (0, 0),
+    ],
+)
+def test_weight_exponent_is_the_finest_that_holds_8_bits(max_abs, exponent):
+    assert weight_exponent(max_abs) == exponent
+
+
+@given(st.floats(1e-30, 1e30), st.integers(2, 8))
+def test_weight_exponent_uses_the_range_but_does_not_leave_it(value, bits):
+    limit = 2 ** (bits - 1) - 1
+    exponent = weight_exponent(value, bits=bits)
+    assert round(value / 2.0**exponent) <= limit
+    assert round(value / 2.0 ** (exponent - 1)) > limit
+
+
+# --- quantise ---
+
+
+def float_graph(seed, kind=None):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, kind=kind, on_grid=False)
+    return graph.replace_nodes({n: lif(*graph.shapes[n]) for n in graph.spiking})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_quantise_puts_any_kind_on_the_grid_and_certifies(kind, seed):
+    graph = float_graph(seed, kind)
+    assert not is_on_grid(graph)
+    result = quantise(graph)
+    assert is_on_grid(result)
+    assert certify(result).verdict == "spikes and membranes exact"
+    assert quantise(result) == result
+    inputs = random_inputs(np.random.default_rng(seed), graph, 4)
+    assert is_exact(result, inputs)
+
+
+def test_quantise_rounds_to_half_a_step_at_most():
+    graph = float_graph(0, "conv")
+    result = quantise(graph)
+    for name, grid in grid_of(graph).items():
+        step = 2.0**grid.weight_exponent
+        before, after = graph.nodes[name].weight, result.nodes[name].weight
+        assert np.abs(after - before).max() <= step / 2
+        assert (after == np.rint(after / step) * step).all()
+
+
+def test_quantise_leaves_its_argument_alone_and_on_grid_graphs_as_they_are():
+    graph = float_graph(0, "shortcut")
+    before = {name: node.parameters() for name, node in graph.nodes.items()}
+    quantise(graph)
+    assert {n: node.parameters() for n, node in graph.nodes.items()} == before
+    on_grid = random_graph(np.random.default_rng(0), kind="shortcut")
+    assert quantise(on_grid) is on_grid
+
+
+def test_fewer_bits_make_fewer_levels():
+    graph = quantise(float_graph(0, "mlp"), bits=3)
+    weight = graph.nodes["fc0"].weight
+    assert len(np.unique(weight)) <= 7
+    with pytest.raises(GraphError, match="bits is 9; it must be 2 to 8"):
+        quantise(float_graph(0, "mlp"), bits=9)
+
+
+def test_a_mean_pools_area_goes_into_the_next_weights_before_they_are_rounded():
+    weight = np.array([[0.5, -0.3]])
+    graph = chain(
+        Input((2, 7, 7)),
+        lif(2, 7, 7),
+        AvgPool2d((7, 7), (7, 7)),
+        Flatten(),
+        Affine(weight, [0.25]),
+        integrator(),
+    )
+    pooled = sum_pools(graph)
+    assert pooled.nodes["n1"] == SumPool2d((7, 7), (7, 7))
+    np.testing.assert_array_equal(pooled.nodes["n3"].weight, weight * (1 / 49))
+    assert pooled.nodes["n3"].bias.tolist() == [0.25]
+    result = quantise(graph)
+    # .5 / 49 = .0102 = 83.6 steps of 2^-13
+    assert result.nodes["n3"].weight.tolist() == [[84 * 2.0**-13, -50 * 2.0**-13]]
+
+
+def test_a_mean_pool_after_the_weights_goes_into_them_and_their_bias():
+    conv = Conv2d(np.ones((1, 1, 1, 1)), [0.5])
+    graph = chain(Input((1, 3, 3)), conv, AvgPool2d((3, 3), (3, 3)), lif(1, 1, 1))
+    pooled = sum_pools(graph)
+    assert pooled.nodes["n0"].weight.item() == 1 / 9
+    assert pooled.nodes["n0"].bias.item() == 0.5 / 9
+
+
+def test_a_mean_pool_without_weights_stays_if_it_is_a_power_of_two():
+    graph = chain(Input((1, 2, 2)), AvgPool2d((2, 2), (2, 2)), lif(1, 1, 1))
+    assert quantise(graph) == graph
+    graph = chain(Input((1, 3, 3)), AvgPool2d((3, 3), (3, 3)), lif(1, 1, 1))
+    with pytest.raises(GraphError, match=r"'n0': its factor 0\.11"):
+        quantise(graph)
+
+
+def test_a_bias_too_large_for_the_mantissa_is_clipped_in_steps_of_two():
+    weight = np.array([[1.0], [0.5]])
+    graph = chain(Input((1,)), Affine(weight, [200.0, 33.01]), lif(2))
+    bias = quantise(graph).nodes["n0"].bias
+    assert bias.tolist() == [8190 * 2.0**-6, 2112 * 2.0**-6]
+
+
+def test_a_threshold_is_rounded_to_the_grid_of_its_increments():
+    graph = chain(Input((1,)), Affine([[1.0]], [0.0]), lif(1, v_threshold=0.3))
+    assert quantise(graph).nodes["n1"].v_threshold.item() == 38 * 2.0**-7
+
+
+def test_quantise_doubles_a_step_where_a_sum_would_leave_its_bits():
+    encoding = DirectEncoding((0.5,), (0.1,), exponent=-5)
+    weight = np.full((1, 1, 3, 3), 1.9)  # 122 steps of 2^-6; times 9 times 127: 18 bits
+    weight[0, 0, 1, 1] = 1.95
+    conv = Conv2d(weight, [0.0])
+    graph = chain(Input((1, 3, 3)), conv, lif(1, 1, 1), encoding=encoding)
+    grid = grid_of(graph)["n0"]
+    assert weight_exponent(weight.max()) == -6
+    assert grid.weight_exponent == -5
+    assert certify(quantise(graph)).ok
+
+
+def test_branches_too_far_apart_are_brought_together():
+    rng = np.random.default_rng(0)
+    nodes = {
+        "in": Input((4,)),
+        "wide": Affine(rng.normal(size=(2, 4)) * 2.0**6, np.zeros(2)),
+        "fine": Affine(rng.normal(size=(2, 4)) * 2.0**-6, np.zeros(2)),
+        "lif": lif(2),
+        "out": Output(),
+    }
+    edges = (("in", "wide"), ("in", "fine"), ("wide", "lif"), ("fine", "lif"))
+    graph = SpikingGraph(nodes, (*edges, ("lif", "out")), DT, 4)
+    assert certify(quantise(graph)).ok
+
+
+def test_what_rounding_cannot_mend_is_refused():
+    graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, tau=3 * DT))
+    with pytest.raises(LimitError, match="k = dt / tau"):
+        quantise(graph)
+    graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, r=0.1))
+    with pytest.raises(GraphError, match=r"r\[0\] is 0\.1"):
+        quantise(graph)
+
+
+# --- the certificate, at its edges ---
+
+
+def test_currents_just_inside_the_register_are_exact_and_just_outside_reported():
+    inside = summing(2**17 - 1, lif(1, v_threshold=HIGH))
+    assert certify(inside).ok
+    assert certify(inside).populations[0].accumulator == 2**17 - 1
+    assert is_exact(inside, all_on(inside))
+    outside = summing(2**17 + 1, lif(1, v_threshold=HIGH))
+    certificate = certify(outside)
+    assert certificate.exact_steps == 0
+    assert "sums of currents reach 131073 units, 18 bits" in certificate.verdict
+    assert not is_exact(outside, all_on(outside))
+
+
+def test_signs_are_split():
+    """100 000 units up and 100 000 down never meet as 200 000."""
+    weights = np.concatenate([row_of(100_001), row_of(-30_001)], axis=1)
+    graph = chain(
+        Input((weights.shape[1],)),
+        Affine(2 * weights, [0.0]),
+        lif(1, v_threshold=HIGH),
+    )
+    assert certify(graph).populations[0].accumulator == 100_001
+    assert certify(graph).ok
+
+
+def test_the_inputs_interval_counts_per_channel():
+    encoding = DirectEncoding((0.0, 0.0), (1.0, 2.0), exponent=-5)
+    weights = np.array([[[[3.0]], [[-5.0]]]])
+    graph = chain(
+        Input((2, 1, 1)), Conv2d(weights, [0.0]), lif(1, 1, 1), encoding=encoding
+    )
+    # levels 0..32 and 0..16: at most 3 * 32 up, 5 * 16 down
+    assert certify(graph).populations[0].accumulator == 96
+
+
+def test_a_negative_membrane_just_inside_is_exact_and_just_outside_reported():
+    # after 4 steps a (1 + 1/2 + 1/4 + 1/8) = 1.875 a; the chip ends at 131071.98 units
+    inside = summing(-69905, lif(1, v_threshold=HIGH))
+    assert certify(inside).ok
+    assert certify(inside).populations[0].membrane_bits == 24
+    assert is_exact(inside, all_on(inside))
+    outside = summing(-69906, lif(1, v_threshold=HIGH))
+    assert certify(outside).verdict == "exact up to T = 3"
+    assert "the chip clips" in certify(outside).breaks[0]
+    assert not is_exact(outside, all_on(outside))
+    assert is_exact(outside, all_on(outside, steps=3))
+
+
+def test_the_bias_counts_in_the_membrane():
+    graph = summing(-69905, lif(1, v_threshold=HIGH))
+    affine = replace(graph.nodes["n0"], bias=np.array([-2.0]))
+    graph = graph.replace_nodes({"n0": affine})
+    assert certify(graph).exact_steps == 3
+    assert not is_exact(graph, all_on(graph))
+
+
+def test_clipping_above_the_threshold_is_harmless():
+    graph = summing(2**17 - 1, lif(1, v_threshold=1.0))
+    bias = replace(graph.nodes["n0"], bias=np.array([2.0 * 4095]))
+    graph = graph.replace_nodes({"n0": bias})
+    assert certify(graph).ok
+    assert is_exact(graph, all_on(graph))
+
+
+def test_a_readout_just_inside_is_exact_and_just_outside_reported():
+    inside = summing(2**15 - 1, integrator())
+    assert certify(inside).ok
+    assert is_exact(inside, all_on(inside))
+    outside = summing(2**15, integrator())
+    bias = replace(outside.nodes["n0"], bias=np.array([1.0]))
+    outside = outside.replace_nodes({"n0": bias})
+    assert certify(outside).verdict == "exact up to T = 3"
+    assert not is_exact(outside, all_on(outside))
+
+
+def one_early_unit(steps):
+    """A neuron that gets one unit at first, and is too full for a finer unit."""
+    weights = np.concatenate([[[1.0]], row_of(2**16)], axis=1)
+    return chain(
+        Input((weights.shape[1],)),
+        Affine(2 * weights, [0.0]),
+        lif(1, v_threshold=HIGH),
+        steps=steps,
+    )
+
+
+def test_decay_is_exact_up_to_seven_steps_and_truncates_at_the_eighth():
+    def inputs(steps):
+        x = np.zeros((steps, 1, *one_early_unit(steps).shapes["in"]))
+        x[0, 0, 0] = 1
+        return x
+
+    assert certify(one_early_unit(7)).ok
+    assert is_exact(one_early_unit(7), inputs(7))
+    certificate = certify(one_early_unit(8))
+    assert certificate.verdict == "exact up to T = 7"
+    assert "truncates from step 8 on" in certificate.breaks[0]
+    assert not is_exact(one_early_unit(8), inputs(8))
+
+
+def test_decay_by_a_quarter_is_exact_up_to_four_steps():
+    graph = one_early_unit(4)
+    graph = graph.replace_nodes({"n1": lif(1, tau=4 * DT, v_threshold=HIGH)})
+    assert certify(graph).exact_steps == 4
+
+
+def test_a_spare_shift_makes_more_steps_exact():
+    graph = chain(Input((1,)), Affine([[2.0]], [0.0]), lif(1), steps=12)
+    certificate = certify(graph)
+    assert certificate.populations[0].spare_shift == 5
+    assert certificate.ok
+    x = np.zeros((12, 1, 1))
+    x[0] = 1
+    assert is_exact(graph, x)
+
+
+def float32_run(weights, inputs, threshold):
+    """Membranes of one LIF neuron with k = 1/2 in float32, before nothing is reset."""
+    v, half = np.float32(0), np.float32(0.5)
+    found = []
+    for x in inputs:
+        current = np.float32(0)
+        for weight, value in zip(weights, x, strict=True):
+            current += np.float32(weight) * np.float32(value)
+        v = v + half * (current - v)
+        v = np.float32(0) if v > np.float32(threshold) else v
+        found.append(float(v))
+    return found
+
+
+def test_float32_is_exact_within_its_bits_and_not_beyond():
+    def run(steps):
+        graph = summing(2**13 + 1, lif(1, v_threshold=HIGH), steps=steps)
+        weights = graph.nodes["n0"].weight[0]
+        x = np.zeros((steps, 1, len(weights)))
+        x[0, 0, -1] = 1  # one odd weight first, everything at last
+        x[-1] = 1
+        exact = reference.run(graph, x).membranes["n1"].ravel().tolist()
+        bits = certify(graph).populations[0].float32_bits
+        return bits, float32_run(weights, x[:, 0], HIGH) == exact
+
+    found = {steps: run(steps) for steps in range(2, 18)}
+    assert all(exact for bits, exact in found.values() if bits <= 24)
+    assert max(bits for bits, exact in found.values() if bits <= 24) == 24
+    assert not found[17][1]
+
+
+def test_partial_sums_that_cancel_still_count_in_float32():
+    """The composed product is one weight of 1; the sums in the second map are not."""
+    wide = np.resize([127.0, -127.0], (1, 140_000))
+    wide[0, -1] = -126
+    first = Affine(np.ones((wide.size, 1)), np.zeros(wide.size))
+    graph = chain(Input((1,)), first, Affine(wide, [0.0]), lif(1))
+    certificate = certify(graph)
+    assert certificate.populations[0].accumulator == 1
+    assert certificate.verdict == (
+        "not exact because node 'n1': float32 needs 25 bits for partial sums, has 24"
+    )
+
+
+def test_off_the_grid_and_over_the_limits_are_verdicts_not_errors():
+    off = certify(chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1)))
+    assert not off.ok
+    assert off.verdict.startswith("not exact because the graph is not on the grid")
+    over = certify(chain(Input((1,)), Affine([[255.0]], [0.0]), lif(1, tau=DT)))
+    assert len(over.breaks) == 2
+
+
+def test_a_certificate_is_json():
+    certificate = certify(random_graph(np.random.default_rng(0), kind="residual"))
+    found = json.loads(json.dumps(certificate.to_json()))
+    assert found["ok"] is True
+    assert found["verdict"] == "spikes and membranes exact"
+    assert found["populations"][0]["name"] == "lif0"
+    with pytest.raises(GraphError, match="steps is 0"):
+        certify(random_graph(np.random.default_rng(0)), 0)
+
+
+def test_exact_steps_are_those_of_a_certificate_for_them():
+    graph = summing(-69906, lif(1, v_threshold=HIGH))
+    assert certify(graph, 3).ok
+    assert not certify(graph, 4).ok
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(list(KINDS)),
+    decay_shift=st.integers(1, 3),
+    steps=st.integers(1, 10),
+)
+def test_whatever_is_certified_is_exact(seed, kind, decay_shift, steps):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, kind=kind, decay_shift=decay_shift, steps=steps)
+    certificate = certify(graph)
+    assert certificate.ok or certificate.exact_steps < steps
+    if certificate.exact_steps:
+        shown = min(steps, certificate.exact_steps)
+        assert is_exact(graph, random_inputs(rng, graph, 3, steps=shown))
