@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stars.certificate import Certificate, PopulationBits, certify
-from stars.dyadic import dyadic
+from stars.dyadic import dyadic, largest
 from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
 from stars.nodes import (
@@ -113,8 +113,9 @@ def quantise(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> SpikingGraph:
         GraphError: `bits` is out of range, or a value cannot be put on the grid.
         LimitError: it does not fit the chip whatever the steps; every violation.
     """
+    check_bits(bits)
     pooled = sum_pools(graph)
-    if is_on_grid(pooled):
+    if is_on_grid(pooled) and widest(pooled) <= weight_limit(bits):
         return pooled
     result = rounded(pooled, grid_of(pooled, bits=bits))
     lower(result)
@@ -129,19 +130,39 @@ def grid_of(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> dict[str, NodeGr
     Raises:
         GraphError: `bits` is not 2 to 8, or a neuron's parameter is off the grid.
     """
-    if not 2 <= bits <= WEIGHT_BITS:
-        raise GraphError(f"bits is {bits}; it must be 2 to {WEIGHT_BITS}")
+    check_bits(bits)
     exponents = {
         name: weight_exponent(float(np.abs(node.weight).max(initial=0)), bits=bits)
         for name, node in weighted(graph)
     }
     for _ in range(DOUBLINGS):
-        grids = node_grids(graph, exponents, 2 ** (bits - 1) - 1)
+        grids = node_grids(graph, exponents, weight_limit(bits))
         too_fine = nodes_to_coarsen(rounded(graph, grids), exponents)
         if not too_fine:
             return grids
         exponents |= {name: exponents[name] + 1 for name in too_fine}
-    return node_grids(graph, exponents, 2 ** (bits - 1) - 1)
+    return node_grids(graph, exponents, weight_limit(bits))
+
+
+def check_bits(bits: int) -> None:
+    """Refuse widths that no weight on the grid can have.
+
+    Raises:
+        GraphError: `bits` is not 2 to 8.
+    """
+    if not 2 <= bits <= WEIGHT_BITS:
+        raise GraphError(f"bits is {bits}; it must be 2 to {WEIGHT_BITS}")
+
+
+def weight_limit(bits: int) -> int:
+    """The largest integer weight of `bits`, with the sign."""
+    return int(2 ** (bits - 1)) - 1
+
+
+def widest(graph: SpikingGraph) -> int:
+    """The largest integer weight of any node of a graph on the grid."""
+    weights = (dyadic(node.weight, "weight") for _, node in weighted(graph))
+    return max((largest(w.mantissas) for w in weights), default=0)
 
 
 def weighted(graph: SpikingGraph) -> list[tuple[str, Weighted]]:

@@ -47,7 +47,7 @@ class LoihiEmulator:
 
     name = "loihi"
     description = "integer arithmetic of Loihi as Lava fixed_pt defines it, emulated"
-    chunk = 500
+    chunk = 200  # larger ones leave the processor's caches and are slower
 
     def unavailable(self) -> str | None:
         """None: it needs nothing but numpy and scipy."""

@@ -165,6 +165,8 @@ def test_fewer_bits_make_fewer_levels():
     assert len(np.unique(weight)) <= 7
     with pytest.raises(GraphError, match="bits is 9; it must be 2 to 8"):
         quantise(float_graph(0, "mlp"), bits=9)
+    again = quantise(quantise(float_graph(0, "mlp")), bits=3)
+    assert len(np.unique(again.nodes["fc0"].weight)) <= 7
 
 
 def test_a_mean_pools_area_goes_into_the_next_weights_before_they_are_rounded():
