@@ -54,6 +54,7 @@ def parity(
     files = parse_substitutes(substitute or [])
     subject = Subject.open(run, dt=dt, steps=steps)
     targets, skipped = choose_targets(target or [], subject.targets())
+    proof = certify(subject.graph).to_json()
     names = [one.name for one in targets]
     substitutes = {name: subject.substitute(name, f) for name, f in files.items()}
     with stage_progress(output) as progress:
@@ -66,7 +67,7 @@ def parity(
             dump=dump,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    report = report.completed(skipped, certify(subject.graph).to_json())
+    report = report.completed(skipped, proof)
     if subject.run is not None:
         write_json(subject.run.path / "parity.json", report.to_json())
     output.emit("stars.parity/1", report.to_json(), parity_text(report))

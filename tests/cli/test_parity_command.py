@@ -84,11 +84,22 @@ def test_a_file_and_images_are_enough(capsys, graph, file, images):
     assert found["certificate"]["populations"][0]["accumulator_bits"] <= 17
 
 
-@pytest.mark.parametrize("name", ["reference", "norse", "loihi"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reference",
+        "norse",
+        "loihi",
+        pytest.param("lava-float", marks=pytest.mark.lava),
+        pytest.param("lava-fixed", marks=pytest.mark.lava),
+    ],
+)
 def test_a_broken_network_exits_with_3_and_names_the_place(
-    capsys, file, images, broken, name
+    capsys, request, file, images, broken, name
 ):
-    arguments = ["parity", file, "--inputs", images, *FAST]
+    if name.startswith("lava"):
+        request.getfixturevalue("lava_python")
+    arguments = ["parity", file, "--inputs", images, *FAST, "--target", name]
     code, found = said(capsys, *arguments, "--substitute", f"{name}={broken}")
     assert code == 3
     assert found["ok"] is False
