@@ -7,6 +7,7 @@ two equal bit for bit, forward and backward.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -22,9 +23,17 @@ from norse.torch.functional.lif_box import (
 )
 from torch import Tensor, nn
 
+from stars.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
 DT = 2.0**-10  # seconds a step; a power of two, so that dt / tau is exact
 
 Backend = Literal["norse-eager", "fused"]
+
+SURROGATES = ("super", "triangle", "tanh", "circ", "heavi_erfc")
+# Of the others the compiled gradient differs from the plain one in the last bit.
+FUSED_SURROGATES = ("super", "triangle")
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,25 @@ class LIFConstants:
     Args:
         tau: membrane time constant, seconds; dt / tau must be 2^-j for the grid.
         threshold: spike where v > threshold, volts.
-        surrogate: Norse's name of the derivative that replaces the step's; "super" is
-            1 / (|v - threshold| + 1)^2 in Norse 1.1, which ignores its slope there.
+        surrogate: Norse's name of the derivative that replaces the step's, one of
+            SURROGATES; "super" is 1 / (|v - threshold| + 1)^2 in Norse 1.1, which
+            ignores its slope there.
         slope: Norse's alpha, for the surrogates that read it.
+
+    Raises:
+        ConfigError: an unknown surrogate; lists what there is.
     """
 
     tau: float = 2 * DT
     threshold: float = 1.0
     surrogate: str = "super"
     slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.surrogate not in SURROGATES:
+            raise ConfigError(
+                f"surrogate {self.surrogate!r} is unknown; there are {list(SURROGATES)}"
+            )
 
     def norse(self) -> LIFBoxParameters:
         """The parameters of Norse's cell; leak and reset are 0."""
@@ -87,13 +106,23 @@ def spikes_over_time(currents: Tensor, constants: LIFConstants, steps: int) -> T
 
 @cache
 def fused() -> Callable[[Tensor, LIFConstants, int], Tensor]:
-    """`spikes_over_time` compiled into one kernel forward and one backward."""
+    """`spikes_over_time` compiled into one kernel forward and one backward.
+
+    Without a C++ compiler it is the plain loop, and a line in the log says so.
+    """
+    if not has_compiler():
+        log.warning(
+            "backend 'fused' needs a C++ compiler and found none; running Norse's loop,"
+            " which gives the same bits more slowly (install g++, or set CXX)"
+        )
+        return spikes_over_time
     return torch.compile(spikes_over_time, dynamic=True)
 
 
 def has_compiler() -> bool:
     """Whether torch.compile can build a CPU kernel here, which needs a C++ compiler."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+    named = os.environ.get("CXX", "g++").split()[:1]
+    return any(shutil.which(name) for name in (*named, "clang++"))
 
 
 class LIFLayer(nn.Module):
@@ -104,12 +133,20 @@ class LIFLayer(nn.Module):
         steps: T.
         encodes: takes [B, ...] and holds it for all steps; else takes [T B, ...].
         backend: the plain loop or the compiled one; a recorded pass is always plain.
+
+    Raises:
+        ConfigError: a surrogate that is not the same to the bit when compiled.
     """
 
     def __init__(
         self, constants: LIFConstants, steps: int, *, encodes: bool, backend: Backend
     ) -> None:
         super().__init__()
+        if backend == "fused" and constants.surrogate not in FUSED_SURROGATES:
+            raise ConfigError(
+                f"backend 'fused' has the surrogates {list(FUSED_SURROGATES)}, found"
+                f" {constants.surrogate!r}; choose one, or backend 'norse-eager'"
+            )
         self.constants = constants
         self.steps = steps
         self.encodes = encodes
