@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from stars.config import TermConfig
 from stars.errors import ConfigError
+from stars.options import checked_options
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,17 @@ def bind(
     """The rows that `terms` name, their options bound.
 
     Raises:
-        ConfigError: no term, an unknown name or option; lists what there is.
+        ConfigError: no term with a weight, one named twice, an unknown name or option;
+            lists what there is.
     """
-    if not terms:
-        raise ConfigError(f"no {kind} is configured; there are {sorted(table)}")
+    if not any(term.weight for term in terms):
+        raise ConfigError(
+            f"no {kind} with a weight is configured; there are {sorted(table)}"
+        )
+    names = [term.name for term in terms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{kind} {twice} is configured more than once")
     return tuple(bind_one(table, term, kind) for term in terms)
 
 
@@ -44,17 +51,8 @@ def bind_one(
     if term.name not in table:
         raise ConfigError(f"{kind} {term.name!r} is unknown; there are {sorted(table)}")
     function = table[term.name]
-    options: dict[str, Any] = dict(term.model_extra or {})
-    allowed = sorted(
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    )
-    unknown = sorted(set(options) - set(allowed))
-    if unknown:
-        raise ConfigError(
-            f"{kind} {term.name!r} has no option {unknown}; it has {allowed or 'none'}"
-        )
+    what = f"{kind} {term.name!r}"
+    options = checked_options(function, term.model_extra or {}, what)
     return Term(term.name, term.weight, partial(function, **options))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
+from stars.data import LabelledImages
 from stars.errors import MissingDependencyError
 from targets.lava import environment
 
@@ -28,3 +31,47 @@ def lava_python() -> Path:
         if os.environ.get("STARS_REQUIRE_LAVA") == "1":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def striped() -> Callable[..., LabelledImages]:
+    """Noisy images of 8 x 8 pixels in three classes: flat, rows and columns."""
+
+    def make(count: int, channels: int = 1, seed: int = 0) -> LabelledImages:
+        rng = np.random.default_rng(seed)
+        stripe = np.arange(8) % 2 * 200
+        rows = np.broadcast_to(stripe[:, None], (8, 8))
+        classes = np.stack([np.full((8, 8), 100), rows, rows.T])
+        labels = np.arange(count) % 3
+        noise = rng.integers(0, 56, (count, channels, 8, 8))
+        images = classes[labels][:, None] + noise
+        return LabelledImages(images.astype(np.uint8), labels)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_teacher(striped):
+    """Makes small random teachers whose BatchNorm has seen the striped images."""
+    import torch  # noqa: PLC0415 - most tests need none
+
+    from stars.architectures import blueprint  # noqa: PLC0415
+    from stars.architectures.network import ann  # noqa: PLC0415
+    from stars.teacher import Teacher, TeacherSpec  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+
+    def make(architecture: str = "resnet", channels: int = 1) -> Teacher:
+        torch.manual_seed(0)
+        options = {"widths": [4, 6], "depths": [1, 1]}
+        shape = (channels, 8, 8)
+        mean, deviation = (0.45,) * channels, (0.3,) * channels
+        spec = TeacherSpec(architecture, options, shape, 3, mean, deviation)
+        network = ann(blueprint(architecture, shape, 3, options))
+        images = torch.from_numpy(striped(60, channels).images)
+        network.train()
+        for _ in range(30):
+            network((images / 255 - 0.45) / 0.3)
+        return Teacher(network, spec)
+
+    return make

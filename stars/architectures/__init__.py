@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from stars.architectures.resnet import resnet
 from stars.architectures.vgg import vgg
 from stars.errors import ConfigError
 from stars.nodes.base import Shape
+from stars.options import checked_options
 
 ARCHITECTURES: dict[str, Callable[..., Blueprint]] = {
     "resnet": resnet,
@@ -25,26 +25,17 @@ def blueprint(
 
     Raises:
         ConfigError: unknown name or option (the message lists what there is), or a
-            value that the builder refuses.
+            value of another type or that the builder refuses.
     """
     if name not in ARCHITECTURES:
         raise ConfigError(
             f"architecture {name!r} is unknown; there are {sorted(ARCHITECTURES)}"
         )
     builder = ARCHITECTURES[name]
-    allowed = [
-        p.name
-        for p in inspect.signature(builder).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
-    unknown = sorted(set(options) - set(allowed))
-    if unknown:
-        raise ConfigError(
-            f"architecture {name!r} has no option {unknown}; it has {allowed}"
-        )
-    if len(input_shape) != 3 or classes < 2:
+    checked = checked_options(builder, options, f"architecture {name!r}")
+    if len(input_shape) != 3 or min(input_shape) < 1 or classes < 2:
         raise ConfigError(
             f"architecture {name!r} needs images (C, H, W) and at least 2 classes,"
             f" found {input_shape} and {classes}"
         )
-    return builder(tuple(input_shape), classes, **options)
+    return builder(tuple(input_shape), classes, **checked)

@@ -1,0 +1,21 @@
+"""The torch device that a configuration names, if it is there."""
+
+from __future__ import annotations
+
+import torch
+
+from stars.errors import ConfigError
+
+
+def device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ConfigError: no such kind of device, or none of it in this machine.
+    """
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if "cuda:0" in there:
+        there.append("cuda")
+    if name not in there:
+        raise ConfigError(f"device {name!r} is not there; this machine has {there}")
+    return torch.device(name)

@@ -1,0 +1,44 @@
+"""Options of a table's row: the keyword-only parameters of its function, checked."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from stars.errors import ConfigError
+
+
+def checked_options(
+    function: Callable[..., Any], options: Mapping[str, Any], what: str
+) -> dict[str, Any]:
+    """`options` as the keyword-only parameters of `function`, of their types.
+
+    Args:
+        function: a row of a table.
+        options: as they stand in a configuration.
+        what: for the message.
+
+    Raises:
+        ConfigError: an unknown option (lists what there is), or a wrong type of value.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    allowed = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        raise ConfigError(f"{what} has no option {unknown}; it has {allowed or 'none'}")
+    kinds, checked = get_type_hints(function), {}
+    for name, value in options.items():
+        try:
+            # As JSON, in which a list is a tuple too and a number is never a string.
+            text = json.dumps(value, default=str)
+            checked[name] = TypeAdapter(kinds[name]).validate_json(text, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(
+                f"{what}: option {name!r} is {value!r}: {reason[0].lower()}{reason[1:]}"
+            ) from error
+    return checked
