@@ -27,6 +27,7 @@ TORCHVISION: dict[str, str] = {
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }
+MODES = {"1": "L", "LA": "L", "P": "RGB", "RGBA": "RGB"}  # Pillow's; others stay
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
@@ -134,8 +135,7 @@ def bundled(split: str) -> LabelledImages:
             f"data '{BUNDLED}': only the test images are bundled; for training give"
             f" '{BUNDLED}:ROOT' with the data set under ROOT"
         )
-    asset = read_asset("fashion_mnist_test.npz")
-    with np.load(asset) as archive:
+    with read_asset("fashion_mnist_test.npz") as file, np.load(file) as archive:
         return LabelledImages(archive["images"], archive["labels"])
 
 
@@ -201,7 +201,7 @@ def from_npz(path: Path, split: str) -> LabelledImages:
     if not path.is_file():
         raise DataError(f"data '{path}': no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for x, y in ((f"x_{split}", f"y_{split}"), ("images", "labels")):
                 if x in archive and y in archive:
                     labels = np.asarray(archive[y]).reshape(-1)
@@ -209,7 +209,7 @@ def from_npz(path: Path, split: str) -> LabelledImages:
             found = sorted(archive)
     except DataError as error:
         raise DataError(f"data '{path}': {error}") from error
-    except (ValueError, OSError, EOFError, KeyError, BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, KeyError, BadZipFile) as error:
         raise DataError(f"data '{path}': not a readable .npz ({error})") from error
     raise DataError(
         f"data '{path}': holds {found}, expected x_{split} and y_{split}, or images and"
@@ -220,16 +220,23 @@ def from_npz(path: Path, split: str) -> LabelledImages:
 def from_folder(path: Path, split: str) -> LabelledImages:
     """Images in one folder per class; classes are the folders' names in order.
 
+    Where there is a train/, its folders name the classes of test/ too.
+
     Raises:
-        DataError: no class folder, no image, or images of several shapes.
+        DataError: no class folder, one that train/ lacks, no image, one that cannot be
+            read, or images of several shapes.
     """
     root = path / split if (path / split).is_dir() else path
-    classes = sorted(p for p in root.iterdir() if p.is_dir())
+    known = class_names(path / "train" if (path / "train").is_dir() else root)
+    foreign = sorted(set(class_names(root)) - set(known))
+    if foreign:
+        raise DataError(f"data '{path}': {root} has classes {foreign}, train/ has not")
     images, labels = [], []
-    for label, folder in enumerate(classes):
-        for file in sorted(folder.iterdir()):
+    for label, name in enumerate(known):
+        folder = root / name
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if file.suffix.lower() in IMAGE_SUFFIXES:
-                images.append(np.asarray(Image.open(file)))
+                images.append(read_image(file))
                 labels.append(label)
     if not images:
         raise DataError(f"data '{path}': no class folders with images in {root}")
@@ -237,3 +244,23 @@ def from_folder(path: Path, split: str) -> LabelledImages:
     if len(shapes) > 1:
         raise DataError(f"data '{path}': images differ in shape: {sorted(shapes)}")
     return LabelledImages(channels_first(np.stack(images)), np.array(labels))
+
+
+def class_names(folder: Path) -> list[str]:
+    """The names of the folders in `folder`, hidden ones left out, in order."""
+    return sorted(
+        p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
+    )
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """The pixels [H, W] or [H, W, 3] of one file; palettes resolved, alpha dropped.
+
+    Raises:
+        DataError: not an image, or a damaged one.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert(MODES.get(image.mode, image.mode)))
+    except OSError as error:
+        raise DataError(f"image '{path}': cannot be read ({error})") from error
