@@ -32,7 +32,8 @@ class ImageBank:
         """Append pixels / 255 in 0..1, [N, C, H, W], rounded to uint8."""
         new = (images.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
         both = new if self.images is None else torch.cat([self.images, new])
-        self.images = both[-self.capacity :]
+        # A copy: a view would carry what it left out into every checkpoint.
+        self.images = both[-self.capacity :].clone()
 
     def sample(self, count: int, rng: np.random.Generator) -> Tensor:
         """`count` images drawn with replacement, uint8 [count, C, H, W].
@@ -45,7 +46,10 @@ class ImageBank:
         return self.images[torch.from_numpy(rng.integers(0, len(self.images), count))]
 
     def write_png(self, path: Path, rows: int = 10, columns: int = 16) -> None:
-        """The newest images as one picture of `rows` x `columns`, all or nothing."""
+        """The newest images as one picture of `rows` x `columns`, all or nothing.
+
+        Three channels are shown in colour; of any other number the first, in grey.
+        """
         if self.images is None:
             raise DataError("the image bank is empty; there is nothing to show")
         newest = self.images[-rows * columns :].numpy()
@@ -56,6 +60,6 @@ class ImageBank:
         sheet = sheet.transpose(0, 3, 1, 4, 2).reshape(
             rows * height, columns * width, -1
         )
-        picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+        picture = Image.fromarray(sheet if channels == 3 else sheet[..., 0])
         with atomic(path) as temporary:
             picture.save(temporary)
