@@ -210,7 +210,11 @@ class BudgetProjection:
 
     @torch.no_grad()
     def __call__(self) -> int:
-        """Clamp weights and biases, shrink channels over budget; their number."""
+        """Clamp weights and biases, shrink channels over budget; their number.
+
+        Shrunk weights are rounded anew, and an identity shortcut does not shrink: so it
+        is repeated until the budget holds. Every turn takes at least a twentieth.
+        """
         return sum(self._project(budget) for budget in self.budgets)
 
     def _project(self, budget: PopulationBudget) -> int:
@@ -222,16 +226,24 @@ class BudgetProjection:
             layer.weight.clamp_(*limits(layer.grid.weight, WEIGHT_LIMIT))
             layer.bias.clamp_(*limits(layer.grid.bias, layer.grid.bias_limit))
         unit = min(layers[a.layer].grid.weight + a.exponent for a in budget.arrivals)
-        values = {name: layer.on_grid() for name, layer in layers.items()}
-        current = largest_current(budget, values)
-        over = current > budget.limit * 2.0**unit
-        if bool(over.any()):
-            shrink = torch.where(over, 0.95 * budget.limit * 2.0**unit / current, 1.0)
+        limit = budget.limit * 2.0**unit
+        current = current_on_grid(budget, layers)
+        shrunk = int((current > limit).sum())
+        while bool((current > limit).any()):
+            shrink = torch.where(current > limit, 0.95 * limit / current, 1.0).float()
             for layer in layers.values():
                 shape = (-1,) + (1,) * (layer.weight.ndim - 1)
-                layer.weight.mul_(shrink.float().reshape(shape))
-                layer.bias.mul_(shrink.float())
-        return int(over.sum())
+                layer.weight.mul_(shrink.reshape(shape))
+                layer.bias.mul_(shrink)
+            current = current_on_grid(budget, layers)
+        return shrunk
+
+
+def current_on_grid(
+    budget: PopulationBudget, layers: Mapping[str, GridLayer]
+) -> Tensor:
+    """`largest_current` of weights and biases as they are rounded, [C']."""
+    return largest_current(budget, {n: layer.on_grid() for n, layer in layers.items()})
 
 
 def limits(exponent: int, count: int) -> tuple[float, float]:

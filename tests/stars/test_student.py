@@ -1,0 +1,152 @@
+"""The student as a graph, recorded, and in its file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from stars import reference, student_file
+from stars.architectures import blueprint
+from stars.encode import DirectEncoding
+from stars.errors import FormatError
+from stars.grid_network import layer_grids
+from stars.grid_training import to_grid
+from stars.lif import LIFConstants
+from stars.student import build, lif_layers, recorded, to_graph
+from stars.student_file import StudentFile
+from stars.testing import random_images
+
+ENCODING = DirectEncoding((0.45,), (0.3,))
+OPTIONS = {"widths": [4, 6], "depths": [1, 1]}
+STEPS = 3
+both = pytest.mark.parametrize("architecture", ["resnet", "vgg"])
+
+
+def inputs(batch: int = 8) -> torch.Tensor:
+    images = random_images(np.random.default_rng(0), batch, (1, 8, 8))
+    return torch.from_numpy(ENCODING.encode(images, 1)[0].astype(np.float32))
+
+
+def student(architecture: str):
+    """With BatchNorm statistics that are not those of a fresh layer."""
+    torch.manual_seed(0)
+    network = build(blueprint(architecture, (1, 8, 8), 3, OPTIONS), STEPS)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # one pass sets the statistics
+    with torch.no_grad():
+        network.train()(inputs(32))
+    return network.eval()
+
+
+@both
+def test_the_reference_runs_the_graph_as_torch_runs_the_student(architecture):
+    """Float32 and float64 round differently: a spike in a thousand may move."""
+    network, x = student(architecture), inputs()
+    with torch.no_grad(), recorded(network) as layers:
+        outputs = network(x)
+    graph = to_graph(network, ENCODING)
+    assert graph.steps == STEPS
+    trace = reference.run(graph, np.broadcast_to(x.numpy(), (STEPS, *x.shape)))
+    assert list(layers) == list(lif_layers(network)) == list(trace.spikes)
+    for name, (spikes, membranes) in layers.items():
+        equal = spikes.numpy().astype(bool) == trace.spikes[name]
+        assert equal.mean() > 0.998
+        np.testing.assert_allclose(
+            membranes.numpy()[equal], trace.membranes[name][equal], atol=2e-2
+        )
+        assert 0 < trace.rates()[name] < 1
+    logits = outputs.logits.cumsum(0).numpy()
+    np.testing.assert_allclose(logits, trace.membranes["readout"], atol=0.3)
+    assert np.abs(logits - trace.membranes["readout"]).mean() < 0.01
+
+
+@both
+def test_the_graph_keeps_every_name_and_its_metadata(architecture):
+    network = student(architecture)
+    graph = to_graph(network, ENCODING, {"seed": "3"})
+    names = {spec.name for spec in network.blueprint.layers}
+    assert set(graph.nodes) == names | {"input", "flatten", "readout", "output"}
+    assert graph.metadata["seed"] == "3"
+    assert graph.encoding == ENCODING
+
+
+def test_recording_ends_with_its_block_and_changes_nothing():
+    network, x = student("resnet"), inputs()
+    with torch.no_grad():
+        plain = network(x).logits
+        with recorded(network) as layers:
+            assert torch.equal(network(x).logits, plain)
+        layers.clear()
+        network(x)
+    assert layers == {}
+
+
+# student.safetensors
+
+
+def described(grids) -> StudentFile:
+    return StudentFile(
+        architecture="resnet",
+        options=OPTIONS,
+        input_shape=(1, 8, 8),
+        classes=3,
+        steps=STEPS,
+        surrogate="triangle",
+        encoding=ENCODING,
+        grids=grids,
+    )
+
+
+@pytest.mark.parametrize("on_grid", [False, True])
+def test_a_file_gives_back_the_student_bit_for_bit(tmp_path, on_grid):
+    network = student("resnet")
+    if on_grid:
+        network = to_grid(network, ENCODING).eval()
+    file = described(layer_grids(network))
+    assert bool(file.grids) == on_grid
+    student_file.save(network, file, tmp_path / "a.safetensors")
+    loaded, again = student_file.load(tmp_path / "a.safetensors")
+    assert again == file
+    assert not loaded.training
+    assert {layer.constants for layer in lif_layers(loaded).values()} == {
+        LIFConstants(surrogate="triangle")
+    }
+    with torch.no_grad():
+        assert torch.equal(loaded(inputs()).logits, network(inputs()).logits)
+    assert to_graph(loaded, ENCODING) == to_graph(network, ENCODING)
+
+
+def test_a_file_that_is_no_students_is_told(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(FormatError, match="No such file"):
+        student_file.load(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(FormatError, match="not a student's file, or damaged"):
+        student_file.load(path)
+    save_file({"w": torch.zeros(1)}, path)
+    with pytest.raises(FormatError, match="not a student's file"):
+        student_file.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "vgg"},
+        {"architecture": "alexnet"},
+        {"classes": 4},
+        {"surrogate": "ramp"},
+        {"input_shape": (3, 8, 8)},
+    ],
+)
+def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, changes):
+    network = student("resnet")
+    file = replace(described({}), **changes)
+    student_file.save(network, file, tmp_path / "a.safetensors")
+    with pytest.raises(FormatError, match="not a student's file, or damaged"):
+        student_file.load(tmp_path / "a.safetensors")
