@@ -6,8 +6,10 @@ architecture, or the user's own module. Synthesis needs nothing of it but BatchN
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -53,6 +55,8 @@ class TeacherSpec:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if min(self.input_shape) < 1:
+            raise ConfigError(f"teacher: input_shape {self.input_shape} is empty")
         channels = self.input_shape[0]
         if not len(self.mean) == len(self.deviation) == channels:
             raise ConfigError(
@@ -134,6 +138,10 @@ class Teacher(nn.Module):
         """Normalised images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
 
         The features are what its last Linear layer reads.
+
+        Raises:
+            ConfigError: the user's own module gives no tensor, or does not use that
+                layer.
         """
         seen: list[Tensor] = []
         hook = self._head.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
@@ -143,6 +151,11 @@ class Teacher(nn.Module):
             hook.remove()
         if isinstance(result, Outputs):
             return result
+        if not isinstance(result, Tensor) or not seen:
+            raise ConfigError(
+                f"the teacher returned {type(result).__name__} and ran its last Linear"
+                f" layer {len(seen)} times; expected a tensor [B, K] that comes from it"
+            )
         return Outputs(logits=result[None], features=seen[-1].flatten(1)[None])
 
     @contextmanager
@@ -159,6 +172,14 @@ class Teacher(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def checksum(self) -> str:
+        """SHA-256 of the weights' names and bytes, whatever file they came from."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32, as the teacher was trained."""
@@ -296,7 +317,8 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
     """
     module_name, _, name = source.partition(":")
     try:
-        function = getattr(importlib.import_module(module_name), name)
+        with working_folder_importable():
+            function = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"teacher {source!r}: cannot import it ({error})") from error
     network = function()
@@ -314,15 +336,27 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
     return teacher
 
 
+@contextmanager
+def working_folder_importable() -> Iterator[None]:
+    """Within it, modules in the current folder can be imported, as by `python`."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
 def check_pass(teacher: Teacher, where: str) -> None:
     """Run one blank image through and check the scores' shape.
 
     Raises:
-        ConfigError: the network does not take the image or gives other scores.
+        ConfigError: the network does not take the image, gives other scores, or runs
+            none of its BatchNorm2d layers.
     """
     spec = teacher.spec
     try:
-        with torch.no_grad():
+        with torch.no_grad(), teacher.tapped() as taps:
             logits = teacher(torch.zeros(1, *spec.input_shape)).logits
     except (RuntimeError, ValueError, DataError) as error:
         raise ConfigError(
@@ -333,6 +367,8 @@ def check_pass(teacher: Teacher, where: str) -> None:
             f"teacher {where!r} gives scores of shape {tuple(logits.shape[1:])},"
             f" expected (1, {spec.classes})"
         )
+    if not any(tap.layer.running_mean is not None for tap in taps):
+        raise ConfigError(f"teacher {where!r} runs none of its BatchNorm2d layers")
 
 
 def save(teacher: Teacher, path: Path) -> None:

@@ -1,0 +1,304 @@
+"""Teachers: loaded whole or refused with a reason, and frozen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from stars import teacher as teachers
+from stars.config import TeacherConfig
+from stars.errors import ConfigError, FormatError
+from stars.teacher import Teacher, TeacherSpec, load, save, spec_of
+
+IMAGES = torch.linspace(-1, 1, 2 * 64).reshape(2, 1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def teacher(make_teacher) -> Teacher:
+    return make_teacher()
+
+
+def same(a: Teacher, b: Teacher) -> bool:
+    return torch.equal(a(IMAGES).logits, b(IMAGES).logits)
+
+
+# Files
+
+
+def test_a_saved_teacher_describes_itself(teacher, tmp_path: Path):
+    noted = Teacher(teacher.network, replace(teacher.spec, notes={"epochs": 3}))
+    save(noted, tmp_path / "a.safetensors")
+    loaded = load(str(tmp_path / "a.safetensors"))
+    assert loaded.spec == noted.spec
+    assert same(loaded, teacher)
+    assert loaded.checksum() == teacher.checksum()
+
+
+def test_the_checksum_sees_one_weight(teacher, make_teacher):
+    other = make_teacher()
+    assert other.checksum() == teacher.checksum()
+    other.network.state_dict()["layers.head.bias"][0] += 1e-3
+    assert other.checksum() != teacher.checksum()
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_pt_state_dict_is_read_with_a_description(teacher, tmp_path, nested):
+    weights = teacher.network.state_dict()
+    torch.save({"state_dict": weights} if nested else weights, tmp_path / "a.pt")
+    assert same(load(str(tmp_path / "a.pt"), teacher.spec), teacher)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["HARM"],)
+
+
+def test_a_pickle_that_would_run_code_is_refused_unrun(teacher, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARM", str(tmp_path / "harm"))
+    torch.save({"a": Harmful()}, tmp_path / "a.pt")
+    with pytest.raises(FormatError, match="not a state dict that can be read safely"):
+        load(str(tmp_path / "a.pt"), teacher.spec)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_pt_file_of_something_else_is_refused(teacher, tmp_path):
+    for content in ([1, 2], {"epoch": 3}):
+        torch.save(content, tmp_path / "a.pt")
+        with pytest.raises(FormatError, match="holds no state dict of tensors"):
+            load(str(tmp_path / "a.pt"), teacher.spec)
+    (tmp_path / "b.pt").write_bytes(b"not a pickle")
+    with pytest.raises(FormatError, match="not a state dict"):
+        load(str(tmp_path / "b.pt"), teacher.spec)
+
+
+def test_a_missing_file_is_told():
+    for name in ("a.safetensors", "a.pt", "a.pth"):
+        with pytest.raises(FormatError, match=rf"{name}': no such file"):
+            load(f"/no/such/folder/{name}")
+
+
+def test_a_foreign_safetensors_file_needs_a_description(teacher, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(
+        {k: v.contiguous() for k, v in teacher.network.state_dict().items()}, path
+    )
+    with pytest.raises(ConfigError, match="does not describe itself: give architect"):
+        load(str(path))
+    assert same(load(str(path), teacher.spec), teacher)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x05\0\0\0\0\0\0\0hello", b"x" * 100])
+def test_what_is_not_safetensors_is_refused(tmp_path, content):
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(FormatError, match="not a safetensors file"):
+        load(str(tmp_path / "a.safetensors"))
+
+
+def test_a_damaged_description_is_told(teacher, tmp_path):
+    path, weights = tmp_path / "a.safetensors", {"w": torch.zeros(1)}
+    for text in ("{", '{"architecture": "resnet"}', teacher.spec.to_json()[:-9] + "}"):
+        save_file(weights, path, metadata={teachers.METADATA_KEY: text})
+        with pytest.raises(FormatError, match="description is damaged"):
+            load(str(path))
+
+
+def test_weights_of_another_architecture_are_refused(teacher, tmp_path):
+    torch.save(teacher.network.state_dict(), tmp_path / "a.pt")
+    other = replace(teacher.spec, architecture="vgg")
+    with pytest.raises(FormatError, match=r"a\.pt' is not a vgg with options") as error:
+        load(str(tmp_path / "a.pt"), other)
+    assert "s1_conv1" in str(error.value)
+    unknown = replace(teacher.spec, architecture="alexnet")
+    with pytest.raises(ConfigError, match="'alexnet' is unknown"):
+        load(str(tmp_path / "a.pt"), unknown)
+
+
+def test_weights_that_are_not_finite_are_refused(teacher, tmp_path):
+    weights = {k: v.clone() for k, v in teacher.network.state_dict().items()}
+    weights["layers.head.bias"][0] = torch.nan
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(FormatError, match="holds NaN or infinity"):
+        load(str(tmp_path / "a.pt"), teacher.spec)
+
+
+def test_a_source_of_no_known_kind_lists_what_is_allowed():
+    with pytest.raises(
+        ConfigError, match=r"allowed are 'fashion-mnist', a \.safetensors"
+    ):
+        load("my-teacher")
+
+
+# The description
+
+
+def test_a_section_without_a_description_is_none_and_a_part_of_one_is_refused():
+    assert spec_of(TeacherConfig(source="a.safetensors")) is None
+    with pytest.raises(ConfigError, match="needs all of input_shape, classes, mean"):
+        spec_of(TeacherConfig(classes=10))
+    with pytest.raises(ConfigError, match="need one value for each of 1 channels"):
+        spec_of(TeacherConfig(input_shape=(1, 8, 8), classes=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean": (0.5, 0.5)}, "one value for each of 1 channels"),
+        ({"deviation": (0.0,)}, "must be positive"),
+        ({"input_shape": (0, 8, 8), "mean": (), "deviation": ()}, "is empty"),
+    ],
+)
+def test_a_description_that_cannot_be_is_refused(teacher, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(teacher.spec, **changes)
+
+
+# The user's own module
+
+
+MODULE = """
+import torch
+from torch import nn
+
+def good():
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(72, 3))
+
+def five_classes():
+    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 5))
+
+def no_norm():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+def no_statistics():
+    norm = nn.BatchNorm2d(1, track_running_stats=False)
+    return nn.Sequential(norm, nn.Flatten(), nn.Linear(64, 3))
+
+def no_linear():
+    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
+
+def large_images():
+    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(784, 3))
+
+class Odd(nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm2d(1), nn.Linear(64, 3)
+        self.answer = answer
+
+    def forward(self, x):
+        return self.answer(self, x)
+
+def a_pair():
+    return Odd(lambda m, x: (m.head(m.norm(x).flatten(1)), x))
+
+def unused_head():
+    return Odd(lambda m, x: m.norm(x).flatten(1)[:, :3])
+
+def unused_norm():
+    return Odd(lambda m, x: m.head(x.flatten(1)))
+
+def not_a_module():
+    return 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the current folder, which is not on the path."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+SPEC = TeacherSpec("", {}, (1, 8, 8), 3, (0.5,), (0.5,))
+
+
+def test_a_function_of_the_users_own_gives_scores_and_features(module):
+    teacher = load(f"{module}:good", SPEC)
+    outputs = teacher(IMAGES)
+    assert outputs.logits.shape == (1, 2, 3)
+    assert outputs.features.shape == (1, 2, 72)
+    head = teacher.network[-1]
+    assert torch.equal(head(outputs.features[0]), outputs.logits[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_norm", "no BatchNorm2d with running statistics"),
+        ("no_statistics", "no BatchNorm2d with running statistics"),
+        ("no_linear", "no Linear layer that gives class scores"),
+        ("five_classes", r"scores of shape \(1, 5\), expected \(1, 3\)"),
+        ("large_images", r"does not take an image of \(1, 8, 8\)"),
+        ("a_pair", "the teacher returned tuple"),
+        ("unused_head", "ran its last Linear layer 0 times"),
+        ("unused_norm", "runs none of its BatchNorm2d layers"),
+        ("not_a_module", "returned int, expected nn.Module"),
+        ("no_such_function", "cannot import it"),
+    ],
+)
+def test_a_module_that_cannot_teach_is_refused(module, name, message):
+    with pytest.raises(ConfigError, match=message):
+        load(f"{module}:{name}", SPEC)
+
+
+def test_a_module_needs_a_description_and_must_be_there(module):
+    with pytest.raises(ConfigError, match="give input_shape, classes, mean"):
+        load(f"{module}:good")
+    with pytest.raises(ConfigError, match="cannot import it"):
+        load("no_such_module_at_all:good", SPEC)
+
+
+# Frozen, and tapped
+
+
+def test_it_never_learns(teacher):
+    teacher.train()
+    assert not any(module.training for module in teacher.modules())
+    before = teacher.checksum()
+    images = IMAGES.clone().requires_grad_()
+    teacher(images).logits.sum().backward()
+    assert images.grad.abs().max() > 0
+    assert all(p.grad is None for p in teacher.parameters())
+    assert teacher.checksum() == before
+
+
+def test_taps_see_what_each_batch_norm_is_given(teacher):
+    with teacher.tapped() as taps:
+        teacher(IMAGES)
+    norms = [m for m in teacher.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {id(tap.layer) for tap in taps} == {id(norm) for norm in norms}
+    stem = teacher.network.layers["stem"]
+    assert taps[0].layer is stem.bn
+    assert torch.equal(taps[0].inputs, stem.conv(IMAGES))
+
+
+def test_no_hook_stays(teacher):
+    def seen() -> list:
+        with teacher.tapped() as taps:
+            raise_in_forward(taps)
+        return taps
+
+    def raise_in_forward(taps: list) -> None:
+        teacher(IMAGES)
+        assert taps
+        teacher(torch.zeros(1, 2, 8, 8))
+
+    with pytest.raises(ValueError, match="images have shape"):
+        seen()
+    hooks = [len(m._forward_pre_hooks) for m in teacher.modules()]
+    assert sum(hooks) == 0
+
+
+def test_normalise_is_that_of_its_training(teacher):
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1, 1)
+    expected = [(0 - 0.45) / 0.3, (0.2 - 0.45) / 0.3, (1 - 0.45) / 0.3]
+    assert teacher.normalise(pixels).flatten().tolist() == pytest.approx(expected)
