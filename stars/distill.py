@@ -22,6 +22,7 @@ from stars.augment import augment, mix
 from stars.bank import ImageBank
 from stars.config import DistillConfig
 from stars.data import LabelledImages
+from stars.device import device
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.graph import SpikingGraph
@@ -75,7 +76,8 @@ class Distillation:
         teacher: frozen.
 
     Raises:
-        ConfigError: an unknown name or option, or values that do not go together.
+        ConfigError: an unknown name, option or device, or values that do not go
+            together.
     """
 
     def __init__(self, config: DistillConfig, teacher: Teacher) -> None:
@@ -90,8 +92,8 @@ class Distillation:
                 f" synthesis.rounds, {config.synthesis.rounds}"
             )
         self.config = config
-        self.teacher = teacher.to(config.device)
-        self.device = torch.device(config.device)
+        self.device = device(config.device)
+        self.teacher = teacher.to(self.device)
         spec = teacher.spec
         self.encoding = DirectEncoding(
             spec.mean, spec.deviation, config.student.input_exponent
@@ -128,10 +130,19 @@ class Distillation:
         )
 
     def round(self, number: int) -> dict[str, float]:
-        """Synthesise, then train; what to log of it. `number` starts at 1."""
+        """Synthesise, then train; what to log of it. `number` starts at 1.
+
+        Raises:
+            TrainingError: the synthesis, or a loss, is not finite.
+        """
         seed_everything(self.config.seed, number)
         self.student.eval().requires_grad_(requires_grad=False)
         images, terms = self.synthesiser.round(self.see)
+        if not (bool(images.isfinite().all()) and np.isfinite([*terms.values()]).all()):
+            raise TrainingError(
+                f"the synthesis of round {number} is not finite ({terms}); lower"
+                " synthesis.learning_rate"
+            )
         self.bank.add(images)
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
@@ -185,7 +196,7 @@ class Distillation:
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):
             raise TrainingError(
-                f"the distillation loss became {float(loss)} ({values}); lower"
+                f"the distillation loss became {float(loss.detach())} ({values}); lower"
                 " training.learning_rate"
             )
         optimiser.zero_grad(set_to_none=True)
@@ -246,14 +257,15 @@ def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> floa
     if state is not None:
         distillation.load_state_dict(state["distillation"])
         done, seconds = state["round"], state["seconds"]
+    run.forget_log(after=done)
     for number in range(done + 1, rounds + 1):
         started = time.monotonic()
         metrics = distillation.round(number)
         seconds += time.monotonic() - started
         run.log({"round": number, "seconds": round(seconds, 1), **metrics})
+        distillation.bank.write_png(run.synthetic_path)
         state = {"distillation": distillation.state_dict(), "round": number}
         run.save_checkpoint({**state, "seconds": seconds})
-        distillation.bank.write_png(run.synthetic_path)
         progress("distil", number, rounds, metrics)
     return seconds
 
@@ -268,6 +280,7 @@ def distill(
     """Distil `teacher` into `run`: checkpoints, metrics, picture and both students.
 
     Goes on from the run's last checkpoint when there is one.
+    An error before the first one takes back the directory.
 
     Args:
         config: of the run.
@@ -278,17 +291,15 @@ def distill(
 
     Raises:
         ConfigError: an unknown name or option.
-        DataError: the test images have another shape than the teacher's.
+        DataError: the test images have another shape or more classes than the teacher.
         TrainingError: a loss is not finite.
         LimitError: the student cannot be put on the grid.
     """
-    if test is not None and test.images.shape[1:] != teacher.spec.input_shape:
-        raise DataError(
-            f"test images have shape {test.images.shape[1:]}, the teacher takes"
-            f" {teacher.spec.input_shape}"
-        )
-    distillation = Distillation(config, teacher)
-    seconds = run_rounds(distillation, run, progress)
+    with run.begun():
+        if test is not None:
+            check_test(test, teacher)
+        distillation = Distillation(config, teacher)
+        seconds = run_rounds(distillation, run, progress)
     started = time.monotonic()
     grid = distillation.on_grid(progress)
     seconds += time.monotonic() - started
@@ -311,10 +322,35 @@ def distill(
         grid_accuracy=measured(grid),
         seconds=round(seconds, 1),
     )
-    run.add_to_manifest({"accuracy": result.accuracies(), "seconds": result.seconds})
+    run.add_to_manifest(
+        {
+            "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},
+            "accuracy": result.accuracies(),
+            "seconds": result.seconds,
+        }
+    )
     for path in (run.float_student_path, run.student_path):
         run.record_artifact(path)
     return result
+
+
+def check_test(test: LabelledImages, teacher: Teacher) -> None:
+    """Refuse test images that are not what the teacher names.
+
+    Raises:
+        DataError: another shape, or a label that the teacher does not have.
+    """
+    spec = teacher.spec
+    if test.images.shape[1:] != spec.input_shape:
+        raise DataError(
+            f"test images have shape {test.images.shape[1:]}, the teacher takes"
+            f" {spec.input_shape}"
+        )
+    if test.classes > spec.classes:
+        raise DataError(
+            f"test labels go up to {test.classes - 1}, the teacher has {spec.classes}"
+            " classes"
+        )
 
 
 def accuracy(network: Network, encoding: DirectEncoding, test: LabelledImages) -> float:

@@ -11,14 +11,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from stars.config import Config, read_toml, to_toml
-from stars.errors import ConfigError, DataError, FormatError
+from stars.errors import ConfigError, DataError, FormatError, StarsError
 from stars.files import atomic, sha256, write_json, write_text
 
 Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
@@ -49,6 +50,8 @@ class Run:
                 raise ConfigError(
                     f"'{path}' was made with another configuration; see its config.toml"
                 )
+            if not run.manifest_path.is_file():  # killed between the two writes
+                write_json(run.manifest_path, manifest(config))
             return run
         if resume:
             raise ConfigError(f"'{path}' holds no run to resume")
@@ -69,6 +72,22 @@ class Run:
         if not run.config_path.is_file():
             raise DataError(f"'{path}' is not a run directory: it has no config.toml")
         return run
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Within it, an error before the first checkpoint takes back the directory.
+
+        Nothing is lost: a run without a checkpoint holds what `create` wrote alone.
+        """
+        try:
+            yield
+        except StarsError:
+            if not self.checkpoint_path.is_file():
+                for path in (self.manifest_path, self.metrics_path, self.config_path):
+                    path.unlink(missing_ok=True)
+                if not any(self.path.iterdir()):
+                    self.path.rmdir()
+            raise
 
     @property
     def config_path(self) -> Path:
@@ -118,6 +137,13 @@ class Run:
         """Append one line to metrics.jsonl."""
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
+
+    def forget_log(self, after: int) -> None:
+        """Keep the first `after` lines of metrics.jsonl: those of the checkpoint."""
+        if self.metrics_path.is_file():
+            text = self.metrics_path.read_text(encoding="utf-8")
+            kept = text.splitlines(keepends=True)[:after]
+            write_text(self.metrics_path, "".join(kept))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, all or nothing."""

@@ -20,7 +20,8 @@ from stars.architectures.network import Network, ann
 from stars.augment import augment
 from stars.config import TeacherTrainingConfig
 from stars.data import LabelledImages
-from stars.errors import DataError
+from stars.device import device
+from stars.errors import DataError, TrainingError
 from stars.outputs import Outputs
 from stars.run import Progress, Run
 from stars.teacher import Teacher, TeacherSpec, save
@@ -48,15 +49,48 @@ def train(
     Resumes from the run's last checkpoint when there is one.
 
     Raises:
-        DataError: training and test images differ in shape.
+        DataError: training and test images differ in shape, are the same ones, or do
+            not fill a batch; the test images have a class that the others lack.
+        TrainingError: the loss is not finite.
         ConfigError: the architecture refuses its options.
+    """
+    with run.begun():
+        check_data(data, test)
+        return train_into(config, data, test, run, progress)
+
+
+def check_data(data: LabelledImages, test: LabelledImages) -> None:
+    """Refuse a test split that cannot measure what `data` teaches.
+
+    Raises:
+        DataError: another shape, the training images themselves, or unknown classes.
     """
     if data.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training images have shape {data.images.shape[1:]}, test images"
             f" {test.images.shape[1:]}"
         )
-    started = time.monotonic()
+    if np.array_equal(data.images, test.images):
+        raise DataError(
+            "the test images are the training images: there is no test split, and an"
+            " accuracy on them would say nothing"
+        )
+    if test.classes > data.classes:
+        raise DataError(
+            f"test labels go up to {test.classes - 1}, training labels up to"
+            f" {data.classes - 1}"
+        )
+
+
+def train_into(
+    config: TeacherTrainingConfig,
+    data: LabelledImages,
+    test: LabelledImages,
+    run: Run,
+    progress: Progress,
+) -> TeacherResult:
+    """`train` on data that was checked."""
+    chosen = device(config.device)
     torch.manual_seed(config.seed)
     mean, deviation = data.statistics()
     spec = TeacherSpec(
@@ -69,9 +103,8 @@ def train(
     )
     network = ann(
         blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
-    ).to(config.device)
+    ).to(chosen)
     accuracy, seconds = fit(network, spec, config, data, test, run, progress)
-    seconds += time.monotonic() - started
     notes = {
         **config.model_dump(exclude={"device"}),
         "test_accuracy": accuracy,
@@ -107,7 +140,6 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=batches
     )
-    generator = np.random.default_rng(config.seed)
     state = run.load_checkpoint()
     first, accuracy, seconds = 0, 0.0, 0.0
     if state is not None:
@@ -115,6 +147,7 @@ def fit(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         first, accuracy, seconds = state["epoch"], state["accuracy"], state["seconds"]
+    run.forget_log(after=first)
     for epoch in range(first, config.epochs):
         started = time.monotonic()
         generator = np.random.default_rng((config.seed, epoch))
@@ -158,15 +191,25 @@ def epoch_loss(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     rng: np.random.Generator,
 ) -> float:
-    """One pass over the data; the mean cross-entropy in nats."""
+    """One pass over the data; the mean cross-entropy in nats.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
     network.train()
+    kind = next(network.parameters()).device.type
     total, count = 0.0, 0
     for images, labels in shuffled(data, config.batch_size, rng):
         x = augment(images, rng, flip=config.flip, crop=config.crop)
         x = normalise(x, spec).to(config.device)
-        with torch.autocast(config.device, torch.bfloat16, enabled=config.bf16):
+        with torch.autocast(kind, torch.bfloat16, enabled=config.bf16):
             logits = network(x).logits[0]
         loss = F.cross_entropy(logits.float(), labels.to(config.device))
+        if not bool(loss.isfinite()):
+            raise TrainingError(
+                f"the loss became {float(loss.detach())} after {count} batches; lower"
+                " learning_rate"
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -1,0 +1,275 @@
+"""The whole loop on tiny networks: what it leaves behind, and that it can be killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from stars import reference, student_file
+from stars.config import DistillConfig, merged
+from stars.distill import Distillation, DistillResult, distill, quantised
+from stars.encode import DirectEncoding
+from stars.errors import ConfigError, DataError, TrainingError
+from stars.files import sha256
+from stars.grid import certify
+from stars.run import Run
+from stars.testing import random_images
+
+TINY = {
+    "student": {"options": {"widths": [3, 4], "depths": [1, 1]}, "steps": 2},
+    "synthesis": {
+        "rounds": 3,
+        "steps": 2,
+        "batch_size": 12,
+        "harvest": 2,
+        "latent": 4,
+        "width": 4,
+        "bank": 60,
+    },
+    "training": {"steps": 6, "batch_size": 12},
+    "grid": {"steps": 2},
+    "seed": 1,
+}
+
+
+def tiny(**changes: object) -> DistillConfig:
+    return DistillConfig.model_validate(merged(TINY, changes))
+
+
+def quiet(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+    """A progress that shows nothing."""
+
+
+@pytest.fixture(scope="module")
+def teacher(make_teacher):
+    return make_teacher()
+
+
+@pytest.fixture(scope="module")
+def finished(make_teacher, striped, tmp_path_factory) -> tuple[Run, DistillResult]:
+    path = tmp_path_factory.mktemp("runs") / "a"
+    run = Run.create(path, tiny())
+    return run, distill(tiny(), make_teacher(), striped(30), run, quiet)
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    left, right = load_file(a), load_file(b)
+    return left.keys() == right.keys() and all(
+        torch.equal(left[name], right[name]) for name in left
+    )
+
+
+# What it leaves behind
+
+
+def test_a_run_leaves_all_its_files(finished):
+    run, result = finished
+    left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
+    assert left == {
+        "config.toml",
+        "manifest.json",
+        "metrics.jsonl",
+        "checkpoints/last.pt",
+        "synthetic.png",
+        "student.safetensors",
+        "student_float.safetensors",
+    }
+    assert result.seconds > 0
+    assert all(0 <= share <= 1 for share in result.accuracies().values())
+
+
+def test_the_manifest_names_the_teacher_the_students_and_the_accuracies(
+    finished, teacher
+):
+    run, result = finished
+    manifest = json.loads(run.manifest_path.read_text())
+    assert manifest["seed"] == 1
+    assert manifest["teacher"]["sha256"] == teacher.checksum()
+    assert manifest["accuracy"] == result.accuracies()
+    for path in (run.student_path, run.float_student_path):
+        assert manifest["sha256"][path.name] == sha256(path)
+
+
+def test_every_round_logs_its_priors_and_its_loss(finished):
+    run, _ = finished
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    priors = {"batch_norm", "one_hot", "adversarial", "relational", "tail"}
+    assert all(priors | {"kl", "seconds"} <= set(line) for line in lines)
+
+
+def test_the_picture_shows_synthetic_images_that_are_not_one_colour(finished):
+    run, _ = finished
+    picture = np.asarray(Image.open(run.synthetic_path))
+    assert picture.shape == (10 * 8, 16 * 8)
+    assert picture.std() > 1
+
+
+def test_what_ships_is_the_file_and_it_is_exact(finished):
+    run, result = finished
+    assert certify(result.graph).ok
+    network, file = student_file.load(run.student_path)
+    images = random_images(np.random.default_rng(0), 8, (1, 8, 8))
+    inputs = file.encoding.encode(images, file.steps)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(inputs[0].astype(np.float32))).logits
+    readout = reference.run(result.graph, inputs).membranes["readout"]
+    assert np.array_equal(logits.double().cumsum(0).numpy(), readout)
+    assert result.graph.metadata["seed"] == "1"
+
+
+def test_without_test_images_nothing_is_measured(teacher, tmp_path):
+    config = tiny(synthesis={"rounds": 1}, grid={"steps": 0})
+    run = Run.create(tmp_path / "a", config)
+    result = distill(config, teacher, None, run, quiet)
+    assert set(result.accuracies().values()) == {None}
+    assert certify(result.graph).ok
+
+
+# Killed and resumed
+
+
+class KilledError(Exception):
+    """What no code of the loop expects."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"), [("distil", 1), ("distil", 3), ("grid", 1)]
+)
+def test_a_run_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
+    finished, teacher, striped, tmp_path, stage, number
+):
+    def kill(*now: object) -> None:
+        if now[:2] == (stage, number):
+            raise KilledError
+
+    run = Run.create(tmp_path / "a", tiny())
+    with pytest.raises(KilledError):
+        distill(tiny(), teacher, striped(30), run, kill)
+    torch.rand(7)  # another process would not have this one's random state
+    run = Run.create(tmp_path / "a", tiny(), resume=True)
+    result = distill(tiny(), teacher, striped(30), run, quiet)
+    whole, expected = finished
+    assert same_weights(run.student_path, whole.student_path)
+    assert same_weights(run.float_student_path, whole.float_student_path)
+    assert result.graph == expected.graph
+    assert result.accuracies() == expected.accuracies()
+    assert run.synthetic_path.read_bytes() == whole.synthetic_path.read_bytes()
+    rounds = [json.loads(x)["round"] for x in run.metrics_path.read_text().splitlines()]
+    assert rounds == [1, 2, 3]
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_does_the_round_again(
+    finished, teacher, tmp_path, monkeypatch
+):
+    run = Run.create(tmp_path / "a", tiny())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", mock.Mock(side_effect=KilledError))
+        with pytest.raises(KilledError):
+            distill(tiny(), teacher, None, run, quiet)
+    run = Run.create(tmp_path / "a", tiny(), resume=True)
+    distill(tiny(), teacher, None, run, quiet)
+    assert same_weights(run.student_path, finished[0].student_path)
+    assert len(run.metrics_path.read_text().splitlines()) == 3
+
+
+def test_another_seed_is_another_student(finished, teacher, tmp_path):
+    run = Run.create(tmp_path / "a", tiny(seed=2))
+    distill(tiny(seed=2), teacher, None, run, quiet)
+    assert not same_weights(run.student_path, finished[0].student_path)
+
+
+# What goes wrong
+
+
+def test_a_synthesis_that_is_not_finite_stops_the_run(teacher, tmp_path, monkeypatch):
+    blank = torch.full((4, 1, 8, 8), torch.nan)
+    config = tiny()
+    run = Run.create(tmp_path / "a", config)
+    monkeypatch.setattr(
+        "stars.synthesis.forgetful.ForgetfulGenerator.round",
+        mock.Mock(return_value=(blank, {"batch_norm": 1.0})),
+    )
+    with pytest.raises(TrainingError, match="synthesis of round 1 is not finite"):
+        distill(config, teacher, None, run, quiet)
+    assert not run.path.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
+    config = tiny(training={"learning_rate": 1e30, "steps": 30})
+    run = Run.create(tmp_path / "a", config)
+    with pytest.raises(TrainingError, match=r"loss became .*training\.learning_rate"):
+        distill(config, teacher, None, run, quiet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"steps": 2}}, "training.steps is 2, expected at least .* 3"),
+        ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'forg"),
+        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'kl'"),
+        ({"prior": []}, "no prior with a weight is configured"),
+        ({"prior": [{"name": "tail", "soft": 1}]}, "'tail' has no option .'soft'."),
+        ({"prior": [{"name": "tail", "softness": -1.0}]}, "softness -1.0 must be > 0"),
+        ({"loss": [{"name": "kl", "temperature": 0.0}]}, "temperature is 0.0; it must"),
+        ({"student": {"architecture": "mlp"}}, "architecture 'mlp' is unknown"),
+        ({"student": {"options": {"widths": [4], "depths": [1, 1]}}}, "of one length"),
+        ({"student": {"surrogate": "ramp"}}, "surrogate 'ramp' is unknown"),
+        ({"device": "abacus"}, "device 'abacus' is not there; this machine has .'cpu'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_leaves_no_directory(
+    teacher, tmp_path, changes, message
+):
+    config = tiny(**changes)
+    run = Run.create(tmp_path / "a", config)
+    with pytest.raises(ConfigError, match=message):
+        distill(config, teacher, None, run, quiet)
+    assert not run.path.exists()
+
+
+def test_test_images_that_the_teacher_cannot_name_are_refused(
+    teacher, striped, tmp_path
+):
+    wrong_shape, wrong_label = striped(6, channels=3), striped(6)
+    wrong_label.labels[0] = 3
+    for test, message in ((wrong_shape, "have shape"), (wrong_label, "go up to 3")):
+        run = Run.create(tmp_path / "a", tiny())
+        with pytest.raises(DataError, match=message):
+            distill(tiny(), teacher, test, run, quiet)
+        assert not run.path.exists()
+
+
+# Parts
+
+
+def test_training_rounds_images_as_the_encoding_does():
+    """Every level of every channel, with torch in float32."""
+    encoding = DirectEncoding((0.3, 0.5), (0.2, 0.4))
+    pixels = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None, None], 2, 1)
+    x = torch.from_numpy(pixels).float() / 255
+    x = (x - torch.tensor([0.3, 0.5])[:, None, None]) / torch.tensor([0.2, 0.4])[
+        :, None, None
+    ]
+    x.requires_grad_()
+    rounded = quantised(x, encoding)
+    expected = encoding.encode(pixels, 1)[0]
+    assert np.array_equal(rounded.detach().numpy(), expected)
+    rounded.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_synthesis_moves_neither_the_students_weights_nor_its_statistics(teacher):
+    distillation = Distillation(tiny(), teacher)
+    student = distillation.student
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    student.eval().requires_grad_(requires_grad=False)
+    distillation.synthesiser.round(distillation.see)
+    assert all(torch.equal(before[k], v) for k, v in student.state_dict().items())
