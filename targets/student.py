@@ -45,13 +45,14 @@ class StudentTarget:
             inputs: the same at every step.
 
         Raises:
-            DataError: inputs that change from step to step.
+            DataError: inputs that change from step to step, or another number of steps.
             FormatError: the file is missing or damaged.
         """
         import torch  # noqa: PLC0415 - listing targets needs no torch
 
         from stars.student import recorded  # noqa: PLC0415
         from stars.student_file import load  # noqa: PLC0415
+        from targets.norse_network import exact_kernels  # noqa: PLC0415
 
         if not np.array_equal(inputs, np.broadcast_to(inputs[:1], inputs.shape)):
             raise DataError(
@@ -59,8 +60,13 @@ class StudentTarget:
                 " module takes one image that is held"
             )
         network, _ = load(self.path)
+        if len(inputs) != network.steps:
+            raise DataError(
+                f"target 'student': the inputs have {len(inputs)} steps, the trained"
+                f" module runs for {network.steps}"
+            )
         images = torch.from_numpy(inputs[0].astype(np.float32))
-        with torch.no_grad(), recorded(network) as layers:
+        with exact_kernels(), recorded(network) as layers:
             outputs = network(images)
         spikes = {name: pair[0].numpy() != 0 for name, pair in layers.items()}
         membranes = {
