@@ -30,13 +30,13 @@ class TeacherTrainingConfig(Config):
     options: dict[str, Any] = Field(
         default_factory=lambda: {"widths": [32, 64, 128], "depths": [1, 1, 1]}
     )
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(24, ge=1)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(0.1, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     flip: bool = True
     crop: int = Field(2, ge=0, le=16)
-    bf16: bool = False
+    bf16: bool = True
     device: str = "cpu"
     seed: int = Field(0, ge=0)
 
