@@ -1,0 +1,287 @@
+"""`stars distill`, `stars teacher train`: results, exit codes, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cli.main import main
+from export.from_nir import read
+from stars.teacher import save
+
+TINY = """
+test_data = "{data}"
+
+[teacher]
+source = "{teacher}"
+
+[student]
+steps = 2
+options = {{ widths = [3, 4], depths = [1, 1] }}
+
+[synthesis]
+rounds = 2
+steps = 2
+batch_size = 12
+harvest = 2
+latent = 4
+width = 4
+bank = 60
+
+[training]
+steps = 4
+batch_size = 12
+
+[grid]
+steps = 2
+"""
+DESCRIPTION = """
+architecture = "resnet"
+options = { widths = [4, 6], depths = [1, 1] }
+input_shape = [1, 8, 8]
+classes = 3
+mean = [0.45]
+deviation = [0.3]
+"""
+
+
+@pytest.fixture
+def folder(make_teacher, striped, tmp_path: Path, monkeypatch) -> Path:
+    """The current folder: a teacher, test images, and a configuration of both."""
+    monkeypatch.chdir(tmp_path)
+    save(make_teacher(), tmp_path / "teacher.safetensors")
+    test = striped(30)
+    np.savez(tmp_path / "test.npz", images=test.images, labels=test.labels)
+    (tmp_path / "tiny.toml").write_text(
+        TINY.format(data="test.npz", teacher="teacher.safetensors")
+    )
+    return tmp_path
+
+
+def distil(*arguments: object) -> int:
+    base = ["distill", "--config", "tiny.toml", "--out", "run"]
+    return main([*base, *map(str, arguments)])
+
+
+def refused(capsys, code: int, message: str) -> None:
+    """One clear error on stderr, no data, and no directory."""
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    errors = [x for x in streams.err.splitlines() if x.startswith("error: ")]
+    assert len(errors) == 1, streams.err
+    assert message in streams.err
+    assert "Traceback" not in streams.err
+    assert "unexpected" not in streams.err
+    assert code == 2
+    assert not Path("run").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_it_leaves_a_run_that_ships_and_tells_the_accuracies(capsys):
+    assert distil("--json", "--seed", 5) == 0
+    streams = capsys.readouterr()
+    found = json.loads(streams.out)
+    assert found["schema"] == "stars.distill/1"
+    assert found["run"] == "run"
+    for name in ("teacher", "student", "grid"):
+        assert 0 <= found[f"{name}_accuracy"] <= 1
+    assert found["seconds"] >= 0
+    graph = read(Path("run/artifacts/student.nir"))
+    assert graph.steps == 2
+    assert graph.metadata["seed"] == "5"
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert "artifacts/student.nir" in manifest["sha256"]
+    assert manifest["seed"] == 5
+
+
+@pytest.mark.usefixtures("folder")
+def test_without_test_images_it_says_that_nothing_was_measured(capsys):
+    assert distil("--test-data", "none", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["grid_accuracy"] is None
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_run_is_not_made_twice_and_can_be_resumed(capsys):
+    assert distil() == 0
+    capsys.readouterr()
+    before = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
+    assert distil() == 2
+    assert "holds a run already; give another --out" in capsys.readouterr().err
+    after = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
+    assert after == before
+    assert distil("--resume", "--json") == 0
+    assert (
+        Path("run/student.safetensors").read_bytes()
+        == before[Path("run/student.safetensors")]
+    )
+    capsys.readouterr()
+    assert distil("--resume", "--seed", 8) == 2
+    assert "made with another configuration" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_left_alone(folder, capsys):
+    (folder / "run").mkdir()
+    (folder / "run" / "thesis.tex").write_text("x")
+    assert distil() == 2
+    assert "exists and is not a run" in capsys.readouterr().err
+    assert [p.name for p in (folder / "run").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--teacher", "gone.safetensors"], "'gone.safetensors': no such file"),
+        (["--teacher", "gone.pt"], "'gone.pt': no such file"),
+        (["--teacher", "own_module_that_is_gone:make"], "cannot import it"),
+        (["--teacher", "resnet"], "allowed are 'fashion-mnist'"),
+        (["--teacher", "test.npz"], "allowed are 'fashion-mnist'"),
+        (["--steps", "0"], "student.steps: input should be greater than or equal to 1"),
+        (["--steps", "-3"], "found -3"),
+        (["--seed", "-1"], "seed: "),
+        (["--preset", "fast"], "preset 'fast' is unknown"),
+        (["--backend", "gpu"], "backend: "),
+        (["--device", "abacus"], "device 'abacus' is not there"),
+        (["--test-data", "gone.npz"], "'gone.npz': no such file"),
+        (["--test-data", "fashion-mnist"], "(1, 28, 28), the teacher takes (1, 8, 8)"),
+        (["--config", "gone.toml"], "config 'gone.toml': No such file"),
+        (["--resume"], "holds no run to resume"),
+    ],
+)
+def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
+    refused(capsys, distil(*arguments), message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training]\nlr = 3\n", "training.lr: unknown key; known are"),
+        ("sead = 3\n", "sead: unknown key; known are"),
+        ("[student]\nsteps = 0\n", "student.steps: "),
+        ("[training]\nsteps = 1\n", "training.steps is 1, expected at least"),
+        ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['kl'"),
+        ("[[loss]]\nname = 'kl'\nheat = 3\n", "has no option ['heat']; it has ['temp"),
+        (
+            "[[loss]]\nname = 'kl'\ntemperature = 'hot'\n",
+            "option 'temperature' is 'hot'",
+        ),
+        (
+            "[[loss]]\nname = 'kl'\ntemperature = 0.0\n",
+            "temperature is 0.0; it must be",
+        ),
+        ("[student]\narchitecture = 'mlp'\n", "architecture 'mlp' is unknown"),
+        ("[student.options]\nwidths = 3\n", "option 'widths' is 3"),
+        ("[student]\nsurrogate = 'ramp'\n", "surrogate 'ramp' is unknown"),
+        ("seed = = 1\n", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_error(folder, capsys, text, message):
+    (folder / "tiny.toml").write_text(
+        f"test_data = 'none'\n{text}\n[teacher]\nsource = 'teacher.safetensors'\n"
+    )
+    refused(capsys, distil(), message)
+
+
+def test_a_foreign_checkpoint_is_one_clear_error(folder, make_teacher, capsys):
+    weights = make_teacher("vgg").network.state_dict()
+    torch.save(weights, folder / "vgg.pt")
+    refused(capsys, distil("--teacher", "vgg.pt"), "does not describe itself")
+    text = TINY.format(data="test.npz", teacher="vgg.pt")
+    described = text.replace("[student]", DESCRIPTION + "\n[student]", 1)
+    (folder / "tiny.toml").write_text(described)
+    refused(capsys, distil(), "teacher 'vgg.pt' is not a resnet with options")
+    (folder / "vgg.pt").write_bytes(b"something else")
+    refused(capsys, distil(), "not a state dict that can be read safely")
+
+
+MODULE = """
+from torch import nn
+
+def without_norm():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+def of_large_images():
+    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(784, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("without_norm", "no BatchNorm2d with running statistics"),
+        ("of_large_images", "does not take an image of (1, 8, 8)"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_one_clear_error(folder, capsys, name, message):
+    module = f"own_{folder.name}"
+    (folder / f"{module}.py").write_text(MODULE)
+    text = TINY.format(data="test.npz", teacher=f"{module}:{name}")
+    described = text.replace("[student]", DESCRIPTION + "\n[student]", 1)
+    (folder / "tiny.toml").write_text(described)
+    refused(capsys, distil(), message)
+
+
+def test_test_images_of_another_size_are_one_clear_error(folder, striped, capsys):
+    wide = np.repeat(striped(6).images, 2, axis=3)
+    np.savez(folder / "test.npz", images=wide, labels=np.zeros(6, np.int64))
+    refused(capsys, distil(), "have shape (1, 8, 16), the teacher takes (1, 8, 8)")
+
+
+# stars teacher train
+
+
+def train(*arguments: object) -> int:
+    base = ["teacher", "train", "--data", "data.npz", "--out", "run"]
+    return main([*base, *map(str, arguments)])
+
+
+@pytest.fixture
+def data(folder, striped) -> Path:
+    train_split, test = striped(90), striped(30, seed=1)
+    np.savez(
+        folder / "data.npz",
+        x_train=train_split.images,
+        y_train=train_split.labels,
+        x_test=test.images,
+        y_test=test.labels,
+    )
+    (folder / "teacher.toml").write_text(
+        "batch_size = 30\n[options]\nwidths = [4, 6]\ndepths = [1, 1]\n"
+    )
+    return folder / "data.npz"
+
+
+@pytest.mark.usefixtures("data")
+def test_a_trained_teacher_can_be_distilled(capsys):
+    flags = ["--config", "teacher.toml", "--epochs", 1]
+    assert train(*flags, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "stars.teacher/1"
+    assert 0 <= found["test_accuracy"] <= 1
+    Path("run").rename("teacher-run")
+    assert distil("--teacher", "teacher-run/teacher.safetensors") == 0
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "epochs: "),
+        (["--architecture", "mlp"], "architecture 'mlp' is unknown"),
+        (["--data", "gone.npz"], "'gone.npz': no such file"),
+        (["--data", "fashion-mnist"], "only the test images are bundled"),
+        (["--data", "test.npz"], "the test images are the training images"),
+        (["--device", "abacus"], "device 'abacus' is not there"),
+        (["--config", "tiny.toml"], "unknown key; known are"),
+        ([], "90 training images do not fill one batch of 128"),
+    ],
+)
+def test_a_teacher_that_cannot_be_trained_is_one_clear_error(
+    capsys, arguments, message
+):
+    refused(capsys, train(*arguments), message)
