@@ -69,9 +69,11 @@ class ForgetfulGenerator:
         self.generator.load_state_dict(state)
 
     def _draw(self) -> tuple[Tensor, Tensor]:
-        batch = self.config.batch_size
+        batch, classes = self.config.batch_size, self.teacher.spec.classes
         noise = torch.randn(batch, self.config.latent)
-        labels = torch.arange(batch) % self.teacher.spec.classes
+        # Each class equally often; where a batch cannot hold all, any may come first.
+        start = torch.randint(classes, ()) if batch < classes else 0
+        labels = (torch.arange(batch) + start) % classes
         return noise.to(self.device), labels.to(self.device)
 
     def _loss(
