@@ -182,23 +182,18 @@ def largest_current(
     budget: PopulationBudget, parameters: Mapping[str, tuple[Tensor, Tensor]]
 ) -> Tensor:
     """The largest |current| that any input can cause, per output channel, [C']."""
-    most = torch.tensor(float(budget.shortcuts), dtype=torch.float64)
-    least = torch.zeros((), dtype=torch.float64)
+    most: Tensor | float = float(budget.shortcuts)
+    least: Tensor | float = 0.0
     for arrival in budget.arrivals:
         weight, bias = parameters[arrival.layer]
         per_input = (
             weight.flatten(2).double() if weight.ndim == 4 else weight[..., None]
         )
-        step = 2.0**arrival.exponent
-        ends = torch.stack(
-            [
-                per_input * (arrival.low.double() * step)[:, None],
-                per_input * (arrival.high.double() * step)[:, None],
-            ]
-        )
+        interval = torch.stack([arrival.low, arrival.high]).to(per_input)
+        ends = per_input * interval[:, None, :, None] * 2.0**arrival.exponent
         most = most + ends.amax(0).clamp(min=0).sum((1, 2)) + bias.double()
         least = least + ends.amin(0).clamp(max=0).sum((1, 2)) + bias.double()
-    return torch.maximum(most.abs(), least.abs())
+    return torch.maximum(torch.as_tensor(most).abs(), torch.as_tensor(least).abs())
 
 
 class BudgetProjection:

@@ -273,3 +273,13 @@ def test_synthesis_moves_neither_the_students_weights_nor_its_statistics(teacher
     student.eval().requires_grad_(requires_grad=False)
     distillation.synthesiser.round(distillation.see)
     assert all(torch.equal(before[k], v) for k, v in student.state_dict().items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_a_gpu_what_ships_is_exact_too(make_teacher, striped, tmp_path):
+    config = tiny(device="cuda")
+    run = Run.create(tmp_path / "a", config)
+    result = distill(config, make_teacher(), striped(30), run, quiet)
+    assert certify(result.graph).ok
+    assert result.grid_accuracy is not None
