@@ -238,10 +238,20 @@ class Distillation:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "bank": self.bank.images,
+            "teacher": self.teacher.checksum(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises:
+            ConfigError: it was made with another teacher.
+        """
+        if state.get("teacher") != self.teacher.checksum():
+            raise ConfigError(
+                "the checkpoint was made with another teacher than"
+                f" '{self.config.teacher.source}' is now; start a new run"
+            )
         self.student.load_state_dict(state["student"])
         self.synthesiser.load_state_dict(state["synthesiser"])
         self.optimiser.load_state_dict(state["optimiser"])

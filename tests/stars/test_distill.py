@@ -180,6 +180,34 @@ def test_a_run_killed_while_it_writes_a_checkpoint_does_the_round_again(
     assert len(run.metrics_path.read_text().splitlines()) == 3
 
 
+def test_a_run_does_not_go_on_with_another_teacher(teacher, make_teacher, tmp_path):
+    run = Run.create(tmp_path / "a", tiny())
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        distill(tiny(), teacher, None, run, kill)
+    other = make_teacher()
+    other.network.state_dict()["layers.head.bias"][0] += 1
+    with pytest.raises(ConfigError, match="made with another teacher than"):
+        distill(tiny(), other, None, run, quiet)
+    assert run.checkpoint_path.is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+def test_compiled_neurons_make_the_same_student_bit_for_bit(
+    finished, teacher, tmp_path
+):
+    torch.compiler.reset()
+    config = tiny(backend="fused")
+    run = Run.create(tmp_path / "a", config)
+    distill(config, teacher, None, run, quiet)
+    assert same_weights(run.float_student_path, finished[0].float_student_path)
+    assert same_weights(run.student_path, finished[0].student_path)
+
+
 def test_another_seed_is_another_student(finished, teacher, tmp_path):
     run = Run.create(tmp_path / "a", tiny(seed=2))
     distill(tiny(seed=2), teacher, None, run, quiet)
