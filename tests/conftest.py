@@ -51,15 +51,21 @@ def striped() -> Callable[..., LabelledImages]:
 
 
 @pytest.fixture(scope="session")
-def make_teacher(striped):
+def one_thread() -> None:
+    """Torch on one thread: the tests' networks are too small for two."""
+    import torch  # noqa: PLC0415 - most tests need none
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_teacher(striped, one_thread):  # noqa: ARG001 - it acts by being there
     """Makes small random teachers whose BatchNorm has seen the striped images."""
     import torch  # noqa: PLC0415 - most tests need none
 
     from stars.architectures import blueprint  # noqa: PLC0415
     from stars.architectures.network import ann  # noqa: PLC0415
     from stars.teacher import Teacher, TeacherSpec  # noqa: PLC0415
-
-    torch.set_num_threads(1)
 
     def make(architecture: str = "resnet", channels: int = 1) -> Teacher:
         torch.manual_seed(0)

@@ -11,6 +11,7 @@ from stars.architectures.network import ann
 from stars.errors import ConfigError, DataError
 from stars.student import build, lif_layers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"widths": [4, 6], "depths": [1, 2]}
 both = pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 

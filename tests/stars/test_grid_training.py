@@ -20,6 +20,8 @@ from stars.grid_training import BudgetProjection, to_grid
 from stars.student import build, recorded, to_graph
 from stars.testing import random_images
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @dataclass(frozen=True)
 class Case:

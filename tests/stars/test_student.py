@@ -21,6 +21,7 @@ from stars.student import build, lif_layers, recorded, to_graph
 from stars.student_file import StudentFile
 from stars.testing import random_images
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ENCODING = DirectEncoding((0.45,), (0.3,))
 OPTIONS = {"widths": [4, 6], "depths": [1, 1]}
 STEPS = 3

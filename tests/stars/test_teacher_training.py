@@ -42,8 +42,7 @@ def trained(path, striped, config=CONFIG, progress=quiet, *, resume=False):
 
 
 @pytest.fixture(scope="module")
-def finished(striped, tmp_path_factory):
-    torch.set_num_threads(1)
+def finished(striped, tmp_path_factory, one_thread):  # noqa: ARG001
     return trained(tmp_path_factory.mktemp("runs") / "a", striped)
 
 

@@ -33,10 +33,9 @@ def encoded(batch: int = 12) -> Array:
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> tuple[Path, SpikingGraph]:
+def shipped(one_thread, tmp_path_factory) -> tuple[Path, SpikingGraph]:  # noqa: ARG001
     """A student on the grid, in its file, and its graph."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     student = build(blueprint("resnet", (1, 8, 8), 3, OPTIONS), STEPS)
     with torch.no_grad():
         for _ in range(20):
