@@ -43,6 +43,14 @@ def test_until_it_is_complete_a_reader_sees_the_old_file(tmp_path: Path):
     assert path.read_text() == "new"
 
 
+def test_who_reads_the_old_file_reads_it_to_the_end(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with path.open() as reader:
+        write_text(path, "new and longer")
+        assert reader.read() == "old"
+
+
 def test_a_writer_that_cannot_write_is_told_with_the_files_name(tmp_path: Path):
     with (
         pytest.raises(DataError, match=r"cannot write .*a\.txt.*disk is full"),

@@ -105,11 +105,12 @@ def test_putting_it_on_the_grid_changes_little(case):
     network = to_grid(student, case.encoding)
     with torch.no_grad():
         with recorded(student) as free:
-            student(x)
+            wanted = student(x).mean_logits
         with recorded(network) as on_grid:
-            network(x)
+            found = network(x).mean_logits
     for name, (spikes, _) in free.items():
         assert float((spikes == on_grid[name][0]).float().mean()) > 0.75, name
+    assert (found - wanted).abs().mean() < 0.25 * wanted.abs().mean()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
@@ -162,6 +163,20 @@ def test_many_inputs_of_eight_bits_need_more_than_one_turn_of_shrinking():
     project()
     assert project() == 0
     assert certify(to_graph(network, case.encoding)).ok
+
+
+def test_a_wide_readout_is_shrunk_for_the_sum_over_all_steps():
+    """64 x 64 spikes of weight 127 are 520192 units in each of four steps."""
+    encoding = DirectEncoding((0.45,), (0.3,))
+    plan = blueprint("vgg", (1, 8, 8), 2, {"widths": [64], "depths": [1]})
+    network = to_grid(build(plan, 4).eval(), encoding)
+    with torch.no_grad():
+        network.layers["head"].weight.fill_(1e6)
+    project = BudgetProjection(network, encoding)
+    assert project() == 2
+    assert project() == 0
+    certificate = certify(to_graph(network, encoding))
+    assert certificate.ok, certificate.verdict
 
 
 def test_what_is_on_budget_is_not_touched():

@@ -12,6 +12,8 @@ from torch import nn
 
 from stars import reference, student_file
 from stars.architectures import blueprint
+from stars.architectures.blueprint import ConvBN
+from stars.architectures.network import ConvBNLayer
 from stars.encode import DirectEncoding
 from stars.errors import FormatError
 from stars.grid_network import layer_grids
@@ -86,6 +88,19 @@ def test_recording_ends_with_its_block_and_changes_nothing():
         layers.clear()
         network(x)
     assert layers == {}
+
+
+def test_a_folded_layer_is_the_layer_even_where_the_variance_is_tiny():
+    torch.manual_seed(0)
+    layer = ConvBNLayer(ConvBN("a", "input", (2, 3), 3, stride=2, padding=1)).eval()
+    with torch.no_grad():
+        for values in (layer.bn.weight, layer.bn.bias, layer.bn.running_mean):
+            values.copy_(torch.randn(3))
+        layer.bn.running_var.copy_(torch.tensor([1e-6, 0.3, 40.0]))
+        x = torch.randn(4, 2, 5, 5)
+        weight, bias = layer.folded()
+        folded = nn.functional.conv2d(x.double(), weight, bias, 2, 1)
+        torch.testing.assert_close(layer(x).double(), folded, rtol=1e-4, atol=1e-4)
 
 
 # student.safetensors

@@ -98,6 +98,17 @@ def test_every_class_is_asked_for_even_where_a_batch_is_smaller(method, networks
     assert asked == {0, 1, 2}
 
 
+def test_the_forgetful_generator_begins_every_round_anew(networks):
+    """Nothing is learned at this rate: what changes was forgotten."""
+    teacher, student = networks
+    one = synthesiser("forgetful", teacher, steps=1, learning_rate=1e-20)
+    before = {k: v.clone() for k, v in one.generator.named_parameters()}
+    one.round(student)
+    after = dict(one.generator.named_parameters())
+    changed = {k for k, v in before.items() if not torch.allclose(v, after[k])}
+    assert changed == {"embed.weight", "embed.bias"}
+
+
 # The generator
 
 

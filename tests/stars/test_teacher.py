@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from stars import teacher as teachers
+from stars import data, teacher as teachers
 from stars.config import TeacherConfig
 from stars.errors import ConfigError, FormatError
 from stars.teacher import Teacher, TeacherSpec, load, save, spec_of
@@ -132,6 +132,15 @@ def test_a_source_of_no_known_kind_lists_what_is_allowed():
         ConfigError, match=r"allowed are 'fashion-mnist', a \.safetensors"
     ):
         load("my-teacher")
+
+
+def test_the_bundled_teacher_names_the_bundled_images():
+    """The first 200 of them; the README states its accuracy on all."""
+    bundled, test = load("fashion-mnist"), data.load("fashion-mnist").first(200)
+    assert bundled.spec.input_shape == (1, 28, 28)
+    assert bundled.spec.notes["test_accuracy"] >= 0.93
+    scores = bundled(bundled.normalise(torch.from_numpy(test.images))).mean_logits
+    assert (scores.argmax(1).numpy() == test.labels).mean() > 0.88
 
 
 # The description
