@@ -66,10 +66,9 @@ def distill(
     text = Table("network", "accuracy on real test images")
     for name, value in result.accuracies().items():
         text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")
-    accuracies = {f"{k}_accuracy": v for k, v in result.accuracies().items()}
-    output.emit(
-        "stars.distill/1",
-        {"run": str(out), **accuracies, "seconds": result.seconds},
-        text,
+    output.emit("stars.distill/1", {"run": str(out), **result.to_json()}, text)
+    for warning in result.warnings():
+        output.note(f"warning: {warning}")
+    output.note(
+        f"{out}: distilled in {result.seconds:.0f} s; {result.certificate.verdict}"
     )
-    output.note(f"{out}: distilled in {result.seconds:.0f} s")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -45,14 +46,23 @@ class ImageBank:
             raise DataError("the image bank is empty; synthesise before training")
         return self.images[torch.from_numpy(rng.integers(0, len(self.images), count))]
 
+    def newest(self, count: int) -> NDArray[np.uint8]:
+        """The last `count` images that were added, or all: uint8 [N, C, H, W].
+
+        Raises:
+            DataError: the bank is empty.
+        """
+        if self.images is None:
+            raise DataError("the image bank is empty; there is nothing to show")
+        images: NDArray[np.uint8] = self.images[-count:].numpy()
+        return images
+
     def write_png(self, path: Path, rows: int = 10, columns: int = 16) -> None:
         """The newest images as one picture of `rows` x `columns`, all or nothing.
 
         Three channels are shown in colour; of any other number the first, in grey.
         """
-        if self.images is None:
-            raise DataError("the image bank is empty; there is nothing to show")
-        newest = self.images[-rows * columns :].numpy()
+        newest = self.newest(rows * columns)
         blank = np.zeros((rows * columns - len(newest), *newest.shape[1:]), np.uint8)
         tiles = np.concatenate([newest, blank])
         _, channels, height, width = tiles.shape

@@ -7,15 +7,13 @@ that is killed and resumed ends where the uninterrupted one does.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from stars.accuracy import share_right
 from stars.architectures import blueprint
 from stars.architectures.network import Network
 from stars.augment import augment, mix
@@ -24,48 +22,23 @@ from stars.config import DistillConfig
 from stars.data import LabelledImages
 from stars.device import device
 from stars.encode import DirectEncoding
-from stars.errors import ConfigError, DataError, TrainingError
-from stars.graph import SpikingGraph
+from stars.errors import ConfigError, TrainingError
 from stars.grid_network import layer_grids
 from stars.grid_training import BudgetProjection, to_grid
 from stars.lif import LIFConstants
 from stars.losses import LOSSES
+from stars.measurement import DistillResult, Students, check_test, measure
 from stars.outputs import Outputs
 from stars.priors import PRIORS
 from stars.run import Progress, Run
-from stars.student import build, to_graph
+from stars.student import build
 from stars.student_file import StudentFile, save
 from stars.synthesis import METHODS
 from stars.teacher import Teacher
 from stars.terms import bind, weighted_sum
 
 WARM_UP = 0.15  # share of the steps in which the learning rate rises
-
-
-@dataclass(frozen=True)
-class DistillResult:
-    """The on-grid student, and accuracies of the last step, never of the best.
-
-    Args:
-        graph: what ships.
-        teacher_accuracy, student_accuracy, grid_accuracy: on the real test images, 0 to
-            1; None without any.
-        seconds: of synthesis, training and fine-tuning, interrupted parts too.
-    """
-
-    graph: SpikingGraph
-    teacher_accuracy: float | None
-    student_accuracy: float | None
-    grid_accuracy: float | None
-    seconds: float
-
-    def accuracies(self) -> dict[str, float | None]:
-        """The three, by name."""
-        return {
-            "teacher": self.teacher_accuracy,
-            "student": self.student_accuracy,
-            "grid": self.grid_accuracy,
-        }
+RATE_IMAGES = 200  # of the bank, on which the firing rates are measured
 
 
 class Distillation:
@@ -313,75 +286,31 @@ def distill(
     started = time.monotonic()
     grid = distillation.on_grid(progress)
     seconds += time.monotonic() - started
-    student = distillation.student.eval()
     file = distillation.file()
-    save(student, file, run.float_student_path)
-    on_grid = replace(file, grids=layer_grids(grid))
-    save(grid, on_grid, run.student_path)
-
-    def measured(network: Network) -> float | None:
-        return None if test is None else accuracy(network, file.encoding, test)
-
-    metadata = {"teacher": config.teacher.source, "seed": str(config.seed)}
-    result = DistillResult(
-        graph=to_graph(grid.cpu(), file.encoding, metadata),
-        teacher_accuracy=None
-        if test is None
-        else teacher_accuracy(teacher.cpu(), test),
-        student_accuracy=measured(student.cpu()),
-        grid_accuracy=measured(grid),
-        seconds=round(seconds, 1),
+    students = Students(
+        student=distillation.student.cpu().eval(),
+        grid=grid.cpu(),
+        encoding=file.encoding,
+    )
+    save(students.student, file, run.float_student_path)
+    save(students.grid, replace(file, grids=layer_grids(grid)), run.student_path)
+    result = measure(
+        students,
+        teacher.cpu(),
+        test,
+        distillation.bank.newest(RATE_IMAGES),
+        {"teacher": config.teacher.source, "seed": str(config.seed)},
+        seconds,
     )
     run.add_to_manifest(
         {
             "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},
-            "accuracy": result.accuracies(),
-            "seconds": result.seconds,
+            **result.to_json(),
         }
     )
     for path in (run.float_student_path, run.student_path):
         run.record_artifact(path)
     return result
-
-
-def check_test(test: LabelledImages, teacher: Teacher) -> None:
-    """Refuse test images that are not what the teacher names.
-
-    Raises:
-        DataError: another shape, or a label that the teacher does not have.
-    """
-    spec = teacher.spec
-    if test.images.shape[1:] != spec.input_shape:
-        raise DataError(
-            f"test images have shape {test.images.shape[1:]}, the teacher takes"
-            f" {spec.input_shape}"
-        )
-    if test.classes > spec.classes:
-        raise DataError(
-            f"test labels go up to {test.classes - 1}, the teacher has {spec.classes}"
-            " classes"
-        )
-
-
-def accuracy(network: Network, encoding: DirectEncoding, test: LabelledImages) -> float:
-    """Share of `test` whose largest final membrane is the label's."""
-
-    def scores(images: NDArray[np.uint8]) -> Tensor:
-        inputs = encoding.encode(images, 1)[0].astype(np.float32)
-        outputs: Outputs = network(torch.from_numpy(inputs))
-        return outputs.mean_logits
-
-    return share_right(scores, test)
-
-
-def teacher_accuracy(teacher: Teacher, test: LabelledImages) -> float:
-    """Share of `test` that the teacher names rightly."""
-
-    def scores(images: NDArray[np.uint8]) -> Tensor:
-        outputs: Outputs = teacher(teacher.normalise(torch.from_numpy(images)))
-        return outputs.mean_logits
-
-    return share_right(scores, test)
 
 
 def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from stars.nodes.base import Shape
 
+LABEL_SCALE = 7.0  # of the one-hot vector, beside noise of deviation 1
+
 
 class ConditionalGenerator(nn.Module):
     """Two upsampling stages after a linear layer that takes noise and a one-hot label.
@@ -57,7 +59,7 @@ class ConditionalGenerator(nn.Module):
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Noise [B, latent] and labels [B] -> pixels / 255 in 0..1, [B, C, H, W]."""
         one_hot = F.one_hot(labels, self.classes).to(noise.dtype)
-        x = self.embed(torch.cat([noise, one_hot * self.latent**0.5], dim=1))
+        x = self.embed(torch.cat([noise, one_hot * LABEL_SCALE], dim=1))
         x = x.unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
         _, height, width = self.image_shape
         return torch.sigmoid(self.body(x).float()[:, :, :height, :width])

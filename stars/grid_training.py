@@ -21,10 +21,10 @@ from stars.encode import DirectEncoding
 from stars.errors import LimitError
 from stars.grid import weight_exponent
 from stars.grid_network import WEIGHT_LIMIT, GridLayer, LayerGrid, grid_network
+from stars.plan import ACCUMULATOR_BITS, BIAS_LIMIT
 from stars.student import effective, lif_layers
 
-BIAS_LIMIT = 4095  # mantissa: 12 bits and a sign
-ACCUMULATOR_LIMIT = 2**17 - 1  # units; << 6 stays inside a signed 24-bit register
+ACCUMULATOR_LIMIT = 2**ACCUMULATOR_BITS - 1  # units
 HEADROOM = 0.8  # share of the budget that may be used before the fine-tuning starts
 COARSEST = 24  # how often a layer's step may double before we give up
 
@@ -146,6 +146,10 @@ def choose_grids(
 ) -> dict[str, LayerGrid]:
     """The finest steps with which the population's layers fit its budget.
 
+    Unlike `stars.grid.grid_of`, which rounds a network that learns no more, this leaves
+    headroom to learn in, and rather coarsens weights than clip a bias. Biases stay
+    within 12 bits of the population's unit, as netx files hold them.
+
     Raises:
         LimitError: none does.
     """
@@ -162,9 +166,9 @@ def choose_grids(
         unit = min(units.values())
         current = float(largest_current(budget, parameters).max())
         fits = current <= HEADROOM * budget.limit * 2.0**unit
-        if fits and largest_bias <= bias_limit * 2.0 ** (unit + 1):
+        if fits and largest_bias <= bias_limit * 2.0**unit:
             return {
-                name: LayerGrid(exponent, unit + 1, bias_limit)
+                name: LayerGrid(exponent, unit, bias_limit)
                 for name, exponent in exponents.items()
             }
         for name in exponents:
