@@ -22,15 +22,22 @@ def distill(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,
     test_data: Annotated[
         str | None,
         typer.Option(help="Real images for the printed accuracies; 'none' for none."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option(envvar="STARS_DEVICE", help="cpu, cuda.")
+    ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="norse-eager or fused, for the neurons.")
+        str | None,
+        typer.Option(
+            envvar="STARS_BACKEND", help="norse-eager or fused, for the neurons."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")

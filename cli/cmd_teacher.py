@@ -20,8 +20,12 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A TOML file.")] = None,
     architecture: Annotated[str | None, typer.Option(help="resnet or vgg.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(envvar="STARS_DEVICE", help="cpu, cuda.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,

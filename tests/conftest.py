@@ -19,6 +19,36 @@ settings.register_profile("stars", derandomize=True, deadline=None)
 settings.load_profile("stars")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest --target NAME` holds that one target against the reference."""
+    parser.addoption("--target", help="run only the tests of this target")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which targets are held against the reference."""
+    return f"target: {config.getoption('--target') or 'all'}"
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """With --target, keep the tests that have that target's name as a parameter."""
+    wanted = config.getoption("--target")
+    if wanted is None:
+        return
+    kept = [i for i in items if parameter(i, "name") == wanted]
+    if not kept:
+        raise pytest.UsageError(f"--target {wanted}: no test has this target")
+    config.hook.pytest_deselected(items=[i for i in items if i not in kept])
+    items[:] = kept
+
+
+def parameter(item: pytest.Item, name: str) -> object:
+    """A parameter of a test, None when it has none of that name."""
+    call = getattr(item, "callspec", None)
+    return None if call is None else call.params.get(name)
+
+
 @pytest.fixture(scope="session")
 def lava_python() -> Path:
     """The Python of Lava's environment; the test skips without it.
