@@ -83,7 +83,7 @@ class SynthesisConfig(Config):
 
     method: str = "forgetful"
     rounds: int = Field(20, ge=1)
-    steps: int = Field(35, ge=1)
+    steps: int = Field(40, ge=1)
     batch_size: int = Field(128, ge=2)
     harvest: int = Field(4, ge=1)
     learning_rate: float = Field(4e-3, gt=0)
@@ -96,9 +96,9 @@ class SynthesisConfig(Config):
 class TrainingConfig(Config):
     """How the student learns from the bank."""
 
-    steps: int = Field(2000, ge=1)
+    steps: int = Field(3000, ge=1)
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     flip: bool = True
     crop: int = Field(2, ge=0, le=16)
@@ -117,7 +117,7 @@ def default_priors() -> tuple[TermConfig, ...]:
     """BN, class, adversarial, RCA and TAR."""
     rows = {
         "batch_norm": 10.0,
-        "one_hot": 0.5,
+        "one_hot": 8.0,
         "adversarial": 1.0,
         "relational": 2.0,
         "tail": 20.0,

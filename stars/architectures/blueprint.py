@@ -7,8 +7,10 @@ the same list to make the SpikingGraph: no tracing, no second description of a t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stars.errors import ConfigError
 from stars.nodes.base import Shape
 
 
@@ -68,3 +70,34 @@ class Blueprint:
     input_shape: Shape
     classes: int
     layers: tuple[Layer, ...]
+
+
+def after(size: int, stride: int) -> int:
+    """Length of an image side after a 3 x 3 convolution with padding 1."""
+    return (size - 1) // stride + 1
+
+
+def check_stages(
+    architecture: str,
+    input_shape: Shape,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    stem_stride: int,
+) -> None:
+    """Refuse stages that no network can be built of.
+
+    Raises:
+        ConfigError: widths and depths differ in length, a value is below 1, or the
+            images are not square.
+    """
+    if len(widths) != len(depths) or not widths:
+        raise ConfigError(
+            f"{architecture}: widths {list(widths)} and depths {list(depths)} must be"
+            " of one length, at least 1"
+        )
+    if min(*widths, *depths, stem_stride) < 1:
+        raise ConfigError(
+            f"{architecture}: widths, depths and stem_stride must be at least 1"
+        )
+    if input_shape[1] != input_shape[2]:
+        raise ConfigError(f"{architecture}: images must be square, found {input_shape}")

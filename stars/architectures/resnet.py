@@ -11,8 +11,9 @@ from stars.architectures.blueprint import (
     ConvBN,
     Head,
     Layer,
+    after,
+    check_stages,
 )
-from stars.errors import ConfigError
 from stars.nodes.base import Shape
 
 
@@ -44,19 +45,12 @@ def resnet(
     Source: He et al. 2016, arXiv:1512.03385, section 4.2 (networks for CIFAR-10).
     Differs: projection shortcuts (option B) instead of zero padding.
     """
-    if len(widths) != len(depths) or not widths:
-        raise ConfigError(
-            f"resnet: widths {list(widths)} and depths {list(depths)} must be of one"
-            " length, at least 1"
-        )
-    if min(*widths, *depths, stem_stride) < 1:
-        raise ConfigError("resnet: widths, depths and stem_stride must be at least 1")
+    check_stages("resnet", input_shape, widths, depths, stem_stride)
     layers: list[Layer] = [
         ConvBN("stem", "input", (input_shape[0], widths[0]), 3, stem_stride, 1),
         Activation("stem_act", ("stem",), encodes=True),
     ]
-    size = (_after(input_shape[1], stem_stride), _after(input_shape[2], stem_stride))
-    channels, source = widths[0], "stem_act"
+    channels, source, size = widths[0], "stem_act", after(input_shape[1], stem_stride)
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         for block in range(1, depth + 1):
             stride = 2 if stage > 1 and block == 1 else 1
@@ -64,10 +58,8 @@ def resnet(
                 f"s{stage}b{block}", source, (channels, width), stride
             )
             source, channels = f"s{stage}b{block}_act2", width
-            size = (_after(size[0], stride), _after(size[1], stride))
-    if size[0] != size[1]:
-        raise ConfigError(f"resnet: images must be square, found {input_shape}")
-    layers.append(AvgPool("pool", source, size[0]))
+            size = after(size, stride)
+    layers.append(AvgPool("pool", source, size))
     layers.append(Head("head", "pool", channels, classes))
     return Blueprint(input_shape, classes, tuple(layers))
 
@@ -87,8 +79,3 @@ def basic_block(
     if not same:
         layers.append(ConvBN(shortcut, source, channels, 1, stride))
     return [*layers, Activation(f"{name}_act2", (f"{name}_conv2", shortcut))]
-
-
-def _after(size: int, stride: int) -> int:
-    """Length after a 3 x 3 convolution with padding 1."""
-    return (size - 1) // stride + 1

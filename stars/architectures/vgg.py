@@ -11,6 +11,8 @@ from stars.architectures.blueprint import (
     ConvBN,
     Head,
     Layer,
+    after,
+    check_stages,
 )
 from stars.errors import ConfigError
 from stars.nodes.base import Shape
@@ -41,15 +43,7 @@ def vgg(
     Differs: average instead of max pooling (no hardware target has a maximum), BN, a
         global mean and one linear layer at the end.
     """
-    if len(widths) != len(depths) or not widths:
-        raise ConfigError(
-            f"vgg: widths {list(widths)} and depths {list(depths)} must be of one"
-            " length, at least 1"
-        )
-    if min(*widths, *depths, stem_stride) < 1:
-        raise ConfigError("vgg: widths, depths and stem_stride must be at least 1")
-    if input_shape[1] != input_shape[2]:
-        raise ConfigError(f"vgg: images must be square, found {input_shape}")
+    check_stages("vgg", input_shape, widths, depths, stem_stride)
     layers: list[Layer] = []
     source, channels, size = "input", input_shape[0], input_shape[1]
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
@@ -63,7 +57,7 @@ def vgg(
             conv, act = f"s{stage}_conv{i}", f"s{stage}_act{i}"
             layers.append(ConvBN(conv, source, (channels, width), 3, stride, 1))
             layers.append(Activation(act, (conv,), encodes=source == "input"))
-            source, channels, size = act, width, (size - 1) // stride + 1
+            source, channels, size = act, width, after(size, stride)
     layers.append(AvgPool("pool", source, size))
     layers.append(Head("head", "pool", channels, classes))
     return Blueprint(input_shape, classes, tuple(layers))
