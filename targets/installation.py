@@ -15,7 +15,6 @@ from targets.lava import environment
 # Capability -> the command that mends it.
 REMEDIES = {
     "core": "pip install --upgrade stars-snn",
-    "onnx": "pip install 'stars-snn[onnx]'",
     "lava": "stars lava setup",
 }
 # Capability -> its distributions, each with the module that must import.
@@ -34,7 +33,6 @@ PACKAGES = {
         "jaxtyping": "jaxtyping",
         "tomli-w": "tomli_w",
     },
-    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
 }
 
 
