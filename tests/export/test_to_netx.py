@@ -12,6 +12,7 @@ import pytest
 
 from export.to_netx import fold, write
 from stars import reference
+from stars.encode import DirectEncoding
 from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import LIF, AvgPool2d, Conv2d, Input, Integrator, Output, SumPool2d
@@ -64,6 +65,34 @@ def test_the_loader_gives_the_emulators_output(kind: str, tmp_path: Path) -> Non
     plan = write(graph, tmp_path / "net.net")
     trace = run_netx(tmp_path / "net.net", plan, inputs)
     expected = emulate(lower(graph), inputs)
+    assert min(expected.rates().values()) > 0.01
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_a_student_of_the_sequential_builder_goes_through_lavas_loader(
+    make_teacher, striped, tmp_path: Path
+) -> None:
+    """From the torch module on the grid to lava-dl's netx: every layer is equal."""
+    import torch  # noqa: PLC0415 - the other tests here need none
+
+    from stars.grid_training import to_grid  # noqa: PLC0415
+    from stars.student import build, to_graph  # noqa: PLC0415
+
+    teacher = make_teacher("vgg").network
+    student = build(teacher.blueprint, 4)
+    images = striped(40).images
+    encoding = DirectEncoding((0.45,), (0.3,))
+    inputs = encoding.encode(images, 4)
+    with torch.no_grad():
+        for _ in range(30):  # the running statistics settle
+            student.train()(torch.from_numpy(inputs[0].astype(np.float32)))
+    graph = to_graph(to_grid(student.eval(), encoding).eval(), encoding)
+    plan = write(graph, tmp_path / "net.net")
+    trace = run_netx(tmp_path / "net.net", plan, inputs[:, :6])
+    expected = emulate(lower(graph), inputs[:, :6])
     assert min(expected.rates().values()) > 0.01
     assert_same_spikes(trace, expected)
     assert_same_membranes(trace, expected)
