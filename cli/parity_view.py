@@ -11,18 +11,14 @@ from targets.parity_report import RATES, ParityReport
 
 
 def parity_text(report: ParityReport) -> RenderableType:
-    """Targets, firing rates, certificate, and the first divergence of each target."""
-    parts: list[RenderableType] = [targets_table(report), rates_table(report)]
-    lines = [
-        *(
-            f"target '{name}' was skipped: {why}"
-            for name, why in report.skipped.items()
-        ),
-        *certificate_lines(report),
-        *report.divergences(),
-        verdict(report),
-    ]
-    return Group(*parts, Text("\n".join(lines)))
+    """Firing rates, certificate, and last the targets, so that the result ends it."""
+    skipped = [f"target '{n}' was skipped: {why}" for n, why in report.skipped.items()]
+    return Group(
+        rates_table(report),
+        Text("\n".join(certificate_lines(report))),
+        targets_table(report),
+        Text("\n".join([*skipped, *report.divergences(), verdict(report)])),
+    )
 
 
 def verdict(report: ParityReport) -> str:
