@@ -101,6 +101,7 @@ class Distillation:
             total_steps=self.steps * config.synthesis.rounds,
             pct_start=WARM_UP,
         )
+        self.try_losses()
 
     def round(self, number: int) -> dict[str, float]:
         """Synthesise, then train; what to log of it. `number` starts at 1.
@@ -126,6 +127,19 @@ class Distillation:
             )
             self.schedule.step()
         return {**terms, **values}
+
+    def try_losses(self) -> None:
+        """Evaluate the losses once on blank images, before a round's work is lost.
+
+        The batch is that of training, so that nothing is compiled for this alone.
+
+        Raises:
+            ConfigError: a loss needs what these networks do not have.
+        """
+        shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
+        blank = torch.zeros(shape, device=self.device)
+        self.student.eval()
+        weighted_sum(self.losses, self.see(blank), self.teacher(blank))
 
     def on_grid(self, progress: Progress) -> Network:
         """The student on the grid, fine-tuned on the bank's images."""

@@ -164,7 +164,7 @@ def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
         ("sead = 3\n", "sead: unknown key; known are"),
         ("[student]\nsteps = 0\n", "student.steps: "),
         ("[training]\nsteps = 1\n", "training.steps is 1, expected at least"),
-        ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['kl'"),
+        ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['ce'"),
         ("[[loss]]\nname = 'kl'\nheat = 3\n", "has no option ['heat']; it has ['temp"),
         (
             "[[loss]]\nname = 'kl'\ntemperature = 'hot'\n",

@@ -19,6 +19,7 @@ from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256
 from stars.grid import certify
+from stars.losses import LOSSES
 from stars.measurement import DistillResult
 from stars.run import Run
 from stars.testing import random_images
@@ -243,7 +244,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
     [
         ({"training": {"steps": 2}}, "training.steps is 2, expected at least .* 3"),
         ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'forg"),
-        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'kl'"),
+        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
+        ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
+        ({"loss": [{"name": "no_module:f"}]}, "loss 'no_module:f': cannot import it"),
         ({"prior": []}, "no prior with a weight is configured"),
         ({"prior": [{"name": "tail", "soft": 1}]}, "'tail' has no option .'soft'."),
         ({"prior": [{"name": "tail", "softness": -1.0}]}, "softness -1.0 must be > 0"),
@@ -274,6 +277,45 @@ def test_test_images_that_the_teacher_cannot_name_are_refused(
         with pytest.raises(DataError, match=message):
             distill(tiny(), teacher, test, run, quiet)
         assert not run.path.exists()
+
+
+# Losses
+
+TRAINED_BY: list[dict[str, object]] = [
+    *({"name": name} for name in LOSSES if name != "feature_map"),
+    {"name": "feature_map", "match": "relation"},
+    {"name": "hta_kl", "per_step": True, "masked": True},
+    {"name": "nld", "form": "paper"},
+    {"name": "samd", "form": "paper"},
+]
+
+
+@pytest.mark.parametrize("loss", TRAINED_BY, ids=str)
+def test_a_student_learns_by_every_loss_with_bf16_and_on_the_grid(
+    teacher, tmp_path, loss
+):
+    config = tiny(
+        loss=[loss],
+        synthesis={"rounds": 1},
+        training={"bf16": True},
+        student={"options": {"widths": [3, 5], "depths": [1, 1], "stem_stride": 2}},
+    )
+    run = Run.create(tmp_path / "a", config)
+    result = distill(config, teacher, None, run, quiet)
+    (line,) = run.metrics_path.read_text().splitlines()
+    assert np.isfinite(json.loads(line)[loss["name"]])
+    network, _ = student_file.load(run.student_path)
+    assert all(bool(p.isfinite().all()) for p in network.parameters())
+    assert certify(result.graph).ok
+
+
+def test_trying_the_losses_first_changes_nothing(teacher, monkeypatch):
+    tried = Distillation(tiny(), teacher)
+    monkeypatch.setattr(Distillation, "try_losses", lambda _: None)
+    untried = Distillation(tiny(), teacher)
+    assert tried.round(1) == untried.round(1)
+    for name, value in untried.student.state_dict().items():
+        assert torch.equal(value, tried.student.state_dict()[name])
 
 
 # Parts
