@@ -22,6 +22,12 @@ def distill(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME:key=value,...; may be repeated. NAME may be module:function."
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
     ] = None,
@@ -47,7 +53,7 @@ def distill(
     """Distil a teacher into a spiking student on the grid, without its data."""
     from export import to_nir
     from stars import data, teacher as teachers
-    from stars.config import distill_config
+    from stars.config import distill_config, term_values
     from stars.distill import distill as run_distillation
     from stars.run import Run
     from stars.teacher import spec_of
@@ -56,6 +62,7 @@ def distill(
     flags: dict[str, Any] = {
         "teacher": None if teacher is None else {"source": teacher},
         "student": None if steps is None else {"steps": steps},
+        "loss": [term_values(text) for text in loss] if loss else None,
         "test_data": test_data,
         "device": device,
         "backend": backend,
