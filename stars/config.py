@@ -167,6 +167,7 @@ class DistillConfig(Config):
     loss: tuple[TermConfig, ...] = (TermConfig(name="kl"),)
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
+    data: str = ""  # real training images instead of invented ones; "" for none
     test_data: str = "fashion-mnist"
     device: str = "cpu"
     backend: Literal["norse-eager", "fused"] = "norse-eager"

@@ -116,6 +116,16 @@ def test_losses_on_the_command_line_replace_those_of_the_file():
     assert "rkd" not in json.loads(last)
 
 
+def test_it_learns_from_real_images_where_there_are_any(folder, striped, capsys):
+    real = striped(60, seed=1)
+    np.savez(folder / "data.npz", x_train=real.images, y_train=real.labels)
+    assert distil("--data", "data.npz", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["grid_accuracy"] > 0
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert manifest["data"] == {"source": "data.npz", "sha256": real.checksum()}
+    assert not Path("run/synthetic.png").exists()
+
+
 @pytest.mark.usefixtures("folder")
 def test_the_recipe_for_a_loss_of_your_own_works():
     """The module, the command and the file of docs/add-a-loss.md."""
@@ -189,6 +199,9 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
         (["--test-data", "fashion-mnist"], "(1, 28, 28), the teacher takes (1, 8, 8)"),
         (["--config", "gone.toml"], "config 'gone.toml': No such file"),
         (["--resume"], "holds no run to resume"),
+        (["--data", "gone.npz"], "'gone.npz': no such file"),
+        (["--data", "fashion-mnist"], "only the test images are bundled"),
+        (["--data", "test.npz"], "the test images are those of 'test.npz'"),
         (["--loss", "l3"], "loss 'l3' is unknown; there are ['ce', 'feature_map',"),
         (["--loss", "kl:0.5"], "'kl:0.5': expected options as kl:key=value"),
         (["--loss", "kl:=3"], "'kl:=3': expected NAME or NAME:key=value,key=value"),

@@ -318,6 +318,78 @@ def test_trying_the_losses_first_changes_nothing(teacher, monkeypatch):
         assert torch.equal(value, tried.student.state_dict()[name])
 
 
+# Real images, for comparison
+
+
+@pytest.fixture(scope="module")
+def learned(make_teacher, striped, tmp_path_factory) -> tuple[Run, DistillResult]:
+    """A run that learned from real images."""
+    config = tiny(data="striped")
+    run = Run.create(tmp_path_factory.mktemp("runs") / "a", config)
+    real = striped(90, seed=1)
+    return run, distill(config, make_teacher(), striped(30), run, quiet, real)
+
+
+def test_with_real_images_none_are_invented(learned, striped):
+    run, result = learned
+    assert not run.synthetic_path.exists()
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert [set(line) for line in lines] == [{"round", "seconds", "kl"}] * 3
+    manifest = json.loads(run.manifest_path.read_text())
+    expected = {"source": "striped", "sha256": striped(90, seed=1).checksum()}
+    assert manifest["data"] == expected
+    assert result.graph.metadata["data"] == "striped"
+    assert certify(result.graph).ok
+
+
+def test_a_data_free_run_says_so(finished):
+    run, result = finished
+    manifest = json.loads(run.manifest_path.read_text())
+    assert manifest["data"] == {"source": "", "sha256": None}
+    assert "data" not in result.graph.metadata
+
+
+def test_the_batches_are_of_the_real_images(teacher, striped):
+    images = striped(90, seed=1)
+    plain = {"flip": False, "crop": 0, "mixup": 0.0, "steps": 6, "batch_size": 12}
+    distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
+    batch = distillation.batch(np.random.default_rng(0))
+    known = teacher.normalise(torch.from_numpy(images.images))
+    assert all(bool((known == image).flatten(1).all(1).any()) for image in batch)
+
+
+def test_a_killed_run_with_real_images_ends_as_one_that_was_not(
+    learned, teacher, striped, tmp_path
+):
+    def kill(*now: object) -> None:
+        if now[:2] == ("distil", 2):
+            raise KilledError
+
+    config, real = tiny(data="striped"), striped(90, seed=1)
+    run = Run.create(tmp_path / "a", config)
+    with pytest.raises(KilledError):
+        distill(config, teacher, None, run, kill, real)
+    run = Run.create(tmp_path / "a", config, resume=True)
+    with pytest.raises(ConfigError, match="made with other training images"):
+        distill(config, teacher, None, run, quiet, striped(90, seed=2))
+    distill(config, teacher, None, run, quiet, real)
+    assert same_weights(run.student_path, learned[0].student_path)
+
+
+def test_real_images_that_cannot_be_learned_from_are_refused(
+    teacher, striped, tmp_path
+):
+    config, test = tiny(data="striped"), striped(30)
+    for real, message in (
+        (striped(6, channels=3), "training images have shape"),
+        (test, "the test images are those of 'striped' to train on"),
+    ):
+        run = Run.create(tmp_path / "a", config)
+        with pytest.raises(DataError, match=message):
+            distill(config, teacher, test, run, quiet, real)
+        assert not run.path.exists()
+
+
 # Parts
 
 
