@@ -155,12 +155,23 @@ class Distillation:
         The batch is that of training, so that nothing is compiled for this alone.
 
         Raises:
-            ConfigError: a loss needs what these networks do not have.
+            ConfigError: a loss needs what these networks do not have, or none of them
+                trains the head.
         """
         shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
         blank = torch.zeros(shape, device=self.device)
         self.student.eval()
-        weighted_sum(self.losses, self.see(blank), self.teacher(blank))
+        loss, values = weighted_sum(self.losses, self.see(blank), self.teacher(blank))
+        head = self.student.layers[self.student.blueprint.layers[-1].name]
+        weights = list(head.parameters())
+        if not loss.requires_grad or not any(
+            gradient is not None
+            for gradient in torch.autograd.grad(loss, weights, allow_unused=True)
+        ):
+            raise ConfigError(
+                f"{sorted(values)} alone would leave the student's class scores"
+                " untrained; add a loss that sees them, such as kl"
+            )
 
     def on_grid(self, progress: Progress) -> Network:
         """The student on the grid, fine-tuned on the bank's images."""

@@ -37,6 +37,8 @@ def samd(
         teacher: maps [1, B, C', H', W'], F_T; logits [1, B, K], v; head [K, C'], w.
             Detached here.
         form: which of the two. The released one is small: at most .12 nats at tau = 2.
+            The paper's takes the maps as they are, so that it grows with the number of
+            steps and channels.
         temperature: tau > 0, dimensionless.
 
     Returns:

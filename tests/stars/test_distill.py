@@ -246,6 +246,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
         ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'forg"),
         ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
         ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
+        ({"loss": [{"name": "samd"}]}, "'samd'. alone would leave .* untrained; add"),
         ({"loss": [{"name": "no_module:f"}]}, "loss 'no_module:f': cannot import it"),
         ({"prior": []}, "no prior with a weight is configured"),
         ({"prior": [{"name": "tail", "soft": 1}]}, "'tail' has no option .'soft'."),
@@ -295,7 +296,7 @@ def test_a_student_learns_by_every_loss_with_bf16_and_on_the_grid(
     teacher, tmp_path, loss
 ):
     config = tiny(
-        loss=[loss],
+        loss=[loss] if loss["name"] == "kl" else [{"name": "kl"}, loss],
         synthesis={"rounds": 1},
         training={"bf16": True},
         student={"options": {"widths": [3, 5], "depths": [1, 1], "stem_stride": 2}},
