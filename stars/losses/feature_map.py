@@ -41,7 +41,7 @@ def feature_map(
         ConfigError: match is "features" and the widths differ.
 
     Source: features: Romero et al. 2015 (FitNets), arXiv:1412.6550, equation 3;
-        relation: Tung & Mori 2019, arXiv:1907.09682, equations 1 to 4.
+        relation: Tung & Mori 2019, arXiv:1907.09682, the similarity-preserving loss.
     Differs: no regressor between the widths; pooled features for whole maps; features
         are scaled to length 1, for rates are in 0..1 and ReLU features are not.
     """

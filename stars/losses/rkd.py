@@ -37,7 +37,7 @@ def rkd(
     Raises:
         ConfigError: a negative or no weight, or fewer samples than a relation needs.
 
-    Source: Park et al. 2019, arXiv:1904.05068, equations 4 to 9.
+    Source: Park et al. 2019, arXiv:1904.05068, section 3.2.
     Differs: means over pairs and triplets of distinct samples for the paper's sums;
         the default weights' ratio of 1 to 2 is a choice of ours.
     """
