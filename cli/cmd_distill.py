@@ -22,10 +22,20 @@ def distill(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME:key=value,...; may be repeated. NAME may be module:function."
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Real training images to learn from, for comparison."),
+    ] = None,
     test_data: Annotated[
         str | None,
         typer.Option(help="Real images for the printed accuracies; 'none' for none."),
@@ -44,10 +54,10 @@ def distill(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Distil a teacher into a spiking student on the grid, without its data."""
+    """Distil a teacher into a spiking student on the grid; without data, or with it."""
     from export import to_nir
-    from stars import data, teacher as teachers
-    from stars.config import distill_config
+    from stars import data as datasets, teacher as teachers
+    from stars.config import distill_config, term_values
     from stars.distill import distill as run_distillation
     from stars.run import Run
     from stars.teacher import spec_of
@@ -56,6 +66,8 @@ def distill(
     flags: dict[str, Any] = {
         "teacher": None if teacher is None else {"source": teacher},
         "student": None if steps is None else {"steps": steps},
+        "loss": [term_values(text) for text in loss] if loss else None,
+        "data": data,
         "test_data": test_data,
         "device": device,
         "backend": backend,
@@ -64,10 +76,11 @@ def distill(
     given = {key: value for key, value in flags.items() if value is not None}
     settings = distill_config(preset, config, given)
     source = teachers.load(settings.teacher.source, spec_of(settings.teacher))
-    test = None if settings.test_data == "none" else data.load(settings.test_data)
+    test = None if settings.test_data == "none" else datasets.load(settings.test_data)
+    real = datasets.load(settings.data, "train") if settings.data else None
     run = Run.create(out, settings, resume=resume)
     with stage_progress(output) as progress:
-        result = run_distillation(settings, source, test, run, progress)
+        result = run_distillation(settings, source, test, run, progress, real)
     to_nir.write(result.graph, run.graph_path)
     run.record_artifact(run.graph_path)
     text = Table("network", "accuracy on real test images")

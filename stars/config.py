@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -48,6 +50,36 @@ class TermConfig(BaseModel):
 
     name: str
     weight: float = Field(1.0, ge=0)
+
+
+def term_values(text: str) -> dict[str, Any]:
+    """What `NAME` or `NAME:key=value,key=value` says, as a `[[loss]]` would.
+
+    NAME may itself be `module:function`. A value is read as in TOML; a bare word is a
+    string.
+
+    Raises:
+        ConfigError: not of that form, or an option is given twice.
+    """
+    match = re.fullmatch(r"([^=]+?)(?::(\w+=.*))?", text)
+    if match is None:
+        raise ConfigError(f"{text!r}: expected NAME or NAME:key=value,key=value")
+    values: dict[str, Any] = {"name": match[1]}
+    for pair in re.split(r",(?=\w+=)", match[2] or ""):
+        key, _, value = pair.partition("=")
+        if key in values:
+            raise ConfigError(f"{text!r}: {key!r} is given twice")
+        if key:
+            values[key] = toml_value(value)
+    return values
+
+
+def toml_value(text: str) -> Any:
+    """A TOML value, a number such as .5, or else the text itself."""
+    for read in (lambda t: tomllib.loads(f"value = {t}")["value"], float):
+        with suppress(ValueError):  # of which TOMLDecodeError is one
+            return read(text)
+    return text
 
 
 class TeacherConfig(Config):
@@ -135,6 +167,7 @@ class DistillConfig(Config):
     loss: tuple[TermConfig, ...] = (TermConfig(name="kl"),)
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
+    data: str = ""  # real training images instead of invented ones; "" for none
     test_data: str = "fashion-mnist"
     device: str = "cpu"
     backend: Literal["norse-eager", "fused"] = "norse-eager"

@@ -81,6 +81,10 @@ class LabelledImages:
             tuple(round(float(d), 4) for d in deviation),
         )
 
+    def checksum(self) -> str:
+        """SHA-256 of the images' bytes."""
+        return hashlib.sha256(self.images.tobytes()).hexdigest()
+
     def first(self, count: int) -> LabelledImages:
         """The first `count` images, or all when there are fewer.
 

@@ -1,5 +1,7 @@
 """The loop: invent images, let the student learn from them, put it on the grid.
 
+For comparison it can learn from real images; then none are invented.
+
 Every round draws its randomness from the seed and the round's number, so that a run
 that is killed and resumed ends where the uninterrupted one does.
 """
@@ -22,12 +24,12 @@ from stars.config import DistillConfig
 from stars.data import LabelledImages
 from stars.device import device
 from stars.encode import DirectEncoding
-from stars.errors import ConfigError, TrainingError
+from stars.errors import ConfigError, DataError, TrainingError
 from stars.grid_network import layer_grids
 from stars.grid_training import BudgetProjection, to_grid
 from stars.lif import LIFConstants
 from stars.losses import LOSSES
-from stars.measurement import DistillResult, Students, check_test, measure
+from stars.measurement import DistillResult, Students, check_images, measure
 from stars.outputs import Outputs
 from stars.priors import PRIORS
 from stars.run import Progress, Run
@@ -47,13 +49,20 @@ class Distillation:
     Args:
         config: of the run.
         teacher: frozen.
+        real: training images to learn from instead of invented ones; their labels are
+            not used, for every loss learns from the teacher.
 
     Raises:
         ConfigError: an unknown name, option or device, or values that do not go
             together.
     """
 
-    def __init__(self, config: DistillConfig, teacher: Teacher) -> None:
+    def __init__(
+        self,
+        config: DistillConfig,
+        teacher: Teacher,
+        real: LabelledImages | None = None,
+    ) -> None:
         if config.synthesis.method not in METHODS:
             raise ConfigError(
                 f"synthesis method {config.synthesis.method!r} is unknown; there are"
@@ -89,6 +98,9 @@ class Distillation:
             self.teacher, priors, config.synthesis
         )
         self.bank = ImageBank(config.synthesis.bank)
+        self.real = real
+        if real is not None:
+            self.bank.images = torch.from_numpy(real.images)
         self.steps = config.training.steps // config.synthesis.rounds
         self.optimiser = torch.optim.AdamW(
             self.student.parameters(),
@@ -101,22 +113,16 @@ class Distillation:
             total_steps=self.steps * config.synthesis.rounds,
             pct_start=WARM_UP,
         )
+        self.try_losses()
 
     def round(self, number: int) -> dict[str, float]:
-        """Synthesise, then train; what to log of it. `number` starts at 1.
+        """Synthesise if need be, then train; what to log. `number` starts at 1.
 
         Raises:
             TrainingError: the synthesis, or a loss, is not finite.
         """
         seed_everything(self.config.seed, number)
-        self.student.eval().requires_grad_(requires_grad=False)
-        images, terms = self.synthesiser.round(self.see)
-        if not (bool(images.isfinite().all()) and np.isfinite([*terms.values()]).all()):
-            raise TrainingError(
-                f"the synthesis of round {number} is not finite ({terms}); lower"
-                " synthesis.learning_rate"
-            )
-        self.bank.add(images)
+        terms = {} if self.real is not None else self.synthesise(number)
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
         values: dict[str, float] = {}
@@ -126,6 +132,46 @@ class Distillation:
             )
             self.schedule.step()
         return {**terms, **values}
+
+    def synthesise(self, number: int) -> dict[str, float]:
+        """Add one round's images to the bank; the priors' last values.
+
+        Raises:
+            TrainingError: they are not finite.
+        """
+        self.student.eval().requires_grad_(requires_grad=False)
+        images, terms = self.synthesiser.round(self.see)
+        if not (bool(images.isfinite().all()) and np.isfinite([*terms.values()]).all()):
+            raise TrainingError(
+                f"the synthesis of round {number} is not finite ({terms}); lower"
+                " synthesis.learning_rate"
+            )
+        self.bank.add(images)
+        return terms
+
+    def try_losses(self) -> None:
+        """Evaluate the losses once on blank images, before a round's work is lost.
+
+        The batch is that of training, so that nothing is compiled for this alone.
+
+        Raises:
+            ConfigError: a loss needs what these networks do not have, or none of them
+                trains the head.
+        """
+        shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
+        blank = torch.zeros(shape, device=self.device)
+        self.student.eval()
+        loss, values = weighted_sum(self.losses, self.see(blank), self.teacher(blank))
+        head = self.student.layers[self.student.blueprint.layers[-1].name]
+        weights = list(head.parameters())
+        if not loss.requires_grad or not any(
+            gradient is not None
+            for gradient in torch.autograd.grad(loss, weights, allow_unused=True)
+        ):
+            raise ConfigError(
+                f"{sorted(values)} alone would leave the student's class scores"
+                " untrained; add a loss that sees them, such as kl"
+            )
 
     def on_grid(self, progress: Progress) -> Network:
         """The student on the grid, fine-tuned on the bank's images."""
@@ -210,26 +256,37 @@ class Distillation:
             "synthesiser": self.synthesiser.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "bank": self.bank.images,
+            "bank": self.bank.images if self.real is None else None,
             "teacher": self.teacher.checksum(),
+            "data": self.data_checksum(),
         }
+
+    def data_checksum(self) -> str | None:
+        """That of the real images; None where they are invented."""
+        return None if self.real is None else self.real.checksum()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint.
 
         Raises:
-            ConfigError: it was made with another teacher.
+            ConfigError: it was made with another teacher, or other real images.
         """
         if state.get("teacher") != self.teacher.checksum():
             raise ConfigError(
                 "the checkpoint was made with another teacher than"
                 f" '{self.config.teacher.source}' is now; start a new run"
             )
+        if state.get("data") != self.data_checksum():
+            raise ConfigError(
+                "the checkpoint was made with other training images than"
+                f" {self.config.data!r} gives now; start a new run"
+            )
         self.student.load_state_dict(state["student"])
         self.synthesiser.load_state_dict(state["synthesiser"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
-        self.bank.images = state["bank"]
+        if self.real is None:
+            self.bank.images = state["bank"]
 
 
 def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> float:
@@ -246,7 +303,8 @@ def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> floa
         metrics = distillation.round(number)
         seconds += time.monotonic() - started
         run.log({"round": number, "seconds": round(seconds, 1), **metrics})
-        distillation.bank.write_png(run.synthetic_path)
+        if distillation.real is None:
+            distillation.bank.write_png(run.synthetic_path)
         state = {"distillation": distillation.state_dict(), "round": number}
         run.save_checkpoint({**state, "seconds": seconds})
         progress("distil", number, rounds, metrics)
@@ -259,6 +317,7 @@ def distill(
     test: LabelledImages | None,
     run: Run,
     progress: Progress,
+    real: LabelledImages | None = None,
 ) -> DistillResult:
     """Distil `teacher` into `run`: checkpoints, metrics, picture and both students.
 
@@ -271,17 +330,26 @@ def distill(
         test: real images, for the printed accuracies alone; nothing is chosen on them.
         run: an open run directory.
         progress: called after each round and step.
+        real: training images to learn from instead of invented ones.
 
     Raises:
         ConfigError: an unknown name or option.
-        DataError: the test images have another shape or more classes than the teacher.
+        DataError: test or training images have another shape or more classes than the
+            teacher, or are the same.
         TrainingError: a loss is not finite.
         LimitError: the student cannot be put on the grid.
     """
     with run.begun():
         if test is not None:
-            check_test(test, teacher)
-        distillation = Distillation(config, teacher)
+            check_images(test, teacher, "test")
+        if real is not None:
+            check_images(real, teacher, "training")
+            if test is not None and np.array_equal(test.images, real.images):
+                raise DataError(
+                    f"the test images are those of {config.data!r} to train on; give"
+                    " others as test data, or 'none'"
+                )
+        distillation = Distillation(config, teacher, real)
         seconds = run_rounds(distillation, run, progress)
     started = time.monotonic()
     grid = distillation.on_grid(progress)
@@ -299,12 +367,17 @@ def distill(
         teacher.cpu(),
         test,
         distillation.bank.newest(RATE_IMAGES),
-        {"teacher": config.teacher.source, "seed": str(config.seed)},
+        {
+            "teacher": config.teacher.source,
+            "seed": str(config.seed),
+            **({"data": config.data} if real is not None else {}),
+        },
         seconds,
     )
     run.add_to_manifest(
         {
             "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},
+            "data": {"source": config.data, "sha256": distillation.data_checksum()},
             **result.to_json(),
         }
     )

@@ -42,7 +42,7 @@ class DistillResult:
     Args:
         graph: what ships.
         certificate: of the graph.
-        rates: spikes per neuron and step of each layer, on synthetic images.
+        rates: spikes per neuron and step of each layer, on images of the bank.
         teacher_accuracy, student_accuracy, grid_accuracy: on the real test images, 0 to
             1; None without any.
         seconds: of synthesis, training and fine-tuning, interrupted parts too.
@@ -92,7 +92,7 @@ def measure(
     students: Students,
     teacher: Teacher,
     test: LabelledImages | None,
-    synthetic: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     metadata: Mapping[str, str],
     seconds: float,
 ) -> DistillResult:
@@ -102,13 +102,13 @@ def measure(
         students: both.
         teacher: on the CPU.
         test: real images; None for none.
-        synthetic: uint8 images [N, C, H, W] for the firing rates.
+        images: uint8 [N, C, H, W], for the firing rates.
         metadata: goes into the graph.
         seconds: to report.
     """
     encoding = students.encoding
     graph = to_graph(students.grid, encoding, metadata)
-    rates = reference.run(graph, encoding.encode(synthetic, graph.steps)).rates()
+    rates = reference.run(graph, encoding.encode(images, graph.steps)).rates()
 
     def measured(network: Network) -> float | None:
         return None if test is None else accuracy(network, encoding, test)
@@ -124,22 +124,22 @@ def measure(
     )
 
 
-def check_test(test: LabelledImages, teacher: Teacher) -> None:
-    """Refuse test images that are not what the teacher names.
+def check_images(images: LabelledImages, teacher: Teacher, kind: str) -> None:
+    """Refuse images of a `kind`, test or training, that are not what the teacher names.
 
     Raises:
         DataError: another shape, or a label that the teacher does not have.
     """
     spec = teacher.spec
-    if test.images.shape[1:] != spec.input_shape:
+    if images.images.shape[1:] != spec.input_shape:
         raise DataError(
-            f"test images have shape {test.images.shape[1:]}, the teacher takes"
+            f"{kind} images have shape {images.images.shape[1:]}, the teacher takes"
             f" {spec.input_shape}"
         )
-    if test.classes > spec.classes:
+    if images.classes > spec.classes:
         raise DataError(
-            f"test labels go up to {test.classes - 1}, the teacher has {spec.classes}"
-            " classes"
+            f"{kind} labels go up to {images.classes - 1}, the teacher has"
+            f" {spec.classes} classes"
         )
 
 

@@ -30,15 +30,32 @@ def checked_options(
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise ConfigError(f"{what} has no option {unknown}; it has {allowed or 'none'}")
-    kinds, checked = get_type_hints(function), {}
+    kinds, checked = types_of(function, what) if options else {}, {}
     for name, value in options.items():
         try:
             # As JSON, in which a list is a tuple too and a number is never a string.
             text = json.dumps(value, default=str)
-            checked[name] = TypeAdapter(kinds[name]).validate_json(text, strict=True)
+            checked[name] = TypeAdapter(kinds.get(name, Any)).validate_json(
+                text, strict=True
+            )
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise ConfigError(
                 f"{what}: option {name!r} is {value!r}: {reason[0].lower()}{reason[1:]}"
             ) from error
     return checked
+
+
+def types_of(function: Callable[..., Any], what: str) -> dict[str, Any]:
+    """The types of the parameters of `function`.
+
+    Raises:
+        ConfigError: they name something that is not there at run time.
+    """
+    try:
+        return get_type_hints(function)
+    except NameError as error:
+        raise ConfigError(
+            f"{what}: the types of its options cannot be read ({error}); import them"
+            " outside of TYPE_CHECKING"
+        ) from error

@@ -15,10 +15,17 @@ class Outputs:
     Args:
         logits: [T, B, K], the readout's input at each step.
         features: [T, B, F], what the head reads: pooled ReLU features or firing rates.
+        maps: [T, B, C, H, W], the last stage before it is pooled: ReLU features or
+            spikes. The tensor of the pass itself, not a copy; None where a network of
+            the user's own does not show it.
+        head: [K, F], the weights with which a teacher's head reads its features; None
+            for a student.
     """
 
     logits: Float[Tensor, "T B K"]
     features: Float[Tensor, "T B F"]
+    maps: Float[Tensor, "T B C H W"] | None = None
+    head: Float[Tensor, "K F"] | None = None
 
     @property
     def mean_logits(self) -> Float[Tensor, "B K"]:

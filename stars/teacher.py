@@ -7,12 +7,10 @@ architecture, or the user's own module. Synthesis needs nothing of it but BatchN
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +25,7 @@ from stars.config import TeacherConfig
 from stars.data import BUNDLED, read_asset
 from stars.errors import ConfigError, DataError, FormatError
 from stars.files import atomic
+from stars.imports import imported
 from stars.outputs import Outputs
 
 BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
@@ -129,6 +128,7 @@ class Teacher(nn.Module):
         self.network = network.eval().requires_grad_(requires_grad=False)
         self._norms = norms
         self._head = linear[-1]
+        self._last_stage: nn.Module | None = None
 
     def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002
         """Stay in evaluation mode: a teacher never learns."""
@@ -137,26 +137,68 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         """Normalised images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
 
-        The features are what its last Linear layer reads.
+        The features are what its last Linear layer reads, the maps [1, B, F, H, W] what
+        they are the mean of; None for a module of the user's own that has no such maps,
+        or of which `find_maps` was not asked.
 
         Raises:
             ConfigError: the user's own module gives no tensor, or does not use that
                 layer.
         """
         seen: list[Tensor] = []
-        hook = self._head.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        maps: list[Tensor] = []
+        hooks = [self._head.register_forward_pre_hook(lambda _, x: seen.append(x[0]))]
+        if self._last_stage is not None:
+            keep = self._last_stage.register_forward_hook
+            hooks.append(keep(lambda _, __, y: maps.append(y)))
         try:
             result = self.network(images)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
         if isinstance(result, Outputs):
-            return result
+            return replace(result, head=self._head.weight)
         if not isinstance(result, Tensor) or not seen:
             raise ConfigError(
                 f"the teacher returned {type(result).__name__} and ran its last Linear"
                 f" layer {len(seen)} times; expected a tensor [B, K] that comes from it"
             )
-        return Outputs(logits=result[None], features=seen[-1].flatten(1)[None])
+        return Outputs(
+            logits=result[None],
+            features=seen[-1].flatten(1)[None],
+            maps=maps[-1][None] if maps else None,
+            head=self._head.weight,
+        )
+
+    @torch.no_grad()
+    def find_maps(self) -> None:
+        """Find, on one noise image, the last module whose mean the head reads.
+
+        Maps of which the head does not read the mean over the image would give no class
+        activation map, so they are not shown.
+        """
+        last: dict[nn.Module, Tensor] = {}
+
+        def keep(module: nn.Module, _: object, y: object) -> None:
+            if isinstance(y, Tensor) and y.ndim == 4 and y.shape[2] * y.shape[3] > 1:
+                last.pop(module, None)  # so that the order is that of the last calls
+                last[module] = y
+
+        shape = (1, *self.spec.input_shape)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        hooks = [m.register_forward_hook(keep) for m in self.network.modules()]
+        try:
+            features = self(noise).mean_features
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for module, maps in reversed(last.items()):
+            mean = maps.mean((2, 3))
+            if mean.shape == features.shape and torch.allclose(
+                mean, features, rtol=1e-3, atol=1e-5
+            ):
+                self._last_stage = module
+                return
 
     @contextmanager
     def tapped(self) -> Iterator[list[BatchNormTap]]:
@@ -316,13 +358,7 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
     Raises:
         ConfigError: it cannot be imported, returns something else, or lacks a spec.
     """
-    module_name, _, name = source.partition(":")
-    try:
-        with working_folder_importable():
-            function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"teacher {source!r}: cannot import it ({error})") from error
-    network = function()
+    network = imported(source, "teacher")()
     if not isinstance(network, nn.Module):
         raise ConfigError(
             f"teacher {source!r} returned {type(network).__name__}, expected nn.Module"
@@ -334,18 +370,8 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
         )
     teacher = Teacher(network, spec)
     check_pass(teacher, source)
+    teacher.find_maps()
     return teacher
-
-
-@contextmanager
-def working_folder_importable() -> Iterator[None]:
-    """Within it, modules in the current folder can be imported, as by `python`."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def check_pass(teacher: Teacher, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from stars.config import TermConfig
 from stars.errors import ConfigError
+from stars.imports import imported
 from stars.options import checked_options
 
 
@@ -47,19 +49,59 @@ def bind(
 def bind_one(
     table: Mapping[str, Callable[..., Tensor]], term: TermConfig, kind: str
 ) -> Term:
-    """One row."""
-    if term.name not in table:
-        raise ConfigError(f"{kind} {term.name!r} is unknown; there are {sorted(table)}")
-    function = table[term.name]
+    """One row, or a function of the user's own."""
+    function = table[term.name] if term.name in table else own(table, term.name, kind)
     what = f"{kind} {term.name!r}"
     options = checked_options(function, term.model_extra or {}, what)
     return Term(term.name, term.weight, partial(function, **options))
 
 
+def own(
+    table: Mapping[str, Callable[..., Tensor]], name: str, kind: str
+) -> Callable[..., Tensor]:
+    """The user's own `module:function`.
+
+    Raises:
+        ConfigError: not of that form (lists what there is), not to be imported, or not
+            a function that takes what the table's rows take.
+    """
+    if ":" not in name:
+        raise ConfigError(
+            f"{kind} {name!r} is unknown; there are {sorted(table)}, or module:function"
+            " for one of your own"
+        )
+    module = name.partition(":")[0]
+    if module in table:
+        raise ConfigError(f"{kind} {name!r}: expected options as {module}:key=value")
+    function: Callable[..., Tensor] = imported(name, kind)
+    if not inspect.isfunction(function):
+        raise ConfigError(
+            f"{kind} {name!r} is a {type(function).__name__}, expected a function"
+        )
+    row = inspect.signature(next(iter(table.values()))).parameters.values()
+    arguments = [p.name for p in row if p.kind is not p.KEYWORD_ONLY]
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        raise ConfigError(
+            f"{kind} {name!r}: expected ({', '.join(arguments)}, *, options with"
+            f" defaults): {error}"
+        ) from error
+    return function
+
+
 def weighted_sum(
     terms: Sequence[Term], *arguments: Any
 ) -> tuple[Tensor, dict[str, float]]:
-    """Sum of weight x term, and each term's own value; weight 0 is not evaluated."""
+    """Sum of weight x term, and each term's own value; weight 0 is not evaluated.
+
+    Raises:
+        ConfigError: a term is not a scalar.
+    """
     values = {t.name: t.function(*arguments) for t in terms if t.weight}
+    for name, value in values.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value)
+            raise ConfigError(f"{name!r} gave {found}, expected a scalar tensor")
     total = torch.stack([t.weight * values[t.name] for t in terms if t.weight]).sum()
     return total, {name: float(value.detach()) for name, value in values.items()}

@@ -92,6 +92,7 @@ class Network(nn.Module):
                 self.layers[spec.name] = activation(spec)
             elif isinstance(spec, Head):
                 self.layers[spec.name] = head(spec)
+        self._last_stage = last_stage(blueprint)
 
     def forward(self, images: Tensor) -> Outputs:
         """Images [B, C, H, W], normalised -> Outputs over the steps.
@@ -121,16 +122,28 @@ class Network(nn.Module):
                     values[spec.source], spec.kernel, divisor_override=divisor
                 )
             else:
-                return self._read_out(spec, values[spec.source].flatten(1))
+                features = values[spec.source].flatten(1)
+                return self._read_out(spec, features, values[self._last_stage])
         raise AssertionError("a blueprint ends in a Head")
 
-    def _read_out(self, spec: Head, features: Tensor) -> Outputs:
+    def _read_out(self, spec: Head, features: Tensor, maps: Tensor) -> Outputs:
         with torch.autocast(features.device.type, enabled=False):
             logits = self.layers[spec.name](features.float())
         return Outputs(
             logits=logits.unflatten(0, (self.steps, -1)),
             features=features.float().unflatten(0, (self.steps, -1)),
+            maps=maps.unflatten(0, (self.steps, -1)),
         )
+
+
+def last_stage(blueprint: Blueprint) -> str:
+    """The layer whose output is pooled, or flattened, for the head."""
+    layers = {spec.name: spec for spec in blueprint.layers}
+    head = blueprint.layers[-1]
+    if not isinstance(head, Head):
+        raise AssertionError("a blueprint ends in a Head")
+    source = layers[head.source]
+    return source.source if isinstance(source, AvgPool) else source.name
 
 
 def ann(blueprint: Blueprint) -> Network:

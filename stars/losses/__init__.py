@@ -6,10 +6,24 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from stars.losses.ce import ce
+from stars.losses.feature_map import feature_map
+from stars.losses.hta_kl import hta_kl
 from stars.losses.kl import kl
+from stars.losses.nld import nld
+from stars.losses.rkd import rkd
+from stars.losses.samd import samd
+from stars.losses.tser import tser
 
 Loss = Callable[..., Tensor]  # (student: Outputs, teacher: Outputs, *, options)
 
 LOSSES: dict[str, Loss] = {
     "kl": kl,
+    "ce": ce,
+    "tser": tser,
+    "hta_kl": hta_kl,
+    "nld": nld,
+    "samd": samd,
+    "feature_map": feature_map,
+    "rkd": rkd,
 }

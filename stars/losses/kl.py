@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from stars.errors import ConfigError
+from stars.losses.softened import log_softened
 from stars.outputs import Outputs
 
 
@@ -28,11 +28,8 @@ def kl(student: Outputs, teacher: Outputs, *, temperature: float = 4.0) -> Tenso
     Source: Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 2.
     Differs: the student's scores are the mean over its time steps.
     """
-    if not temperature > 0:
-        raise ConfigError(f"kl: temperature is {temperature}; it must be > 0")
-    z, v = student.mean_logits, teacher.mean_logits.detach()
-    log_q = F.log_softmax(z / temperature, dim=1)
-    log_p = F.log_softmax(v / temperature, dim=1)
+    log_p = log_softened(teacher.mean_logits.detach(), temperature, "kl")
+    log_q = log_softened(student.mean_logits, temperature, "kl")
     return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * (
         temperature**2
     )

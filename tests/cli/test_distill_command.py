@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from cli.main import main
 from export.from_nir import read
 from stars.teacher import save
 
+ROOT = Path(__file__).parents[2]
 TINY = """
 test_data = "{data}"
 
@@ -99,6 +103,50 @@ def test_it_leaves_a_run_that_ships_and_tells_the_accuracies(capsys):
 
 
 @pytest.mark.usefixtures("folder")
+def test_losses_on_the_command_line_replace_those_of_the_file():
+    with Path("tiny.toml").open("a") as file:
+        file.write("[[loss]]\nname = 'rkd'\n")
+    assert distil("--loss", "hta_kl:weight=1,temperature=3,masked=true") == 0
+    config = tomllib.loads(Path("run/config.toml").read_text())
+    assert config["loss"] == [
+        {"name": "hta_kl", "weight": 1.0, "temperature": 3, "masked": True}
+    ]
+    (*_, last) = Path("run/metrics.jsonl").read_text().splitlines()
+    assert "hta_kl" in json.loads(last)
+    assert "rkd" not in json.loads(last)
+
+
+def test_it_learns_from_real_images_where_there_are_any(folder, striped, capsys):
+    real = striped(60, seed=1)
+    np.savez(folder / "data.npz", x_train=real.images, y_train=real.labels)
+    assert distil("--data", "data.npz", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["grid_accuracy"] > 0
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert manifest["data"] == {"source": "data.npz", "sha256": real.checksum()}
+    assert not Path("run/synthetic.png").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_recipe_for_a_loss_of_your_own_works():
+    """The module, the command and the file of docs/add-a-loss.md."""
+    recipe = (ROOT / "docs" / "add-a-loss.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```", recipe, re.MULTILINE | re.DOTALL))
+    Path("my_losses.py").write_text(blocks["python"])
+    program, *arguments = shlex.split(blocks["sh"])
+    assert program == "stars"
+    assert main([*arguments, "--config", "tiny.toml"]) == 0
+    with Path("tiny.toml").open("a") as file:
+        file.write(blocks["toml"])
+    assert distil() == 0
+    metrics = [Path(run, "metrics.jsonl") for run in ("runs/mine", "run")]
+    for path in metrics:
+        (*_, last) = path.read_text().splitlines()
+        assert {"kl", "my_losses:margin"} <= json.loads(last).keys()
+    ours, theirs = (p.with_name("student.safetensors").read_bytes() for p in metrics)
+    assert ours == theirs
+
+
+@pytest.mark.usefixtures("folder")
 def test_without_test_images_it_says_that_nothing_was_measured(capsys):
     assert distil("--test-data", "none", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -151,6 +199,24 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
         (["--test-data", "fashion-mnist"], "(1, 28, 28), the teacher takes (1, 8, 8)"),
         (["--config", "gone.toml"], "config 'gone.toml': No such file"),
         (["--resume"], "holds no run to resume"),
+        (["--data", "gone.npz"], "'gone.npz': no such file"),
+        (["--data", "fashion-mnist"], "only the test images are bundled"),
+        (["--data", "test.npz"], "the test images are those of 'test.npz'"),
+        (["--loss", "l3"], "loss 'l3' is unknown; there are ['ce', 'feature_map',"),
+        (["--loss", "kl:0.5"], "'kl:0.5': expected options as kl:key=value"),
+        (["--loss", "kl:=3"], "'kl:=3': expected NAME or NAME:key=value,key=value"),
+        (["--loss", "kl:heat=3"], "has no option ['heat']; it has ['temperature']"),
+        (["--loss", "kl:temperature=hot"], "option 'temperature' is 'hot'"),
+        (["--loss", "kl:weight=-1"], "loss.0.weight: input should be greater than"),
+        (["--loss", "kl:weight=1,weight=2"], "'weight' is given twice"),
+        (["--loss", "kl", "--loss", "kl"], "loss ['kl'] is configured more than once"),
+        (["--loss", "nld:form=own"], "option 'form' is 'own': input should be 'rel"),
+        (
+            ["--loss", "json:dumps"],
+            "expected (student, teacher, *, options with defaults)",
+        ),
+        (["--loss", "json:gone"], "loss 'json:gone': cannot import it"),
+        (["--loss", "json:JSONDecoder"], "is a type, expected a function"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
@@ -164,7 +230,7 @@ def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
         ("sead = 3\n", "sead: unknown key; known are"),
         ("[student]\nsteps = 0\n", "student.steps: "),
         ("[training]\nsteps = 1\n", "training.steps is 1, expected at least"),
-        ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['kl'"),
+        ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['ce'"),
         ("[[loss]]\nname = 'kl'\nheat = 3\n", "has no option ['heat']; it has ['temp"),
         (
             "[[loss]]\nname = 'kl'\ntemperature = 'hot'\n",

@@ -31,6 +31,9 @@ def test_one_blueprint_makes_the_teacher_and_the_student(
     assert reply.logits.shape == (3, 2, 10)
     assert answer.features.shape == (1, 2, 6)
     assert reply.features.shape == (3, 2, 6)
+    for outputs in (answer, reply):  # the last stage is what the head's mean is of
+        mean = outputs.maps.mean((3, 4))
+        torch.testing.assert_close(mean, outputs.features)
     weights = {k: v.shape for k, v in teacher.state_dict().items()}
     assert {k: v.shape for k, v in student.state_dict().items()} == weights
 

@@ -14,6 +14,7 @@ from stars.config import (
     distill_config,
     merged,
     read_toml,
+    term_values,
     to_toml,
     validated,
 )
@@ -102,3 +103,35 @@ def test_the_message_names_the_file(tmp_path: Path):
     file.write_text("sead = 5\n")
     with pytest.raises(ConfigError, match=r"a\.toml': sead: unknown key"):
         distill_config("default", file, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("kl", {}),
+        ("kl:weight=2", {"weight": 2}),
+        ("kl:temperature=4.0,weight=.5", {"temperature": 4.0, "weight": 0.5}),
+        ("kl:form=paper,masked=true", {"form": "paper", "masked": True}),
+        ('kl:form="paper"', {"form": "paper"}),
+        ("kl:levels=[1, 2],path=a:b,c", {"levels": [1, 2], "path": "a:b,c"}),
+        ("own.losses:f", {"name": "own.losses:f"}),
+        ("own:f:weight=1,x=-2e3", {"name": "own:f", "weight": 1, "x": -2e3}),
+    ],
+)
+def test_a_term_of_the_command_line_is_one_of_the_file(text, values):
+    assert term_values(text) == {"name": "kl", **values}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected NAME or NAME:key=value"),
+        ("weight=1", "expected NAME or NAME:key=value"),
+        ("kl:=1", "expected NAME or NAME:key=value"),
+        ("kl:weight=1,weight=2", "'weight' is given twice"),
+        ("kl:name=ce", "'name' is given twice"),
+    ],
+)
+def test_what_is_no_term_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        term_values(text)

@@ -19,6 +19,7 @@ from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256
 from stars.grid import certify
+from stars.losses import LOSSES
 from stars.measurement import DistillResult
 from stars.run import Run
 from stars.testing import random_images
@@ -243,7 +244,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
     [
         ({"training": {"steps": 2}}, "training.steps is 2, expected at least .* 3"),
         ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'forg"),
-        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'kl'"),
+        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
+        ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
+        ({"loss": [{"name": "samd"}]}, "'samd'. alone would leave .* untrained; add"),
+        ({"loss": [{"name": "no_module:f"}]}, "loss 'no_module:f': cannot import it"),
         ({"prior": []}, "no prior with a weight is configured"),
         ({"prior": [{"name": "tail", "soft": 1}]}, "'tail' has no option .'soft'."),
         ({"prior": [{"name": "tail", "softness": -1.0}]}, "softness -1.0 must be > 0"),
@@ -273,6 +277,117 @@ def test_test_images_that_the_teacher_cannot_name_are_refused(
         run = Run.create(tmp_path / "a", tiny())
         with pytest.raises(DataError, match=message):
             distill(tiny(), teacher, test, run, quiet)
+        assert not run.path.exists()
+
+
+# Losses
+
+TRAINED_BY: list[dict[str, object]] = [
+    *({"name": name} for name in LOSSES if name != "feature_map"),
+    {"name": "feature_map", "match": "relation"},
+    {"name": "hta_kl", "per_step": True, "masked": True},
+    {"name": "nld", "form": "paper"},
+    {"name": "samd", "form": "paper"},
+]
+
+
+@pytest.mark.parametrize("loss", TRAINED_BY, ids=str)
+def test_a_student_learns_by_every_loss_with_bf16_and_on_the_grid(
+    teacher, tmp_path, loss
+):
+    config = tiny(
+        loss=[loss] if loss["name"] == "kl" else [{"name": "kl"}, loss],
+        synthesis={"rounds": 1},
+        training={"bf16": True},
+        student={"options": {"widths": [3, 5], "depths": [1, 1], "stem_stride": 2}},
+    )
+    run = Run.create(tmp_path / "a", config)
+    result = distill(config, teacher, None, run, quiet)
+    (line,) = run.metrics_path.read_text().splitlines()
+    assert np.isfinite(json.loads(line)[loss["name"]])
+    network, _ = student_file.load(run.student_path)
+    assert all(bool(p.isfinite().all()) for p in network.parameters())
+    assert certify(result.graph).ok
+
+
+def test_trying_the_losses_first_changes_nothing(teacher, monkeypatch):
+    tried = Distillation(tiny(), teacher)
+    monkeypatch.setattr(Distillation, "try_losses", lambda _: None)
+    untried = Distillation(tiny(), teacher)
+    assert tried.round(1) == untried.round(1)
+    for name, value in untried.student.state_dict().items():
+        assert torch.equal(value, tried.student.state_dict()[name])
+
+
+# Real images, for comparison
+
+
+@pytest.fixture(scope="module")
+def learned(make_teacher, striped, tmp_path_factory) -> tuple[Run, DistillResult]:
+    """A run that learned from real images."""
+    config = tiny(data="striped")
+    run = Run.create(tmp_path_factory.mktemp("runs") / "a", config)
+    real = striped(90, seed=1)
+    return run, distill(config, make_teacher(), striped(30), run, quiet, real)
+
+
+def test_with_real_images_none_are_invented(learned, striped):
+    run, result = learned
+    assert not run.synthetic_path.exists()
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert [set(line) for line in lines] == [{"round", "seconds", "kl"}] * 3
+    manifest = json.loads(run.manifest_path.read_text())
+    expected = {"source": "striped", "sha256": striped(90, seed=1).checksum()}
+    assert manifest["data"] == expected
+    assert result.graph.metadata["data"] == "striped"
+    assert certify(result.graph).ok
+
+
+def test_a_data_free_run_says_so(finished):
+    run, result = finished
+    manifest = json.loads(run.manifest_path.read_text())
+    assert manifest["data"] == {"source": "", "sha256": None}
+    assert "data" not in result.graph.metadata
+
+
+def test_the_batches_are_of_the_real_images(teacher, striped):
+    images = striped(90, seed=1)
+    plain = {"flip": False, "crop": 0, "mixup": 0.0, "steps": 6, "batch_size": 12}
+    distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
+    batch = distillation.batch(np.random.default_rng(0))
+    known = teacher.normalise(torch.from_numpy(images.images))
+    assert all(bool((known == image).flatten(1).all(1).any()) for image in batch)
+
+
+def test_a_killed_run_with_real_images_ends_as_one_that_was_not(
+    learned, teacher, striped, tmp_path
+):
+    def kill(*now: object) -> None:
+        if now[:2] == ("distil", 2):
+            raise KilledError
+
+    config, real = tiny(data="striped"), striped(90, seed=1)
+    run = Run.create(tmp_path / "a", config)
+    with pytest.raises(KilledError):
+        distill(config, teacher, None, run, kill, real)
+    run = Run.create(tmp_path / "a", config, resume=True)
+    with pytest.raises(ConfigError, match="made with other training images"):
+        distill(config, teacher, None, run, quiet, striped(90, seed=2))
+    distill(config, teacher, None, run, quiet, real)
+    assert same_weights(run.student_path, learned[0].student_path)
+
+
+def test_real_images_that_cannot_be_learned_from_are_refused(
+    teacher, striped, tmp_path
+):
+    config, test = tiny(data="striped"), striped(30)
+    for real, message in (
+        (striped(6, channels=3), "training images have shape"),
+        (test, "the test images are those of 'striped' to train on"),
+    ):
+        run = Run.create(tmp_path / "a", config)
+        with pytest.raises(DataError, match=message):
+            distill(config, teacher, test, run, quiet, real)
         assert not run.path.exists()
 
 

@@ -215,6 +215,38 @@ def unused_norm():
 
 def not_a_module():
     return 3
+
+def pooled(pool=nn.AdaptiveAvgPool2d(1)):
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), pool, nn.Flatten(),
+        nn.Linear(2, 3))
+
+def pooled_by_maximum():
+    return pooled(nn.AdaptiveMaxPool2d(1))
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)
+
+    def forward(self, x):
+        return torch.relu(self.norm(self.conv(x)) + x)
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block, self.head = Residual(), nn.Linear(1, 3)
+
+    def forward(self, x):
+        return self.head(self.block(x).mean((2, 3)))
+
+class Unseen(Residual):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 3)
+
+    def forward(self, x):
+        return self.head(super().forward(x).mean((2, 3)))
 """
 
 
@@ -237,6 +269,23 @@ def test_a_function_of_the_users_own_gives_scores_and_features(module):
     assert outputs.features.shape == (1, 2, 72)
     head = teacher.network[-1]
     assert torch.equal(head(outputs.features[0]), outputs.logits[0])
+
+
+@pytest.mark.parametrize("name", ["pooled", "Functional"])
+def test_the_mean_of_the_maps_is_what_its_head_reads(module, name):
+    """So the mean of a class activation map is the class score without its bias."""
+    outputs = load(f"{module}:{name}", SPEC)(IMAGES)
+    assert outputs.maps.ndim == 5
+    torch.testing.assert_close(outputs.maps.mean((3, 4)), outputs.features)
+    scores = torch.einsum("tbchw,kc->tbk", outputs.maps, outputs.head)
+    scores = scores / outputs.maps[0, 0, 0].numel()
+    bias = outputs.logits - scores
+    torch.testing.assert_close(bias, bias[:, :1].expand_as(bias), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["good", "pooled_by_maximum", "Unseen"])
+def test_maps_of_which_the_head_reads_no_mean_are_not_shown(module, name):
+    assert load(f"{module}:{name}", SPEC)(IMAGES).maps is None
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ def untouched(x: Tensor) -> Tensor:  # noqa: ARG001
 TABLE = {"square": square, "constant": constant, "untouched": untouched}
 
 
+SCALAR = torch.tensor(2.0)
+
+
 def bound(*terms: TermConfig):
     return bind(TABLE, terms, "term")
 
@@ -64,3 +67,80 @@ def test_the_gradient_passes_with_the_weights():
 def test_what_cannot_be_bound_is_told_with_what_there_is(terms, message):
     with pytest.raises(ConfigError, match=message):
         bound(*terms)
+
+
+# Functions of the user's own
+
+OWN = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from torch import Tensor
+
+def half(x, *, of=1.0):
+    return of * x / 2
+
+def hidden_types(x: Tensor, *, of: float = 1.0) -> Tensor:
+    return of * x
+
+def rows(x):
+    return x.expand(3)
+
+def number(x):
+    return 1.0
+
+def two(x, y):
+    return x
+
+three = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch) -> str:
+    """The name of a module in the current folder, which is not on the path."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_a_function_of_the_users_own_is_a_term_like_any_other(module):
+    own = TermConfig(name=f"{module}:half", weight=3.0, of=5)
+    total, values = weighted_sum(bound(own, TermConfig(name="square")), SCALAR)
+    assert float(total) == 3 * 5 + 4
+    assert values == {f"{module}:half": 5.0, "square": 4.0}
+
+
+def test_its_types_matter_only_where_an_option_is_given(module):
+    own = f"{module}:hidden_types"
+    assert float(weighted_sum(bound(TermConfig(name=own)), SCALAR)[0]) == 2
+    with pytest.raises(ConfigError, match=r"'Tensor' .* outside of TYPE_CHECKING"):
+        bound(TermConfig(name=own, of=1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone", "cannot import it"),
+        ("three", "is a int, expected a function"),
+        ("two", "expected .x, ., options with defaults.: missing .* argument: 'y'"),
+    ],
+)
+def test_what_is_no_such_function_is_refused(module, name, message):
+    with pytest.raises(ConfigError, match=message):
+        bound(TermConfig(name=f"{module}:{name}"))
+
+
+@pytest.mark.parametrize(("name", "found"), [("rows", r"\(3,\)"), ("number", "float")])
+def test_what_is_no_scalar_tensor_is_refused(module, name, found):
+    terms = bound(TermConfig(name=f"{module}:{name}"))
+    with pytest.raises(ConfigError, match=f"gave .*{found}.*, expected a scalar tens"):
+        weighted_sum(terms, SCALAR)
+
+
+def test_an_option_in_the_place_of_a_function_is_told():
+    with pytest.raises(
+        ConfigError, match=r"'square:3': .* options as square:key=value"
+    ):
+        bound(TermConfig(name="square:3"))

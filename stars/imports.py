@@ -1,0 +1,41 @@
+"""A user's own function, named as `module:function`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stars.errors import ConfigError
+
+
+def imported(name: str, what: str) -> Any:
+    """What `module:function` names; importing it runs the module's code.
+
+    Args:
+        name: of a module that `python` would find in the current folder.
+        what: for the message.
+
+    Raises:
+        ConfigError: no such module, or nothing of that name in it.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        with working_folder_importable():
+            return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{what} {name!r}: cannot import it ({error})") from error
+
+
+@contextmanager
+def working_folder_importable() -> Iterator[None]:
+    """Within it, modules in the current folder can be imported, as by `python`."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

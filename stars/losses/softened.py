@@ -1,0 +1,55 @@
+"""Softened class scores and the divergences between them, for the losses here."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from stars.errors import ConfigError
+from stars.outputs import Outputs
+
+
+def log_softened(
+    scores: Float[Tensor, "*N K"], temperature: float, loss: str
+) -> Float[Tensor, "*N K"]:
+    """Logarithm of softmax(scores / tau) over the last axis, in float32.
+
+    Raises:
+        ConfigError: the temperature of `loss` is not positive.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"{loss}: temperature is {temperature}; it must be > 0")
+    return F.log_softmax(scores.float() / temperature, dim=-1)
+
+
+def divergence(
+    log_p: Float[Tensor, "*N K"], log_q: Float[Tensor, "*N K"]
+) -> Float[Tensor, "*N"]:
+    """KL(p || q) in nats, for each row."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def predicted(teacher: Outputs) -> Int[Tensor, " B"]:
+    """The class that the teacher gives each sample: the label where there is none."""
+    return teacher.mean_logits.argmax(1)
+
+
+def check_share(value: float, name: str, loss: str) -> None:
+    """Refuse an option of `loss` that is not a share.
+
+    Raises:
+        ConfigError: not in 0..1.
+    """
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{loss}: {name} is {value}; it must be in 0..1")
+
+
+def check_not_negative(value: float, name: str, loss: str) -> None:
+    """Refuse a negative option of `loss`.
+
+    Raises:
+        ConfigError: below 0, or not a number.
+    """
+    if not value >= 0:
+        raise ConfigError(f"{loss}: {name} is {value}; it must be >= 0")
