@@ -1,7 +1,7 @@
 """One step of a SpikingGraph as ONNX operators: the one source of every ONNX form.
 
 Every node of the graph is a few operators, listed in `MAPS` and `NEURONS`. What does
-not change from step to step (weights, time constants) stands outside the step, once.
+not change from step to step (weights, time constants) is there once for all steps.
 All arithmetic is float32. On the grid its sums are exact whatever their order, so a
 runtime may fuse and reorder; weights that fit are kept as int8 times a power of two.
 """

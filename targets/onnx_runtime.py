@@ -31,6 +31,8 @@ LEVELS = {  # how much the runtime fuses and rearranges
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+# Turns int8 weights into float32 when the file is loaded, not at every step.
+WEIGHTS_ONCE = ("session.disable_quant_qdq", "1")
 ERRORS_ONLY = 3  # the severity from which the runtime logs
 ENTRIES = {"stars_format", "form", "initial_state", "readout"}  # that a run needs
 
@@ -112,6 +114,7 @@ def open_file(
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads
+    options.add_session_config_entry(*WEIGHTS_ONCE)
     options.graph_optimization_level = getattr(
         runtime.GraphOptimizationLevel, LEVELS[level]
     )

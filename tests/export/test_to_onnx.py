@@ -228,23 +228,33 @@ def test_only_a_file_with_record_gives_the_layers():
     }
 
 
-def int8_tensors(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """All initializers, those in the body of a Scan included."""
+    bodies = [
+        attribute.g
+        for node in model.graph.node
+        for attribute in node.attribute
+        if attribute.type == onnx.AttributeProto.GRAPH
+    ]
     return {
         i.name: onnx.numpy_helper.to_array(i)
-        for i in model.graph.initializer
-        if i.data_type == onnx.TensorProto.INT8
+        for graph in (model.graph, *bodies)
+        for i in graph.initializer
     }
+
+
+def int8_tensors(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {n: v for n, v in constants(model).items() if v.dtype == np.int8}
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_on_the_grid_are_int8_times_a_power_of_two(form):
     graph = random_graph(np.random.default_rng(0), kind="shortcut")
     model = to_onnx(graph, form=form)
-    scales = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     weighted = [n for n, v in graph.nodes.items() if isinstance(v, Conv2d | Affine)]
     for name in weighted:
         integers = int8_tensors(model)[f"{name}:weight_int8"]
-        scale = float(scales[f"{name}:weight_scale"])
+        scale = float(constants(model)[f"{name}:weight_scale"])
         assert np.frexp(scale)[0] == 0.5
         np.testing.assert_array_equal(integers * scale, graph.nodes[name].weight)
 
