@@ -283,10 +283,12 @@ def _lif(step: Step, name: str, node: LIF, x: str, v: str) -> NeuronValues:
 
     if (node.r != 1).any():
         x = value("Mul", [x, constant("r", node.r)], "current")
-    leak = constant("v_leak", node.v_leak)
-    pull = value("Sub", [leak, v], "pull")
-    change = value("Add", [pull, x], "drive")
-    change = value("Mul", [change, constant("k", step.graph.dt / node.tau)], "change")
+    if node.v_leak.any():
+        pull = value("Sub", [constant("v_leak", node.v_leak), v], "pull")
+        drive = value("Add", [pull, x], "drive")
+    else:  # the same bits from one operator
+        drive = value("Sub", [x, v], "drive")
+    change = value("Mul", [drive, constant("k", step.graph.dt / node.tau)], "change")
     before = value("Add", [v, change], "before_reset")
     threshold = constant("v_threshold", node.v_threshold)
     fired = value("Greater", [before, threshold], "fired")

@@ -157,6 +157,25 @@ def test_parameters_that_differ_from_neuron_to_neuron_are_kept():
         np.testing.assert_allclose(found[f"membranes/{name}"], membranes, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_off_the_grid_no_spike_differs_from_equal_states(kind):
+    """From the reference's membranes at every step, so that no error is carried on."""
+    rng = np.random.default_rng(6)
+    graph = random_graph(rng, kind=kind, on_grid=False, steps=16)
+    inputs = random_inputs(rng, graph, 8)
+    desired = reference.run(graph, inputs)
+    session = session_of(to_onnx(graph, form="step", record=True))
+    states = first_states(graph, 8)
+    for t, x in enumerate(inputs):
+        results = run_session(session, x, states)
+        for name, spikes in desired.spikes.items():
+            np.testing.assert_array_equal(results[f"spikes/{name}"], spikes[t])
+        states = {
+            f"state/{name}": membranes[t].astype(np.float32)
+            for name, membranes in desired.membranes.items()
+        }
+
+
 # -- what is free: steps, batch, chunks
 
 
