@@ -247,6 +247,30 @@ def test_only_a_file_with_record_gives_the_layers():
     }
 
 
+@pytest.mark.parametrize("form", ["scan", "step"])
+def test_a_file_with_record_computes_what_the_one_without_does(form):
+    """What parity runs is what ships, and more outputs."""
+    graph = random_graph(np.random.default_rng(0), kind="shortcut")
+    plain, recorded = (
+        step_of(to_onnx(graph, form=form, record=record)) for record in (False, True)
+    )
+    extra = ("spikes/", "membranes/")
+    kept = [
+        node
+        for node in recorded.node
+        if not node.output[0].removeprefix("step/").startswith(extra)
+    ]
+    assert kept == list(plain.node)
+    assert len(recorded.node) > len(kept)
+    assert list(recorded.initializer) == list(plain.initializer)
+
+
+def step_of(model: onnx.ModelProto) -> onnx.GraphProto:
+    """The body of the Scan, or the whole graph of one step."""
+    (*_, last) = model.graph.node
+    return last.attribute[0].g if last.op_type == "Scan" else model.graph
+
+
 def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """All initializers, those in the body of a Scan included."""
     bodies = [
