@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from export.from_nir import read
 from export.to_nir import write as write_nir
 from export.to_onnx import FORMS, IR_VERSION, OPSET, to_onnx, write
 from stars import reference
-from stars.errors import ConfigError, GraphError, UnsupportedNodeError
+from stars.errors import (
+    ConfigError,
+    GraphError,
+    MissingDependencyError,
+    UnsupportedNodeError,
+)
 from stars.graph import SpikingGraph
 from stars.nodes import (
     LIF,
@@ -376,6 +382,14 @@ def test_every_node_without_an_operator_is_named_and_nothing_written(tmp_path):
     with pytest.raises(
         UnsupportedNodeError, match=r"'n0': 'Doubling', 'n1': 'Doubling'.*Conv2d"
     ):
+        write(graph, tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_the_error_says_what_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    graph = random_graph(np.random.default_rng(0), kind="mlp")
+    with pytest.raises(MissingDependencyError, match="pip install 'stars-snn.onnx.'"):
         write(graph, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
