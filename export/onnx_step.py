@@ -33,7 +33,9 @@ from stars.nodes import (
 )
 
 INT8_LIMIT = 127
-FLOAT32_EXPONENTS = range(-126, 121)  # of an int8's unit, so that no value leaves it
+FLOAT32_EXPONENTS = range(
+    -126, 121
+)  # of an int8's unit: no value is subnormal or infinite
 
 
 def onnx() -> Any:

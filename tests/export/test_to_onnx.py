@@ -118,6 +118,15 @@ def test_five_steps_worked_by_hand(form):
     assert results["output"].ravel().tolist() == [0.0, 1.0, 0.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_integrator_scales_what_it_sums(form):
+    """dt r = 1/2 for the first, 2 for the second:  v' = v + dt r x."""
+    graph = chain((2,), Integrator(np.array([0.5, 2.0])))
+    results = run_form(graph, form, np.full((3, 1, 2), 3.0))
+    sums = [[1.5, 6.0], [3.0, 12.0], [4.5, 18.0]]
+    assert results["output"].tolist() == [[row] for row in sums]
+
+
 # Every option of every map, with values that are not symmetric.
 WEIGHT = np.arange(1.0, 49.0).reshape(4, 1, 4, 3) - 20
 MAPS = {
@@ -309,10 +318,16 @@ def test_weights_on_the_grid_are_int8_times_a_power_of_two(form):
 
 
 @pytest.mark.parametrize(
-    ("integers", "is_int8"), [([127, -127, 1], True), ([128, 1, 0], False)]
+    ("integers", "exponent", "is_int8"),
+    [
+        ([127, -127, 1], -9, True),
+        ([128, 1, 0], -9, False),
+        ([127, -127, 1], -126, True),
+        ([127, -127, 1], -127, False),  # the scale would be a subnormal float32
+    ],
 )
-def test_weights_up_to_127_are_int8_and_wider_ones_float32(integers, is_int8):
-    weight = np.array([integers]) * 2.0**-9
+def test_weights_up_to_127_are_int8_and_wider_ones_float32(integers, exponent, is_int8):
+    weight = np.array([integers]) * 2.0**exponent
     graph = chain((3,), Affine(weight, np.zeros(1)), Integrator(np.ones(1)))
     assert (len(int8_tensors(to_onnx(graph))) == 1) is is_int8
     inputs = np.random.default_rng(0).integers(0, 2, (3, 2, 3)).astype(float)
@@ -389,7 +404,9 @@ def test_every_node_without_an_operator_is_named_and_nothing_written(tmp_path):
 def test_without_onnx_the_error_says_what_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     graph = random_graph(np.random.default_rng(0), kind="mlp")
-    with pytest.raises(MissingDependencyError, match="pip install 'stars-snn.onnx.'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"pip install 'stars-snn\[onnx\]'"
+    ):
         write(graph, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
