@@ -1,9 +1,9 @@
 """Milliseconds a call of one student in ONNX Runtime and in torch, on the same cores.
 
-    python benchmarks/onnx_runtime.py [--run RUN] [--threads N]
+    python benchmarks/onnx_runtime.py [--threads N]
 
-Prints a table and writes benchmarks/results/onnx_runtime.json. The network is that of
-RUN, or a fresh ResNet student; its weights do not change the time. In torch it is the
+Prints a table and writes benchmarks/results/onnx_runtime.json. The network is a fresh
+student, as large as the demo's; its weights do not change the time. In torch it is the
 module that is distilled, without gradients: its neurons by Norse's own loop, or by the
 same loop compiled. It holds the image, so that it computes the first layer once, where
 the files compute it at every step. Compare the ratios; the figures belong to the
@@ -29,16 +29,16 @@ import torch
 
 from export.to_onnx import write
 from stars.architectures import blueprint
+from stars.architectures.network import Network
 from stars.encode import DirectEncoding
 from stars.graph import SpikingGraph
 from stars.grid import quantise
 from stars.lif import Backend
 from stars.student import build, to_graph
 from targets.onnx_runtime import WEIGHTS_ONCE
-from targets.subject import Subject
 
 RESULTS = Path(__file__).parent / "results" / "onnx_runtime.json"
-SHAPE, CLASSES = (1, 28, 28), 10
+SHAPE, CLASSES, OPTIONS = (1, 28, 28), 10, {"stem_stride": 2}
 ENCODING = DirectEncoding((0.286,), (0.353,))
 BASELINE = "norse-eager"
 REPEATS = 15
@@ -46,24 +46,26 @@ REPEATS = 15
 Call = Callable[[], Any]
 
 
-def network(run: Path | None, steps: int) -> SpikingGraph:
-    """The student as a graph on the grid, for T steps."""
-    if run is not None:
-        return dataclasses.replace(Subject.open(run).graph, steps=steps)
+def student(steps: int, backend: Backend = "norse-eager") -> Network:
+    """A fresh student for T steps."""
     torch.manual_seed(0)
-    student = build(blueprint("resnet", SHAPE, CLASSES, {}), 4).eval()
-    graph = quantise(to_graph(student, ENCODING))
+    plan = blueprint("resnet", SHAPE, CLASSES, OPTIONS)
+    return build(plan, steps, backend=backend).eval()
+
+
+def network(steps: int) -> SpikingGraph:
+    """The student as a graph on the grid, for T steps."""
+    graph = quantise(to_graph(student(4), ENCODING))
     return dataclasses.replace(graph, steps=steps)
 
 
 def torch_call(backend: Backend, images: torch.Tensor, steps: int) -> Call:
-    """One pass of a fresh student of the same architecture."""
-    student = build(blueprint("resnet", SHAPE, CLASSES, {}), steps, backend=backend)
-    student.eval()
+    """One pass of the student's module."""
+    module = student(steps, backend)
 
     def call() -> object:
         with torch.inference_mode():
-            return student(images)
+            return module(images)
 
     return call
 
@@ -101,9 +103,9 @@ def milliseconds(call: Call) -> float:
     return statistics.median(seconds) * 1e3
 
 
-def measure(run: Path | None, steps: int, batch: int, threads: int) -> dict[str, float]:
+def measure(steps: int, batch: int, threads: int) -> dict[str, float]:
     """Milliseconds by name."""
-    graph = network(run, steps)
+    graph = network(steps)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (batch, *SHAPE), dtype=np.uint8)
     encoded = ENCODING.encode(pixels, 1)[0].astype(np.float32)
@@ -120,14 +122,13 @@ def measure(run: Path | None, steps: int, batch: int, threads: int) -> dict[str,
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
     for steps in (4, 16):
         for batch in (1, 64):
-            found = measure(options.run, steps, batch, options.threads)
+            found = measure(steps, batch, options.threads)
             for name, value in found.items():
                 row = {
                     "steps": steps,
@@ -140,7 +141,7 @@ def main() -> None:
                 print(*(f"{key} {value}" for key, value in row.items()), sep="  ")
     RESULTS.parent.mkdir(exist_ok=True)
     document = {
-        "network": "fresh resnet" if options.run is None else options.run.name,
+        "network": f"fresh resnet {OPTIONS}",
         "threads": options.threads,
         "processor": platform.processor() or platform.machine(),
         "rows": rows,
