@@ -31,6 +31,7 @@ $(INSTALLED): pyproject.toml
 demo: setup
 	$(BIN)/stars distill --out $(RUN) --preset default
 	$(BIN)/stars export $(RUN) --target nir
+	$(BIN)/stars export $(RUN) --target onnx
 	$(BIN)/stars export $(RUN) --target lava
 	$(BIN)/stars energy $(RUN)
 	$(BIN)/stars parity $(RUN)

@@ -20,7 +20,7 @@ def doctor(
     context: typer.Context,
     require: Annotated[
         list[str] | None,
-        typer.Option(help="Also fail without this: lava. Repeatable."),
+        typer.Option(help="Also fail without this: onnx, lava. Repeatable."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`stars export`: write a student as NIR, or as a bundle for Lava."""
+"""`stars export`: write a student as NIR, as ONNX, or as a bundle for Lava."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from stars.errors import ConfigError
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="nir or lava.")] = "nir",
+    target: Annotated[str, typer.Option(help="nir, onnx or lava.")] = "nir",
+    form: Annotated[
+        str | None,
+        typer.Option(help="Of ONNX: scan (any T and batch; default), step or unroll."),
+    ] = None,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="In ONNX, also spikes and membranes as outputs."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Where to; default: in the run's artifacts/.")
     ] = None,
@@ -33,7 +41,9 @@ def export(
     if out is None and subject.run is None:
         raise ConfigError(f"'{run}' is a file; pass --out PATH")
     path = subject.file.parent / row.output if out is None else out
-    write_checked(target, subject.graph, path)
+    given = {"form": form, "record": record or None}
+    options = {name: value for name, value in given.items() if value is not None}
+    write_checked(target, subject.graph, path, **options)
     if subject.run is not None and path.is_file() and out is None:
         subject.run.record_artifact(path)
     data = {

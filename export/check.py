@@ -22,12 +22,14 @@ class Backend:
             made for hardware and has no way back.
         output: name of the file or folder in a run's artifacts.
         description: one line.
+        options: names of what the writer takes besides.
     """
 
     writer: str
     reader: str | None
     output: str
     description: str
+    options: frozenset[str] = frozenset()
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -43,6 +45,13 @@ BACKENDS: Mapping[str, Backend] = {
         output="lava",
         description="a folder for Lava: the network, its integers and golden vectors",
     ),
+    "onnx": Backend(
+        writer="export.to_onnx:write",
+        reader=None,
+        output="student.onnx",
+        description="ONNX with the time loop in it, weights int8 on the grid",
+        options=frozenset({"form", "record"}),
+    ),
 }
 
 
@@ -57,17 +66,28 @@ def backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def write_checked(name: str, graph: SpikingGraph, path: Path) -> None:
+def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) -> None:
     """Write `graph` in one format, read it back where that can be, and compare.
 
+    Args:
+        name: of the format, a key of `BACKENDS`.
+        graph: to write.
+        path: of the file or folder.
+        options: for the writer; see the format's row.
+
     Raises:
-        ConfigError: no such format.
+        ConfigError: no such format, or an option that it does not have.
         UnsupportedNodeError: nodes that the format cannot express.
         FormatError: a name or text that the format cannot hold, or what is read back
             is not what was written.
     """
     row = backend(name)
-    function(row.writer)(graph, path)
+    if unknown := sorted(options.keys() - row.options):
+        raise ConfigError(
+            f"format '{name}' has no {', '.join(unknown)};"
+            f" it has {', '.join(sorted(row.options)) or 'no options'}"
+        )
+    function(row.writer)(graph, path, **options)
     if row.reader is not None and function(row.reader)(path) != graph:
         raise FormatError(
             f"'{path}': what is read back is not the graph that was written; this is an"

@@ -15,6 +15,7 @@ from targets.lava import environment
 # Capability -> the command that mends it.
 REMEDIES = {
     "core": "pip install --upgrade stars-snn",
+    "onnx": "pip install 'stars-snn[onnx]'",
     "lava": "stars lava setup",
 }
 # Capability -> its distributions, each with the module that must import.
@@ -33,6 +34,7 @@ PACKAGES = {
         "jaxtyping": "jaxtyping",
         "tomli-w": "tomli_w",
     },
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
 }
 
 

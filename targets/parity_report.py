@@ -26,6 +26,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "reference": Tolerance(0, 0, "it is the definition"),
     "student": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
     "norse": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
+    "onnx": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
     "loihi": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
     "lava-float": Tolerance(0, 0, "float64 sums of integers below 2^53 are exact"),
     "lava-fixed": Tolerance(0, 0, "nothing is truncated while the certificate holds"),

@@ -17,6 +17,7 @@ GROUP = "stars.targets"
 TARGETS: dict[str, str] = {
     "reference": "targets.reference_cpu:ReferenceTarget",
     "norse": "targets.norse_cpu:NorseTarget",
+    "onnx": "targets.onnx_runtime:OnnxTarget",
     "loihi": "targets.loihi_emulator:LoihiEmulator",
     "lava-float": "targets.lava.client:lava_float",
     "lava-fixed": "targets.lava.client:lava_fixed",

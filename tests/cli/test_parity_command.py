@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from cli.main import main
 from export.from_nir import read
 from export.to_nir import write
+from export.to_onnx import to_onnx
 from stars.config import DistillConfig
+from stars.files import sha256
 from stars.graph import SpikingGraph
 from stars.run import Run
 from stars.testing import random_graph, random_images, random_inputs
@@ -206,6 +209,14 @@ BAD_USE = {
     ),
     "no such format": (["export", "FILE", "--target", "gguf"], "unknown format"),
     "nowhere to write to": (["export", "FILE"], "pass --out"),
+    "no such form": (
+        ["export", "FILE", "--target", "onnx", "--form", "loop", "--out", "x.onnx"],
+        "there are scan, step, unroll",
+    ),
+    "a form of a format without forms": (
+        ["export", "FILE", "--form", "scan", "--out", "copy.nir"],
+        "format 'nir' has no form; it has no options",
+    ),
 }
 
 
@@ -247,6 +258,26 @@ def test_an_export_of_a_run_goes_to_its_artifacts(capsys, graph, run):
     assert read(run.graph_path) == graph
     sums = json.loads(run.manifest_path.read_text())["sha256"]
     assert "artifacts/student.nir" in sums
+
+
+def test_an_onnx_file_of_a_run_goes_to_its_artifacts(capsys, graph, run):
+    code, found = said(capsys, "export", run.path, "--target", "onnx")
+    assert code == 0
+    path = run.path / "artifacts" / "student.onnx"
+    assert found["path"] == str(path)
+    assert path.read_bytes() == to_onnx(graph).SerializeToString()
+    sums = json.loads(run.manifest_path.read_text())["sha256"]
+    assert sums["artifacts/student.onnx"] == sha256(path)
+
+
+def test_the_form_of_an_onnx_file_and_its_layers_are_asked_for(capsys, run, tmp_path):
+    out = tmp_path / "step.onnx"
+    asked = ["--target", "onnx", "--form", "step", "--record", "--out", out]
+    code, _ = said(capsys, "export", run.path, *asked)
+    assert code == 0
+    model = onnx.load(out)
+    assert model.graph.name == "step"
+    assert "spikes/lif0" in {output.name for output in model.graph.output}
 
 
 def test_a_lava_bundle_goes_to_a_folder(capsys, run):

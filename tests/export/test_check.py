@@ -66,6 +66,15 @@ def test_a_file_that_reads_back_differently_is_an_error(tmp_path, monkeypatch):
         write_checked("nir", graph, tmp_path / "net.nir")
 
 
+def test_an_option_that_a_format_does_not_have_is_refused(tmp_path):
+    graph = random_graph(np.random.default_rng(0), kind="mlp")
+    with pytest.raises(ConfigError, match="'lava' has no form; it has no options"):
+        write_checked("lava", graph, tmp_path / "net", form="scan")
+    with pytest.raises(ConfigError, match="'onnx' has no lossy; it has form, record"):
+        write_checked("onnx", graph, tmp_path / "net", lossy=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_format_lists_those_that_there_are(tmp_path):
     graph = random_graph(np.random.default_rng(0), kind="mlp")
     with pytest.raises(ConfigError, match="unknown format 'gguf'; there are nir, lava"):

@@ -37,6 +37,15 @@ def test_a_missing_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
     assert finding.remedy == "pip install --upgrade stars-snn"
 
 
+def test_a_missing_extra_names_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(installation.PACKAGES, "onnx", {"no-such-package": "nothing"})
+    (finding,) = [f for f in installation.examine() if f.capability == "onnx"]
+    assert finding.problem == "not installed"
+    assert finding.remedy == "pip install 'stars-snn[onnx]'"
+
+
 def test_an_installed_package_that_fails_to_import_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Images per second of every available target on one network, in one process.
 
-    python benchmarks/targets.py [--run RUN] [--images N] [--lava-images N]
+    python benchmarks/target_speed.py [--run RUN] [--images N] [--lava-images N]
 
 Prints a table and writes benchmarks/results/targets.json. The network is the on-grid
 student of RUN, or a random residual graph on the grid without one. Compare the ratios:

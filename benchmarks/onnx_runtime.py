@@ -1,0 +1,153 @@
+"""Milliseconds a call of one student in ONNX Runtime and in torch, on the same cores.
+
+    python benchmarks/onnx_runtime.py [--threads N]
+
+Prints a table and writes benchmarks/results/onnx_runtime.json. The network is a fresh
+student, as large as the demo's; its weights do not change the time. In torch it is the
+module that is distilled, without gradients: its neurons by Norse's own loop, or by the
+same loop compiled. It holds the image, so that it computes the first layer once, where
+the files compute it at every step. Compare the ratios; the figures belong to the
+machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime  # noqa: TID253 - a benchmark of it
+import torch
+
+from export.to_onnx import write
+from stars.architectures import blueprint
+from stars.architectures.network import Network
+from stars.encode import DirectEncoding
+from stars.graph import SpikingGraph
+from stars.grid import quantise
+from stars.lif import Backend
+from stars.student import build, to_graph
+from targets.onnx_runtime import WEIGHTS_ONCE
+
+RESULTS = Path(__file__).parent / "results" / "onnx_runtime.json"
+SHAPE, CLASSES, OPTIONS = (1, 28, 28), 10, {"stem_stride": 2}
+ENCODING = DirectEncoding((0.286,), (0.353,))
+BASELINE = "norse-eager"
+REPEATS = 15
+
+Call = Callable[[], Any]
+
+
+def student(steps: int, backend: Backend = "norse-eager") -> Network:
+    """A fresh student for T steps."""
+    torch.manual_seed(0)
+    plan = blueprint("resnet", SHAPE, CLASSES, OPTIONS)
+    return build(plan, steps, backend=backend).eval()
+
+
+def network(steps: int) -> SpikingGraph:
+    """The student as a graph on the grid, for T steps."""
+    graph = quantise(to_graph(student(4), ENCODING))
+    return dataclasses.replace(graph, steps=steps)
+
+
+def torch_call(backend: Backend, images: torch.Tensor, steps: int) -> Call:
+    """One pass of the student's module."""
+    module = student(steps, backend)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return module(images)
+
+    return call
+
+
+def onnx_call(
+    graph: SpikingGraph, form: str, images: torch.Tensor, threads: int
+) -> Call:
+    """One run of a file, from the initial state."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry(*WEIGHTS_ONCE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.onnx"
+        write(graph, path, form=form)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    arrays = {
+        f"state/{name}": graph.neuron(name).initial(len(images)).astype(np.float32)
+        for name in graph.neurons
+    }
+    shape = (graph.steps, *images.shape)
+    arrays["input"] = np.ascontiguousarray(np.broadcast_to(images.numpy(), shape))
+    return lambda: session.run(None, arrays)
+
+
+def milliseconds(call: Call) -> float:
+    """The median of some calls, after two that warm up."""
+    call(), call()
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * 1e3
+
+
+def measure(steps: int, batch: int, threads: int) -> dict[str, float]:
+    """Milliseconds by name."""
+    graph = network(steps)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (batch, *SHAPE), dtype=np.uint8)
+    encoded = ENCODING.encode(pixels, 1)[0].astype(np.float32)
+    images = torch.from_numpy(encoded)
+    calls = {
+        "norse-eager": torch_call("norse-eager", images, steps),
+        "fused": torch_call("fused", images, steps),
+        "onnx scan": onnx_call(graph, "scan", images, threads),
+        "onnx unroll": onnx_call(graph, "unroll", images, threads),
+    }
+    return {name: milliseconds(call) for name, call in calls.items()}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for steps in (4, 16):
+        for batch in (1, 64):
+            found = measure(steps, batch, options.threads)
+            for name, value in found.items():
+                row = {
+                    "steps": steps,
+                    "batch": batch,
+                    "name": name,
+                    "milliseconds": round(value, 3),
+                    "times_norse_eager": round(found[BASELINE] / value, 2),
+                }
+                rows.append(row)
+                print(*(f"{key} {value}" for key, value in row.items()), sep="  ")
+    RESULTS.parent.mkdir(exist_ok=True)
+    document = {
+        "network": f"fresh resnet {OPTIONS}",
+        "threads": options.threads,
+        "processor": platform.processor() or platform.machine(),
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""SpikingGraph -> ONNX, with the time loop in the file: built from the graph.
+
+Three forms of the same step (`export.onnx_step`):
+
+step     one step: the membranes go in and come out, the caller loops
+scan     an ONNX Scan over the step: any T and any batch
+unroll   the step written T times, for runtimes without loops
+
+Values, [T, B, ...] in scan and unroll, [B, ...] in step; B is free in all forms:
+
+input               float32, the graph's input
+state/<node>        float32 [B, ...], a neuron node's membrane before the first step
+output              float32, what the graph's output gives at each step
+state_out/<node>    float32 [B, ...], the membrane after the last step: the next chunk's
+                    state/<node>, so that a stream in chunks is one run, bit for bit
+spikes/<node>       bool, only with `record`
+membranes/<node>    float32 after the reset, only with `record`
+
+The file's metadata_props explain it: see `metadata`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from export.nir_metadata import RESET, decay_ratios, own_version
+from export.onnx_step import Constants, Step, StepValues, add_step, check_nodes, onnx
+from stars.encode import DirectEncoding
+from stars.errors import ConfigError, FormatError
+from stars.files import atomic
+from stars.graph import SpikingGraph
+from stars.nodes import LIF
+
+FORMAT = 1  # of the names and the metadata; a reader refuses a larger one
+OPSET = 18  # with IR version 8, all that ONNX Runtime 1.14 and later run
+IR_VERSION = 8
+
+
+def write(
+    graph: SpikingGraph, path: Path, *, form: str = "scan", record: bool = False
+) -> None:
+    """Write `graph` as an ONNX file; the file is there whole or not at all.
+
+    Args:
+        graph: on the grid, its weights are int8; else they are float32.
+        path: of the file.
+        form: a key of `FORMS`.
+        record: also give spikes and membranes of every neuron node as outputs.
+
+    Raises:
+        ConfigError: there is no such form.
+        GraphError: the graph does not end in a node with a membrane.
+        UnsupportedNodeError: nodes without operators, all of them.
+        MissingDependencyError: onnx is not installed.
+        DataError: the path cannot be written.
+        FormatError: a name that makes no valid file.
+    """
+    content = to_onnx(graph, form=form, record=record).SerializeToString()
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def to_onnx(graph: SpikingGraph, *, form: str = "scan", record: bool = False) -> Any:
+    """`graph` as an onnx.ModelProto that the full checker accepts; see `write`."""
+    if form not in FORMS:
+        raise ConfigError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
+    check_nodes(graph)
+    entries = metadata(graph, form)
+    helper = onnx().helper
+    model = helper.make_model(
+        FORMS[form](graph, record),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="stars-snn",
+        producer_version=entries["stars_version"],
+    )
+    helper.set_model_props(model, entries)
+    try:
+        onnx().checker.check_model(model, full_check=True)
+    except onnx().checker.ValidationError as error:
+        raise FormatError(f"ONNX export: not a valid model: {error}") from error
+    return model
+
+
+def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
+    """What explains the file, as text by name.
+
+    stars_format, stars_version   of these entries; of the distribution
+    form, steps, dt               form of the file; T; seconds a step
+    reset                         the discrete-time rule of every LIF
+    k                             dt / tau as exact ratios, by LIF node (JSON)
+    encoding                      how images become the input (JSON; null: unknown)
+    initial_state                 membrane before the first step, by neuron node: one
+                                  number, or nested lists [...] of each neuron (JSON)
+    readout                       the neuron node whose last membrane decides
+    text                          the graph's own metadata (JSON)
+    """
+    lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF)}
+    ratios = {name: decay_ratios(graph.dt, node) for name, node in lifs.items()}
+    return {
+        "stars_format": str(FORMAT),
+        "stars_version": own_version(),
+        "form": form,
+        "steps": str(graph.steps),
+        "dt": repr(float(graph.dt)),
+        "reset": RESET,
+        "k": json.dumps(ratios),
+        "encoding": json.dumps(encoding(graph.encoding)),
+        "initial_state": json.dumps({n: initial(graph, n) for n in graph.neurons}),
+        "readout": graph.readout,
+        "text": json.dumps(dict(graph.metadata)),
+    }
+
+
+def encoding(direct: DirectEncoding | None) -> dict[str, Any] | None:
+    """How images become the input, as plain values."""
+    if direct is None:
+        return None
+    return {
+        "kind": "direct",
+        "mean": direct.mean,
+        "deviation": direct.deviation,
+        "exponent": direct.exponent,
+    }
+
+
+def initial(graph: SpikingGraph, name: str) -> Any:
+    """A node's membrane before the first step; one number where all are alike."""
+    membrane = graph.neuron(name).initial(1)[0]
+    alike = (membrane == membrane.flat[0]).all()
+    return float(membrane.flat[0]) if alike else membrane.tolist()
+
+
+def step_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a table's row
+    """One step, the caller's loop."""
+    constants = Constants()
+    step = Step(graph, constants, "")
+    states = state_names(graph)
+    outputs = finished(step, add_step(step, "input", states), "", record=record)
+    return model_graph(graph, constants, step.operators, "step", outputs)
+
+
+def scan_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a table's row
+    """An ONNX Scan whose body is the step, with its weights.
+
+    There a runtime sees that they are constant, and lays them out as it likes best;
+    from outside the loop ONNX Runtime does not, which costs half of its speed.
+    """
+    constants = Constants()
+    step = Step(graph, constants, "step/")
+    states = state_names(graph, "step/")
+    values = add_step(step, "step/input", states)
+    outputs = finished(step, values, "step/", record=record)
+    inputs = [*state_names(graph).values(), "input"]
+    shapes = value_shapes(graph)
+    helper = onnx().helper
+    body = helper.make_graph(
+        [*constants.operators, *step.operators],
+        "step",
+        [tensor(name, shapes[name], (), "step/") for name in inputs],
+        [tensor(name, shapes[name], (), "step/") for name in outputs],
+        initializer=list(constants.initializers.values()),
+    )
+    scan = helper.make_node(
+        "Scan",
+        inputs,
+        outputs,
+        name="time",
+        body=body,
+        num_scan_inputs=1,
+    )
+    return model_graph(graph, Constants(), [scan], "scan", outputs, "T")
+
+
+def unroll_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a row
+    """T steps, one after the other."""
+    constants = Constants()
+    joints = Step(graph, constants, "")
+    operators, outputs = [], dict[str, list[str]]()
+    states = state_names(graph)
+    first = constants.integers("first_axis", [0])
+    for t in range(graph.steps):
+        step = Step(graph, constants, f"step{t}/")
+        index = constants.integers(f"step{t}", t)
+        step.alias("Gather", ["input", index], f"step{t}/input", axis=0)
+        values = add_step(step, f"step{t}/input", states)
+        for name in finished(step, values, f"step{t}/", record=record):
+            outputs.setdefault(name, []).append(f"step{t}/{name}")
+        states = dict(values.membranes)
+        operators += step.operators
+    for name, parts in outputs.items():
+        if name.startswith("state_out/"):
+            joints.alias("Identity", parts[-1:], name)
+            continue
+        for part in parts:
+            joints.alias("Unsqueeze", [part, first], f"{part}:row")
+        joints.alias("Concat", [f"{part}:row" for part in parts], name, axis=0)
+    nodes = [*operators, *joints.operators]
+    return model_graph(graph, constants, nodes, "unroll", list(outputs), graph.steps)
+
+
+FORMS: Mapping[str, Callable[[SpikingGraph, bool], Any]] = {
+    "scan": scan_form,
+    "step": step_form,
+    "unroll": unroll_form,
+}
+
+
+def state_names(graph: SpikingGraph, prefix: str = "") -> dict[str, str]:
+    """Name of the membrane that goes in, by neuron node."""
+    return {name: f"{prefix}state/{name}" for name in graph.neurons}
+
+
+def finished(step: Step, values: StepValues, prefix: str, *, record: bool) -> list[str]:
+    """Give a step's results their public names after `prefix`; the names, in order.
+
+    States come first, as a Scan wants it.
+    """
+    public = {f"state_out/{name}": v for name, v in values.membranes.items()}
+    public["output"] = values.output
+    if record:
+        public |= {f"spikes/{name}": v for name, v in values.spikes.items()}
+        public |= {f"membranes/{name}": v for name, v in values.membranes.items()}
+    for name, value in public.items():
+        step.alias("Identity", [value], f"{prefix}{name}")
+    return list(public)
+
+
+def value_shapes(graph: SpikingGraph) -> dict[str, tuple[int, ...]]:
+    """Shape without T and B of everything that goes in or comes out, by name."""
+    shapes = {
+        f"{kind}/{name}": tuple(graph.shapes[name])
+        for name in graph.neurons
+        for kind in ("state", "state_out", "spikes", "membranes")
+    }
+    return {
+        "input": tuple(graph.shapes[graph.input]),
+        "output": tuple(graph.shapes[graph.output]),
+        **shapes,
+    }
+
+
+def tensor(
+    name: str, shape: tuple[int, ...], time: tuple[str | int, ...], prefix: str = ""
+) -> Any:
+    """The declaration of one value; states stand at a boundary, without time axis."""
+    types = onnx().TensorProto
+    kind = types.BOOL if name.startswith("spikes/") else types.FLOAT
+    axes = () if name.startswith("state") else time
+    return onnx().helper.make_tensor_value_info(
+        f"{prefix}{name}", kind, [*axes, "B", *shape]
+    )
+
+
+def model_graph(
+    graph: SpikingGraph,
+    constants: Constants,
+    operators: list[Any],
+    name: str,
+    outputs: list[str],
+    *time: str | int,
+) -> Any:
+    """The whole: what is constant, then the operators, between declared values."""
+    shapes = value_shapes(graph)
+    inputs = ["input", *state_names(graph).values()]
+    return onnx().helper.make_graph(
+        [*constants.operators, *operators],
+        name,
+        [tensor(n, shapes[n], time) for n in inputs],
+        [tensor(n, shapes[n], time) for n in outputs],
+        initializer=list(constants.initializers.values()),
+    )

@@ -1,0 +1,185 @@
+"""What is particular to ONNX Runtime; that it is exact is in test_differential too."""
+
+import subprocess
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import targets.onnx_runtime
+from export.to_onnx import write
+from stars import reference
+from stars.errors import DataError, FormatError, MissingDependencyError, StarsError
+from stars.graph import SpikingGraph
+from stars.nodes import Conv2d, Input, Integrator, Output
+from stars.testing import (
+    KINDS,
+    assert_same_membranes,
+    assert_same_spikes,
+    random_graph,
+    random_inputs,
+)
+from targets.onnx_runtime import LEVELS, OnnxTarget, run_file
+
+
+def wide_convolution() -> tuple[SpikingGraph, np.ndarray]:
+    """A 3 x 3 convolution of large integers, which Winograd and bfloat16 get wrong."""
+    rng = np.random.default_rng(0)
+    conv = Conv2d(rng.integers(-127, 128, (32, 16, 3, 3)), np.zeros(32), padding=1)
+    nodes = {
+        "in": Input((16, 14, 14)),
+        "conv": conv,
+        "sum": Integrator(np.ones((32, 14, 14))),
+        "out": Output(),
+    }
+    edges = (("in", "conv"), ("conv", "sum"), ("sum", "out"))
+    graph = SpikingGraph(nodes, edges, dt=1.0, steps=2)
+    return graph, rng.integers(-127, 128, (2, 20, 16, 14, 14)).astype(np.float64)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("level", LEVELS)
+def test_bits_depend_on_neither_optimisation_nor_threads(level, threads, tmp_path):
+    path = tmp_path / "net.onnx"
+    cases = [wide_convolution()]
+    for kind in KINDS:
+        rng = np.random.default_rng(3)
+        graph = random_graph(rng, kind=kind)
+        cases.append((graph, random_inputs(rng, graph, 4)))
+    for graph, inputs in cases:
+        for form in ("scan", "unroll"):
+            write(graph, path, form=form, record=True)
+            trace = run_file(path, inputs, level=level, threads=threads)
+            desired = reference.run(graph, inputs)
+            assert_same_spikes(trace, desired)
+            assert_same_membranes(trace, desired)
+            assert trace.readout == desired.readout
+
+
+def test_a_graph_off_the_grid_is_near_the_reference():
+    rng = np.random.default_rng(4)
+    graph = random_graph(rng, kind="vgg", on_grid=False)
+    inputs = random_inputs(rng, graph, 5)
+    trace, desired = OnnxTarget().run(graph, inputs), reference.run(graph, inputs)
+    for name, membranes in desired.membranes.items():
+        np.testing.assert_allclose(trace.membranes[name], membranes, atol=1e-4)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """A file of ours with the trace among its outputs; it takes [T, B, 1, 8, 12]."""
+    graph = random_graph(np.random.default_rng(0), kind="conv")
+    assert graph.shapes[graph.input] == (1, 8, 12)
+    write(graph, tmp_path / "net.onnx", record=True)
+    return tmp_path / "net.onnx"
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("an image, a poem, anything")
+
+
+def foreign(path: Path) -> None:
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+
+
+def newer(path: Path) -> None:
+    model = onnx.load(path)
+    (entry,) = [p for p in model.metadata_props if p.key == "stars_format"]
+    entry.value = "99"
+    onnx.save(model, path)
+
+
+def one_step(path: Path) -> None:
+    graph = random_graph(np.random.default_rng(0), kind="conv")
+    write(graph, path, form="step", record=True)
+
+
+def without_trace(path: Path) -> None:
+    write(random_graph(np.random.default_rng(0), kind="conv"), path)
+
+
+DAMAGE = {
+    truncated: "not a readable ONNX file",
+    emptied: "not a readable ONNX file",
+    text: "not a readable ONNX file",
+    Path.unlink: "not a readable ONNX file",
+    foreign: "of another tool",
+    newer: "newer version",
+    one_step: "gives no trace",
+    without_trace: "gives no trace",
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.items())
+def test_a_file_that_cannot_be_run_is_one_clear_error(file, damage, message):
+    damage(file)
+    with pytest.raises(FormatError, match=message) as caught:
+        run_file(file, np.zeros((2, 1, 1, 8, 12)))
+    assert str(file) in str(caught.value)
+
+
+BAD_INPUTS = {
+    "no steps": (np.zeros((0, 2, 1, 8, 12)), "at least one step|no step"),
+    "no samples": (
+        np.zeros((4, 0, 1, 8, 12)),
+        "at least one step|no step or no sample",
+    ),
+    "another shape": (np.zeros((4, 2, 1, 9, 12)), "inputs have shape"),
+    "no time axis": (np.zeros((2, 1, 8, 12)), "inputs have shape"),
+    "NaN": (np.full((4, 2, 1, 8, 12), np.nan), "NaN or infinity"),
+    "infinity": (np.full((4, 2, 1, 8, 12), -np.inf), "NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS)
+def test_inputs_that_cannot_be_run_are_refused(file, inputs, message):
+    with pytest.raises(DataError, match=message):
+        run_file(file, inputs)
+    graph = random_graph(np.random.default_rng(0), kind="conv")
+    with pytest.raises(DataError, match=message):
+        OnnxTarget().run(graph, inputs)
+
+
+def test_an_unrolled_file_refuses_another_number_of_steps(tmp_path):
+    graph = random_graph(np.random.default_rng(0), kind="mlp")
+    write(graph, tmp_path / "net.onnx", form="unroll", record=True)
+    with pytest.raises(DataError, match=r"the file takes \[4, 'B'"):
+        run_file(tmp_path / "net.onnx", np.zeros((3, 1, *graph.shapes["input"])))
+
+
+def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch):
+    real = PathFinder.find_spec
+
+    def without(name, path=None, target=None):
+        return None if name == "onnxruntime" else real(name, path, target)
+
+    assert OnnxTarget().unavailable() is None
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(PathFinder, "find_spec", without)
+    reason = "onnxruntime not installed; run pip install 'stars-snn[onnx]'"
+    assert OnnxTarget().unavailable() == reason
+    with pytest.raises(MissingDependencyError, match="pip install 'stars-snn") as error:
+        targets.onnx_runtime.onnxruntime()
+    assert isinstance(error.value, StarsError)
+
+
+def test_listing_the_target_imports_neither_package():
+    code = (
+        "import sys; from targets import table; t = table.load('onnx');"
+        "assert t.unavailable() is None;"
+        "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
