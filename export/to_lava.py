@@ -24,21 +24,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.golden import golden_inputs, golden_vectors
 from export.to_netx import write as write_netx_file
 from export.to_nir import write as write_nir
-from stars import reference
 from stars.certificate import certify
 from stars.errors import DataError, UnsupportedNodeError
 from stars.files import sha256, write_json, write_text
 from stars.graph import SpikingGraph
-from stars.nodes import Array
 from stars.plan import lower
 from stars.plan_file import write_plan
 
 FORMAT = "stars.lava"
 VERSION = 1
-GOLDEN_SAMPLES = 8
-GOLDEN_SEED = 20
 
 README = """\
 # A spiking network for Lava
@@ -107,7 +104,8 @@ def write(
     with replaced_folder(folder) as temporary:
         write_nir(graph, temporary / "student.nir")
         write_plan(temporary / "plan.npz", plan)
-        write_golden(graph, inputs, temporary / "golden.npz")
+        vectors: dict[str, Any] = golden_vectors(graph, inputs)
+        np.savez_compressed(temporary / "golden.npz", **vectors)
         refused = write_netx(graph, temporary / "net.net")
         certificate = certify(graph)
         text = readme(graph, certificate.verdict, refused)
@@ -125,35 +123,6 @@ def write(
         }
         write_json(temporary / "manifest.json", manifest)
     return manifest
-
-
-def golden_inputs(graph: SpikingGraph, images: NDArray[np.uint8] | None) -> Array:
-    """The golden inputs, [T, B, *input shape].
-
-    Raises:
-        DataError: the graph does not take such images.
-    """
-    shape = graph.shapes[graph.input]
-    if graph.encoding is None:
-        if images is not None:
-            raise DataError(
-                "the graph takes spikes: it states no encoding for images; leave the"
-                " images out"
-            )
-        rng = np.random.default_rng(GOLDEN_SEED)
-        return (rng.random((graph.steps, GOLDEN_SAMPLES, *shape)) < 0.4).astype(float)
-    if images is None:
-        rng = np.random.default_rng(GOLDEN_SEED)
-        images = rng.integers(0, 256, (GOLDEN_SAMPLES, *shape), dtype=np.uint8)
-    return graph.encoding.encode(images[:GOLDEN_SAMPLES], graph.steps)
-
-
-def write_golden(graph: SpikingGraph, inputs: Array, path: Path) -> None:
-    """Write what the reference makes of `inputs`."""
-    trace = reference.run(graph, inputs)
-    arrays: dict[str, Any] = {f"spikes_{n}": s for n, s in trace.spikes.items()}
-    arrays[f"membranes_{trace.readout}"] = trace.membranes[trace.readout]
-    np.savez_compressed(path, inputs=inputs, **arrays)
 
 
 def write_netx(graph: SpikingGraph, path: Path) -> str | None:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from export.golden import golden_hashes
 from export.nir_metadata import RESET, decay_ratios, own_version
 from export.onnx_step import Constants, Step, StepValues, add_step, check_nodes, onnx
 from stars.encode import DirectEncoding
@@ -40,7 +41,12 @@ IR_VERSION = 8
 
 
 def write(
-    graph: SpikingGraph, path: Path, *, form: str = "scan", record: bool = False
+    graph: SpikingGraph,
+    path: Path,
+    *,
+    form: str = "scan",
+    record: bool = False,
+    golden: bool = True,
 ) -> None:
     """Write `graph` as an ONNX file; the file is there whole or not at all.
 
@@ -49,6 +55,7 @@ def write(
         path: of the file.
         form: a key of `FORMS`.
         record: also give spikes and membranes of every neuron node as outputs.
+        golden: put the hashes of the golden vectors in; it costs a run of eight inputs.
 
     Raises:
         ConfigError: there is no such form.
@@ -58,17 +65,27 @@ def write(
         DataError: the path cannot be written.
         FormatError: a name that makes no valid file.
     """
-    content = to_onnx(graph, form=form, record=record).SerializeToString()
+    content = to_onnx(
+        graph, form=form, record=record, golden=golden
+    ).SerializeToString()
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
 
-def to_onnx(graph: SpikingGraph, *, form: str = "scan", record: bool = False) -> Any:
+def to_onnx(
+    graph: SpikingGraph,
+    *,
+    form: str = "scan",
+    record: bool = False,
+    golden: bool = True,
+) -> Any:
     """`graph` as an onnx.ModelProto that the full checker accepts; see `write`."""
     if form not in FORMS:
         raise ConfigError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
     check_nodes(graph)
     entries = metadata(graph, form)
+    if golden:
+        entries["golden"] = json.dumps(golden_hashes(graph))
     helper = onnx().helper
     model = helper.make_model(
         FORMS[form](graph, record),
@@ -97,6 +114,9 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
                                   number, or nested lists [...] of each neuron (JSON)
     readout                       the neuron node whose last membrane decides
     text                          the graph's own metadata (JSON)
+
+    `to_onnx` adds `golden`, from `export.golden.golden_hashes` (JSON; null: off the
+    grid, or not certified).
     """
     lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF)}
     ratios = {name: decay_ratios(graph.dt, node) for name, node in lifs.items()}
