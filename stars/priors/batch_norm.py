@@ -18,7 +18,7 @@ def batch_norm(state: SynthesisState) -> Tensor:
     Returns:
         Scalar >= 0; 0 iff both statistics of every layer agree.
 
-    Source: Yin et al. 2020, arXiv:1912.08795, equation 4.
+    Source: Yin et al. 2020, arXiv:1912.08795, the term R_feature.
     Differs: norms are not squared, as in the authors' code.
     """
     terms = []

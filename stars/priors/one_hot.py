@@ -11,7 +11,7 @@ from stars.priors.state import SynthesisState
 def one_hot(state: SynthesisState) -> Tensor:
     """Cross-entropy of the teacher's scores with the asked-for labels, nats.
 
-    Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, equation 3.
+    Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, the one-hot loss.
     Differs: the label is drawn beforehand instead of the teacher's own argmax.
     """
     return F.cross_entropy(state.teacher.mean_logits, state.labels)

@@ -24,7 +24,7 @@ class ForgetfulGenerator:
         priors: terms of a SynthesisState.
         config: batch size, steps, learning rate.
 
-    Source: Tran et al. 2024 (NAYER), arXiv:2310.00258, section 3.
+    Source: Tran et al. 2024 (NAYER), arXiv:2310.00258.
     Differs: noise and one-hot labels replace the text encoder; see the generator.
     """
 
