@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from stars.dyadic import dyadic, largest
-from stars.errors import GraphError, MissingDependencyError, UnsupportedNodeError
+from stars.errors import GraphError, MissingDependencyError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     LIF,
@@ -197,23 +197,6 @@ def total(step: Step, name: str, values: Sequence[str]) -> str:
     return result
 
 
-def check_nodes(graph: SpikingGraph) -> None:
-    """Refuse nodes without operators.
-
-    Raises:
-        UnsupportedNodeError: with all of them.
-    """
-    known = {Input, Output, *MAPS, *NEURONS}
-    unknown = {
-        n: type(v).__name__ for n, v in graph.nodes.items() if type(v) not in known
-    }
-    if unknown:
-        raise UnsupportedNodeError(
-            f"ONNX export: no operator for {unknown};"
-            f" supported are {sorted(kind.__name__ for kind in known)}"
-        )
-
-
 def _with_bias(step: Step, name: str, node: Affine | Conv2d, x: str) -> list[str]:
     """Operands: x, the weights, and the bias where there is one."""
     operands = [x, step.constants.weight(f"{name}:weight", node.weight)]
@@ -324,3 +307,4 @@ NEURONS: Mapping[type[Node], Callable[[Step, str, Any, str, str], NeuronValues]]
     LIF: _lif,
     Integrator: _integrator,
 }
+KINDS: frozenset[type[Node]] = frozenset({Input, Output, *MAPS, *NEURONS})

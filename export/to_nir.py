@@ -16,7 +16,7 @@ import nir
 import numpy as np
 
 from export.nir_metadata import decay_ratios, metadata
-from stars.errors import FormatError, UnsupportedNodeError
+from stars.errors import FormatError
 from stars.files import atomic
 from stars.graph import SpikingGraph
 from stars.nodes import (
@@ -54,7 +54,7 @@ def to_nir(graph: SpikingGraph) -> nir.NIRGraph:
         UnsupportedNodeError: nodes that NIR cannot express, all of them.
         FormatError: a name or a text that HDF5 cannot hold.
     """
-    check_nodes(graph)
+    graph.check_supported(TO_NIR, "NIR export: no mapping")
     check_text(graph)
     nodes = {name: node_to_nir(graph, name) for name in graph.nodes}
     # NIR's own shape check is wrong for kernels that are not square and for groups;
@@ -82,18 +82,6 @@ def input_shape(graph: SpikingGraph, name: str) -> Shape:
     """Shape of what arrives at a node; of an Input, its own."""
     before = graph.predecessors(name)
     return graph.shapes[before[0] if before else name]
-
-
-def check_nodes(graph: SpikingGraph) -> None:
-    """Refuse nodes that the table below does not hold."""
-    unknown = {
-        n: type(v).__name__ for n, v in graph.nodes.items() if type(v) not in TO_NIR
-    }
-    if unknown:
-        raise UnsupportedNodeError(
-            f"NIR export: no mapping for {unknown};"
-            f" supported are {sorted(kind.__name__ for kind in TO_NIR)}"
-        )
 
 
 def check_text(graph: SpikingGraph) -> None:

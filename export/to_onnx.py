@@ -28,7 +28,7 @@ from typing import Any
 
 from export.golden import golden_hashes
 from export.nir_metadata import RESET, decay_ratios, own_version
-from export.onnx_step import Constants, Step, StepValues, add_step, check_nodes, onnx
+from export.onnx_step import KINDS, Constants, Step, StepValues, add_step, onnx
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, FormatError
 from stars.files import atomic
@@ -82,7 +82,7 @@ def to_onnx(
     """`graph` as an onnx.ModelProto that the full checker accepts; see `write`."""
     if form not in FORMS:
         raise ConfigError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
-    check_nodes(graph)
+    graph.check_supported(KINDS, "ONNX export: no operator")
     entries = metadata(graph, form)
     if golden:
         entries["golden"] = json.dumps(golden_hashes(graph))

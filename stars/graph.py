@@ -113,6 +113,26 @@ class SpikingGraph:
             raise UnsupportedNodeError(f"node {name!r} is a {type(node).__name__}")
         return node
 
+    def check_supported(self, kinds: Iterable[type[Node]], where: str) -> None:
+        """Refuse nodes that a back end or a target has no way to express.
+
+        Args:
+            kinds: types of node that it can express.
+            where: begins the message, such as "NIR export: no mapping".
+
+        Raises:
+            UnsupportedNodeError: with all of them.
+        """
+        known = set(kinds)
+        unknown = {
+            n: type(v).__name__ for n, v in self.nodes.items() if type(v) not in known
+        }
+        if unknown:
+            raise UnsupportedNodeError(
+                f"{where} for {unknown};"
+                f" supported are {sorted(kind.__name__ for kind in known)}"
+            )
+
     def neuron_count(self) -> int:
         """Number of neurons, readout included."""
         return sum(int(self.neuron(n).initial(1).size) for n in self.neurons)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     LIF,
@@ -75,7 +74,8 @@ def simulate(graph: SpikingGraph, inputs: Array) -> Trace:
     Raises:
         UnsupportedNodeError: nodes without a torch module, all of them.
     """
-    check_nodes(graph)
+    kinds = {Input, Output, *MAPS, *NEURONS}
+    graph.check_supported(kinds, "target 'norse': no module")
     with exact_kernels():
         return through_layers(graph, float32(inputs))
 
@@ -106,23 +106,6 @@ def values_sum(values: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
     for name in names[1:]:
         total = total + values[name]
     return total
-
-
-def check_nodes(graph: SpikingGraph) -> None:
-    """Refuse nodes that have no module.
-
-    Raises:
-        UnsupportedNodeError: with all of them.
-    """
-    known = {Input, Output, *MAPS, *NEURONS}
-    unknown = {
-        n: type(v).__name__ for n, v in graph.nodes.items() if type(v) not in known
-    }
-    if unknown:
-        raise UnsupportedNodeError(
-            f"target 'norse': no module for {unknown};"
-            f" supported are {sorted(kind.__name__ for kind in known)}"
-        )
 
 
 def float32(array: Array) -> Tensor:
