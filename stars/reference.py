@@ -5,12 +5,19 @@ It is written to be read, not to be fast; every other implementation is held aga
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TypeVar
+
 import numpy as np
 
 from stars.errors import DataError
 from stars.graph import SpikingGraph
 from stars.nodes import Array, Input, Map, Neuron
 from stars.trace import Trace
+
+Value = TypeVar("Value")
 
 
 def run(graph: SpikingGraph, inputs: Array) -> Trace:
@@ -48,12 +55,9 @@ def run(graph: SpikingGraph, inputs: Array) -> Trace:
     return Trace(spikes, membranes, graph.readout)
 
 
-def sum_of(values: dict[str, Array], names: tuple[str, ...]) -> Array:
-    """The sum of the named values, in the order of `names`."""
-    total = values[names[0]]
-    for name in names[1:]:
-        total = total + values[name]
-    return total
+def sum_of(values: Mapping[str, Value], names: Sequence[str]) -> Value:
+    """The sum of the named arrays or tensors, in the order of `names`."""
+    return reduce(operator.add, (values[name] for name in names))
 
 
 def check_inputs(graph: SpikingGraph, inputs: Array) -> Array:

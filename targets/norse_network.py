@@ -30,6 +30,7 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
+from stars.reference import sum_of
 from stars.trace import Trace
 
 with warnings.catch_warnings():
@@ -88,7 +89,7 @@ def through_layers(graph: SpikingGraph, inputs: Tensor) -> Trace:
         node = graph.nodes[name]
         if isinstance(node, Input | Output):
             continue
-        arriving = values_sum(values, graph.predecessors(name))
+        arriving = sum_of(values, graph.predecessors(name))
         if type(node) in MAPS:
             folded = MAPS[type(node)](node)(arriving.flatten(0, 1))
             values[name] = folded.reshape(*inputs.shape[:2], *folded.shape[1:])
@@ -98,14 +99,6 @@ def through_layers(graph: SpikingGraph, inputs: Tensor) -> Trace:
         if graph.neuron(name).spiking:
             spikes[name] = values[name].numpy() != 0
     return Trace(spikes, membranes, graph.readout)
-
-
-def values_sum(values: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
-    """The sum of the named values, in the order of `names`."""
-    total = values[names[0]]
-    for name in names[1:]:
-        total = total + values[name]
-    return total
 
 
 def float32(array: Array) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from stars.architectures.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
 from stars.errors import ConfigError, DataError
 from stars.outputs import Outputs
+from stars.reference import sum_of
 
 
 class ConvBNLayer(nn.Module):
@@ -112,10 +113,8 @@ class Network(nn.Module):
             if isinstance(spec, ConvBN):
                 values[spec.name] = self.layers[spec.name](values[spec.source])
             elif isinstance(spec, Activation):
-                total = values[spec.sources[0]]
-                for source in spec.sources[1:]:
-                    total = total + values[source]
-                values[spec.name] = self.layers[spec.name](total)
+                current = sum_of(values, spec.sources)
+                values[spec.name] = self.layers[spec.name](current)
             elif isinstance(spec, AvgPool):
                 divisor = 1 if self.sum_pooling else spec.kernel**2
                 values[spec.name] = F.avg_pool2d(
