@@ -272,6 +272,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 16], help="T")
     parser.add_argument(
         "--resnet18-batch",
         type=int,
@@ -283,7 +284,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = [row for row in ROWS if there(row)]
     cases = [
-        Case("default", (1, 28, 28), DEFAULT, steps, options.batch) for steps in (4, 16)
+        Case("default", (1, 28, 28), DEFAULT, steps, options.batch)
+        for steps in options.steps
     ]
     if options.resnet18_batch:
         cases.append(Case("resnet18", (3, 32, 32), RESNET18, 4, options.resnet18_batch))
