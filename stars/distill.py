@@ -76,6 +76,7 @@ class Distillation:
         self.config = config
         self.device = device(config.device)
         self.teacher = teacher.to(self.device)
+        self.teacher.fused = config.backend == "fused"
         spec = teacher.spec
         self.encoding = DirectEncoding(
             spec.mean, spec.deviation, config.student.input_exponent
@@ -208,9 +209,8 @@ class Distillation:
             TrainingError: the loss is not finite.
         """
         images = self.batch(rng)
+        teacher = self.teacher.answer(images, bf16=self.config.training.bf16)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            with torch.no_grad():
-                teacher = self.teacher(images)
             student = network(quantised(images, self.encoding))
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):

@@ -80,7 +80,7 @@ class ForgetfulGenerator:
         self, student: Callable[[Tensor], Outputs]
     ) -> tuple[Tensor, dict[str, float]]:
         noise, labels = self._draw()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+        with self._autocast():
             pixels = self.generator(noise, labels)
             images = self.teacher.normalise(pixels * 255)
             with self.teacher.tapped() as taps:
@@ -89,8 +89,13 @@ class ForgetfulGenerator:
         state = SynthesisState(images, labels, teacher, tuple(taps), student_outputs)
         return weighted_sum(self.priors, state)
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.bf16
+        )
+
     def _harvest(self) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), self._autocast():
             batches = [
                 self.generator(*self._draw()) for _ in range(self.config.harvest)
             ]
