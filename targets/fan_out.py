@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stars.compose import check_on_grid, compose
 from stars.encode import DirectEncoding
-from stars.errors import GraphError
+from stars.errors import GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     Affine,
@@ -48,8 +48,14 @@ def fans(graph: SpikingGraph) -> dict[int, Fan]:
 
     Raises:
         LimitError: a composed connection does not fit in memory.
-        UnsupportedNodeError: a map that cannot be composed.
+        UnsupportedNodeError: maps that cannot be composed, or populations that hand on
+            their membranes, which are no events to count; all of them.
     """
+    graded = [n for n in graph.neurons if n not in graph.spiking]
+    if read := [n for n in graded if set(graph.successors(n)) != {graph.output}]:
+        raise UnsupportedNodeError(
+            f"synaptic events are spikes, but {read} hand on their membranes"
+        )
     found = [
         Fan(source, target, kind_of(graph, source), column_counts(part.mantissas))
         for target, edges in compose(composable(graph)).items()
