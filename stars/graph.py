@@ -133,8 +133,9 @@ class SpikingGraph:
     def running(self, name: str) -> Node:
         """The node as it runs: a Delay behind a delayed edge holds one step less."""
         node = self.nodes[name]
-        late = isinstance(node, Delay) and any(b == name for _, b in self.delayed)
-        return node.shortened() if late and isinstance(node, Delay) else node
+        if isinstance(node, Delay) and any(b == name for _, b in self.delayed):
+            return node.shortened()
+        return node
 
     def check_supported(
         self, kinds: Iterable[type[Node]], where: str, *, cycles: bool = True

@@ -17,7 +17,7 @@ from stars import reference
 from stars.dyadic import dyadic
 from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Affine, Conv2d
+from stars.nodes import LIF, Affine, Conv2d, Delay, Input, Output
 from stars.testing import (
     FREE_KINDS,
     KINDS,
@@ -103,6 +103,24 @@ def test_cycles_and_every_other_neuron_run_as_the_reference_does(
     path = tmp_path_factory.getbasetemp() / f"{name}.nir"
     graph = through_file(random_graph(rng, kind=kind), path)
     assert_equals_reference(table.load(name), graph, random_inputs(rng, graph, 3))
+
+
+@pytest.mark.parametrize("name", ["norse", "onnx"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_weights_into_a_delay_in_a_cycle_run_as_the_reference_does(name, steps):
+    nodes = {
+        "a_rec": Affine([[0, 4], [-2, 0]], [0.5, 0]),  # comes before the input by name
+        "in": Input((2,)),
+        "lif": LIF.uniform((2,), tau=2.0),
+        "wait": Delay([steps, 3]),
+        "out": Output(),
+    }
+    edges = (("in", "lif"), ("lif", "a_rec"), ("a_rec", "wait"), ("wait", "lif"))
+    graph = SpikingGraph(nodes, (*edges, ("lif", "out")), dt=1.0, steps=9)
+    assert graph.delayed == {("a_rec", "wait")}
+    inputs = np.random.default_rng(0).integers(0, 4, (9, 5, 2)).astype(float)
+    assert_equals_reference(table.load(name), graph, inputs)
+    assert 0.1 < reference.run(graph, inputs).rates()["lif"] < 0.6
 
 
 @pytest.mark.parametrize("name", ["loihi", "lava-fixed"])
