@@ -217,7 +217,7 @@ class SpikingGraph:
                 shapes[name] = self.nodes[name].output_shape(shape)
             except GraphError as error:
                 raise GraphError(f"node {name!r}: {error}") from error
-        return shapes
+        return {name: shapes[name] for name in self.order}
 
 
 def check_edges(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> None:
