@@ -41,26 +41,31 @@ def parity(
 ) -> None:
     """Compare every spike and membrane of every target with the reference.
 
-    Exit code 3 if one differs; its layer, step and neuron are named.
+    Exit code 3 if one differs; its layer, step and neuron are named. Of a .nir file,
+    targets that cannot express it are left out with the reason, unless named.
     """
     from cli.parity_view import parity_text
     from stars.files import write_json
     from stars.grid import certify
     from targets.inputs import first
-    from targets.parity import choose_targets, run_parity
+    from targets.parity import choose_targets, run_parity, willing
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
     files = parse_substitutes(substitute or [])
     subject = Subject.open(run, dt=dt, steps=steps)
     targets, skipped = choose_targets(target or [], subject.targets())
+    samples = first(subject.inputs(inputs), images)
+    if subject.run is None and not target:
+        targets, refused = willing(subject.graph, samples, targets)
+        skipped |= refused
     proof = certify(subject.graph).to_json()
     names = [one.name for one in targets]
     substitutes = {name: subject.substitute(name, f) for name, f in files.items()}
     with stage_progress(output) as progress:
         report = run_parity(
             subject.graph,
-            first(subject.inputs(inputs), images),
+            samples,
             targets,
             limits={name: lava_images for name in LAVA if name in names},
             substitutes=substitutes,

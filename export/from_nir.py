@@ -2,12 +2,14 @@
 
 A file that we wrote says dt, T, encoding and order in its metadata. In any other file
 dt and T are missing and must be passed; whatever a node of ours cannot keep is refused.
+Graphs inside the graph are flattened (`export.nir_nested`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,29 @@ import numpy as np
 from nir.serialization import hdf2dict
 
 from export.nir_metadata import UNREADABLE, Metadata, decay_ratios
+from export.nir_nested import flatten, primitives, unchecked
 from stars.errors import FormatError, GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
+    LI,
     LIF,
     Affine,
     Array,
     AvgPool2d,
+    Conv1d,
     Conv2d,
+    CubaLI,
+    CubaLIF,
+    Delay,
     Flatten,
     Input,
     Integrator,
     Node,
     Output,
+    Scale,
     SumPool2d,
+    Threshold,
 )
 
 
@@ -70,8 +81,8 @@ def load(path: Path) -> nir.NIRGraph:
     try:
         with h5py.File(path, "r") as file:
             content = hdf2dict(file["node"])
-        check_primitives({n: str(v["type"]) for n, v in content["nodes"].items()})
-        return nir.dict2NIRNode({**content, "type_check": False})
+        check_primitives(primitives(content))
+        return nir.dict2NIRNode(unchecked(content))
     except UnsupportedNodeError:
         raise
     except UNREADABLE as error:
@@ -92,47 +103,60 @@ def from_nir(
     nir_graph: nir.NIRGraph, *, dt: float | None = None, steps: int | None = None
 ) -> SpikingGraph:
     """`nir_graph` as a SpikingGraph; arguments and errors as in `read`."""
+    nir_graph = flatten(nir_graph)
     check_primitives({n: type(v).__name__ for n, v in nir_graph.nodes.items()})
     said = Metadata(nir_graph.metadata)
-    nodes = {
-        name: node_from_nir(name, nir_graph.nodes[name])
-        for name in said.order(nir_graph)
-    }
+    seconds = said.dt(dt)
+    nodes = nodes_from_nir(nir_graph, said.order(nir_graph), seconds)
     try:
         graph = SpikingGraph(
             nodes=nodes,
             edges=tuple((str(a), str(b)) for a, b in nir_graph.edges),
-            dt=said.dt(dt),
+            dt=seconds,
             steps=said.steps(steps),
             encoding=said.encoding(),
             metadata=said.text(),
         )
     except GraphError as error:
         raise FormatError(str(error)) from error
+    said.check_delayed(graph)
     check_claims(graph, nir_graph)
     return graph
 
 
-def node_from_nir(name: str, node: nir.NIRNode) -> Node:
-    """One node, with its name in every error."""
-    try:
-        return FROM_NIR[type(node)](node)
-    except (GraphError, FormatError, *UNREADABLE) as error:
-        raise FormatError(f"node {name!r}: {error}") from error
+def nodes_from_nir(
+    nir_graph: nir.NIRGraph, names: Iterable[str], dt: float
+) -> dict[str, Node]:
+    """Every node, by name in this order.
+
+    Raises:
+        FormatError: with every node that cannot be kept, and why.
+    """
+    nodes: dict[str, Node] = {}
+    wrong = []
+    for name in names:
+        node = nir_graph.nodes[name]
+        try:
+            nodes[name] = FROM_NIR[type(node)](node, dt)
+        except (GraphError, FormatError, *UNREADABLE) as error:
+            wrong.append(f"node {name!r}: {error}")
+    if wrong:
+        raise FormatError("; ".join(wrong))
+    return nodes
 
 
 def check_claims(graph: SpikingGraph, nir_graph: nir.NIRGraph) -> None:
     """Hold what the file says twice against itself: shapes and k = dt / tau."""
     for name, node in nir_graph.nodes.items():
         ours = graph.nodes[name]
-        if isinstance(node, nir.Conv2d | nir.Flatten):
+        if isinstance(node, nir.Conv1d | nir.Conv2d | nir.Flatten):
             before = graph.shapes[graph.predecessors(name)[0]]
             claimed = claimed_shape(node)
             if claimed and claimed != before[-len(claimed) :]:
                 raise FormatError(
                     f"node {name!r}: says its input is {claimed}, but it gets {before}"
                 )
-        if isinstance(ours, LIF) and "k" in node.metadata:
+        if isinstance(ours, LIF | LI) and "k" in node.metadata:
             exact = decay_ratios(graph.dt, ours)
             if json.loads(str(node.metadata["k"])) != exact:
                 raise FormatError(
@@ -143,9 +167,8 @@ def check_claims(graph: SpikingGraph, nir_graph: nir.NIRGraph) -> None:
 
 def claimed_shape(node: nir.NIRNode) -> tuple[int, ...]:
     """The input shape that a node states, () when it states none."""
-    shape = (
-        node.input_shape if isinstance(node, nir.Conv2d) else node.input_type["input"]
-    )
+    flat = isinstance(node, nir.Flatten)
+    shape = node.input_type["input"] if flat else node.input_shape
     return () if shape is None else tuple(int(n) for n in np.atleast_1d(shape))
 
 
@@ -157,23 +180,40 @@ def both(value: Any, name: str) -> tuple[int, int]:
     return numbers[0], numbers[-1]
 
 
-def _input(node: nir.Input) -> Input:
+def one(value: Any, name: str) -> int:
+    """An integer, alone or as the one entry of an array."""
+    both_ends = both(value, name)
+    if both_ends[0] != both_ends[1] or np.size(value) != 1:
+        raise FormatError(f"{name} is {value}, expected one integer")
+    return both_ends[0]
+
+
+def _input(node: nir.Input, _: float) -> Input:
     return Input(tuple(int(n) for n in node.input_type["input"]))
 
 
-def _output(_: nir.Output) -> Output:
+def _output(_: nir.Output, __: float) -> Output:
     return Output()
 
 
-def _affine(node: nir.Affine) -> Affine:
-    return Affine(node.weight, node.bias)
-
-
-def _linear(node: nir.Linear) -> Affine:
+def _linear(node: nir.Linear, _: float) -> Affine:
     return Affine(node.weight, np.zeros(len(node.weight)))
 
 
-def _conv2d(node: nir.Conv2d) -> Conv2d:
+def _conv1d(node: nir.Conv1d, _: float) -> Conv1d:
+    stride, dilation = one(node.stride, "stride"), one(node.dilation, "dilation")
+    weight, padding = np.asarray(node.weight, dtype=np.float64), 0
+    if not isinstance(node.padding, str):
+        padding = one(node.padding, "padding")
+    elif node.padding == "same":
+        wide, (_, padding), (_, dilation) = same_padding(
+            weight[:, :, None], (1, stride), (1, dilation)
+        )
+        weight = wide[:, :, 0]
+    return Conv1d(weight, node.bias, stride, padding, dilation, int(node.groups))
+
+
+def _conv2d(node: nir.Conv2d, _: float) -> Conv2d:
     stride, dilation = both(node.stride, "stride"), both(node.dilation, "dilation")
     weight, padding = np.asarray(node.weight, dtype=np.float64), (0, 0)
     if not isinstance(node.padding, str):
@@ -219,11 +259,11 @@ def with_leading_zero(weight: Array, axis: int, dilation: int) -> Array:
     return dense
 
 
-def _sum_pool2d(node: nir.SumPool2d) -> SumPool2d:
+def _sum_pool2d(node: nir.SumPool2d, _: float) -> SumPool2d:
     return SumPool2d(*_window(node))
 
 
-def _avg_pool2d(node: nir.AvgPool2d) -> AvgPool2d:
+def _avg_pool2d(node: nir.AvgPool2d, _: float) -> AvgPool2d:
     return AvgPool2d(*_window(node))
 
 
@@ -236,7 +276,7 @@ def _window(
     return both(node.kernel_size, "kernel_size"), both(node.stride, "stride")
 
 
-def _flatten(node: nir.Flatten) -> Flatten:
+def _flatten(node: nir.Flatten, _: float) -> Flatten:
     shape = node.input_type["input"]
     last = {-1} if shape is None else {-1, len(shape) - 1}
     if int(node.start_dim) != 0 or int(node.end_dim) not in last:
@@ -247,24 +287,34 @@ def _flatten(node: nir.Flatten) -> Flatten:
     return Flatten()
 
 
-def _lif(node: nir.LIF) -> LIF:
-    return LIF(node.tau, node.r, node.v_leak, node.v_threshold, node.v_reset)
+def _delay(node: nir.Delay, dt: float) -> Delay:
+    return Delay.of_seconds(node.delay, dt)
 
 
-def _integrator(node: nir.I) -> Integrator:
-    return Integrator(node.r)
+def same_fields(kind: type[Node]) -> Callable[[nir.NIRNode, float], Node]:
+    """The conversion of a primitive whose fields are the node's own, name by name."""
+    names = tuple(field.name for field in fields(kind))
+    return lambda node, _: kind(**{name: getattr(node, name) for name in names})
 
 
 # Each entry takes a primitive of its own type; the table's type cannot say so.
-FROM_NIR: Mapping[type[nir.NIRNode], Callable[[Any], Node]] = {
+FROM_NIR: Mapping[type[nir.NIRNode], Callable[[Any, float], Node]] = {
     nir.Input: _input,
     nir.Output: _output,
-    nir.Affine: _affine,
+    nir.Affine: same_fields(Affine),
     nir.Linear: _linear,
+    nir.Conv1d: _conv1d,
     nir.Conv2d: _conv2d,
     nir.SumPool2d: _sum_pool2d,
     nir.AvgPool2d: _avg_pool2d,
     nir.Flatten: _flatten,
-    nir.LIF: _lif,
-    nir.I: _integrator,
+    nir.Scale: same_fields(Scale),
+    nir.Delay: _delay,
+    nir.Threshold: same_fields(Threshold),
+    nir.IF: same_fields(IF),
+    nir.LIF: same_fields(LIF),
+    nir.CubaLIF: same_fields(CubaLIF),
+    nir.LI: same_fields(LI),
+    nir.CubaLI: same_fields(CubaLI),
+    nir.I: same_fields(Integrator),
 }

@@ -3,9 +3,11 @@
 stars_format, stars_version   of the metadata, and of the distribution that wrote it
 time_unit                     "s": dt and every time constant are in seconds
 dt, steps                     seconds a step; T, how long one input is shown
-reset                         the discrete-time rule of every LIF
+reset                         the discrete-time rule of every spiking neuron
 order                         names of the nodes in the order of declaration (JSON)
 encoding                      how images become the input; empty when unknown
+delayed_edges                 edges that deliver the value of the step before, by the
+                              rule of `stars.recurrence` (JSON; only with a cycle)
 text                          the graph's own metadata (JSON)
 k (of each LIF node)          dt / tau as exact ratios (JSON)
 """
@@ -21,10 +23,10 @@ from typing import Any, TypeVar
 import nir
 import numpy as np
 
-from stars.encode import DirectEncoding
+from stars.encode import Encoding, from_entries, to_entries
 from stars.errors import FormatError, GraphError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF
+from stars.nodes import LI, LIF
 
 Number = TypeVar("Number", int, float)
 
@@ -57,17 +59,20 @@ def metadata(graph: SpikingGraph) -> dict[str, Any]:
         "order": json.dumps(list(graph.nodes)),
         "text": json.dumps(dict(graph.metadata)),
         "encoding": {} if graph.encoding is None else encoding(graph.encoding),
+        **delayed(graph),
     }
 
 
-def encoding(direct: DirectEncoding) -> dict[str, Any]:
-    """How images become the input (`DirectEncoding`)."""
-    return {
-        "kind": "direct",
-        "mean": np.array(direct.mean),
-        "deviation": np.array(direct.deviation),
-        "exponent": int(direct.exponent),
-    }
+def encoding(images: Encoding) -> dict[str, Any]:
+    """How images become the input, as values that HDF5 can hold."""
+    entries = to_entries(images)
+    return {k: np.array(v) if isinstance(v, tuple) else v for k, v in entries.items()}
+
+
+def delayed(graph: SpikingGraph) -> dict[str, str]:
+    """The edges of a cycle that deliver one step late; nothing without one."""
+    edges = sorted(graph.delayed)
+    return {"delayed_edges": json.dumps(edges)} if edges else {}
 
 
 def own_version() -> str:
@@ -78,7 +83,7 @@ def own_version() -> str:
         return "unknown"
 
 
-def decay_ratios(dt: float, node: LIF) -> list[str]:
+def decay_ratios(dt: float, node: LIF | LI) -> list[str]:
     """Every k = dt / tau of a population as an exact ratio, sorted, without repeats."""
     taus = np.unique(node.tau)
     return sorted({str(Fraction(dt) / Fraction(float(tau))) for tau in taus})
@@ -138,18 +143,33 @@ class Metadata:
             return {str(k): v for k, v in self.entries.items() if isinstance(v, str)}
         return {str(k): str(v) for k, v in self._json("text", dict).items()}
 
-    def encoding(self) -> DirectEncoding | None:
+    def encoding(self) -> Encoding | None:
         """How images become the input; None when the file does not say."""
         entries = self.entries.get("encoding", {}) if self.ours else {}
         if not entries:
             return None
         try:
-            return ENCODINGS[str(entries["kind"])](entries)
+            return from_entries({k: np.asarray(v).tolist() for k, v in entries.items()})
         except (GraphError, *UNREADABLE) as error:
             raise FormatError(
                 f"metadata 'encoding' is not understood ({type(error).__name__}:"
-                f" {error}); known kinds are {sorted(ENCODINGS)}"
+                f" {error})"
             ) from error
+
+    def check_delayed(self, graph: SpikingGraph) -> None:
+        """Refuse a file whose delayed edges are not those that the rule finds.
+
+        Raises:
+            FormatError: it was changed, or written by another version of the rule.
+        """
+        if not self.ours:
+            return
+        found = delayed(graph).get("delayed_edges", "[]")
+        if json.loads(found) != json.loads(self.entries.get("delayed_edges", "[]")):
+            raise FormatError(
+                f"metadata 'delayed_edges' is {self.entries.get('delayed_edges')}, the"
+                f" graph's are {found}; nodes or edges were changed after the export"
+            )
 
     def _get(self, key: str, kind: Callable[[Any], Any]) -> Any:
         try:
@@ -172,16 +192,3 @@ def needed(given: Number | None, name: str, what: str, flag: str) -> Number:
             f" pass {flag} on the command line or {name}= in Python"
         )
     return given
-
-
-def _direct(entries: Mapping[str, Any]) -> DirectEncoding:
-    return DirectEncoding(
-        mean=tuple(float(m) for m in entries["mean"]),
-        deviation=tuple(float(d) for d in entries["deviation"]),
-        exponent=int(entries["exponent"]),
-    )
-
-
-ENCODINGS: Mapping[str, Callable[[Mapping[str, Any]], DirectEncoding]] = {
-    "direct": _direct,
-}

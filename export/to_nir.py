@@ -20,17 +20,25 @@ from stars.errors import FormatError
 from stars.files import atomic
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
+    LI,
     LIF,
     Affine,
     AvgPool2d,
+    Conv1d,
     Conv2d,
+    CubaLI,
+    CubaLIF,
+    Delay,
     Flatten,
     Input,
     Integrator,
     Node,
     Output,
+    Scale,
     Shape,
     SumPool2d,
+    Threshold,
 )
 
 
@@ -70,10 +78,10 @@ def to_nir(graph: SpikingGraph) -> nir.NIRGraph:
 def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
     """One node, with its input and output shapes filled in."""
     node, shape = graph.nodes[name], input_shape(graph, name)
-    converted = TO_NIR[type(node)](node, shape)
+    converted = TO_NIR[type(node)](node, shape, graph.dt)
     converted.input_type = {"input": np.array(shape)}
     converted.output_type = {"output": np.array(graph.shapes[name])}
-    if isinstance(node, LIF):
+    if isinstance(node, LIF | LI):
         converted.metadata = {"k": json.dumps(decay_ratios(graph.dt, node))}
     return converted
 
@@ -100,35 +108,27 @@ def check_text(graph: SpikingGraph) -> None:
             )
 
 
-def _input(_: Input, shape: Shape) -> nir.NIRNode:
+def _input(_: Input, shape: Shape, __: float) -> nir.NIRNode:
     return nir.Input(input_type=np.array(shape))
 
 
-def _output(_: Output, shape: Shape) -> nir.NIRNode:
+def _output(_: Output, shape: Shape, __: float) -> nir.NIRNode:
     return nir.Output(output_type=np.array(shape))
 
 
-def _affine(node: Affine, _: Shape) -> nir.NIRNode:
-    return nir.Affine(weight=node.weight, bias=node.bias)
+def _conv1d(node: Conv1d, shape: Shape, _: float) -> nir.NIRNode:
+    return nir.Conv1d(input_shape=shape[1], **node.parameters())
 
 
-def _conv2d(node: Conv2d, shape: Shape) -> nir.NIRNode:
-    return nir.Conv2d(
-        input_shape=tuple(shape[1:]),
-        weight=node.weight,
-        stride=node.stride,
-        padding=node.padding,
-        dilation=node.dilation,
-        groups=node.groups,
-        bias=node.bias,
-    )
+def _conv2d(node: Conv2d, shape: Shape, _: float) -> nir.NIRNode:
+    return nir.Conv2d(input_shape=tuple(shape[1:]), **node.parameters())
 
 
-def _sum_pool2d(node: SumPool2d, _: Shape) -> nir.NIRNode:
+def _sum_pool2d(node: SumPool2d, _: Shape, __: float) -> nir.NIRNode:
     return nir.SumPool2d(**_window(node))
 
 
-def _avg_pool2d(node: AvgPool2d, _: Shape) -> nir.NIRNode:
+def _avg_pool2d(node: AvgPool2d, _: Shape, __: float) -> nir.NIRNode:
     return nir.AvgPool2d(**_window(node))
 
 
@@ -140,34 +140,37 @@ def _window(node: SumPool2d) -> Mapping[str, Any]:
     }
 
 
-def _flatten(_: Flatten, shape: Shape) -> nir.NIRNode:
+def _flatten(_: Flatten, shape: Shape, __: float) -> nir.NIRNode:
     # Shapes have no batch axis, so the first axis to flatten is 0, not NIR's default 1.
     return nir.Flatten(input_type={"input": np.array(shape)}, start_dim=0, end_dim=-1)
 
 
-def _lif(node: LIF, _: Shape) -> nir.NIRNode:
-    return nir.LIF(
-        tau=node.tau,
-        r=node.r,
-        v_leak=node.v_leak,
-        v_threshold=node.v_threshold,
-        v_reset=node.v_reset,
-    )
+def _delay(node: Delay, _: Shape, dt: float) -> nir.NIRNode:
+    return nir.Delay(delay=node.steps * dt)
 
 
-def _integrator(node: Integrator, _: Shape) -> nir.NIRNode:
-    return nir.I(r=node.r)
+def same_fields(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
+    """The conversion of a node whose fields are the primitive's own, name by name."""
+    return lambda node, *_: primitive(**node.parameters())
 
 
 # Each entry takes a node of its own type; the table's type cannot say so.
-TO_NIR: Mapping[type[Node], Callable[[Any, Shape], nir.NIRNode]] = {
+TO_NIR: Mapping[type[Node], Callable[[Any, Shape, float], nir.NIRNode]] = {
     Input: _input,
     Output: _output,
-    Affine: _affine,
+    Affine: same_fields(nir.Affine),
+    Conv1d: _conv1d,
     Conv2d: _conv2d,
     SumPool2d: _sum_pool2d,
     AvgPool2d: _avg_pool2d,
     Flatten: _flatten,
-    LIF: _lif,
-    Integrator: _integrator,
+    Scale: same_fields(nir.Scale),
+    Delay: _delay,
+    Threshold: same_fields(nir.Threshold),
+    IF: same_fields(nir.IF),
+    LIF: same_fields(nir.LIF),
+    CubaLIF: same_fields(nir.CubaLIF),
+    LI: same_fields(nir.LI),
+    CubaLI: same_fields(nir.CubaLI),
+    Integrator: same_fields(nir.I),
 }

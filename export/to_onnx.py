@@ -9,10 +9,13 @@ unroll   the step written T times, for runtimes without loops
 Values, [T, B, ...] in scan and unroll, [B, ...] in step; B is free in all forms:
 
 input               float32, the graph's input
-state/<node>        float32 [B, ...], a neuron node's membrane before the first step
+state/<node>        float32 [B, ...], a node's state before the first step: a neuron's
+                    membrane, current and membrane [B, 2, ...] of CubaLI and CubaLIF,
+                    what a Delay [B, N, ...] holds, the newest first
+state/<node>:last   float32 [B, ...], in a cycle: what the node gave in the step before
 output              float32, what the graph's output gives at each step
-state_out/<node>    float32 [B, ...], the membrane after the last step: the next chunk's
-                    state/<node>, so that a stream in chunks is one run, bit for bit
+state_out/...       float32 [B, ...], the same after the last step: the next chunk's
+                    state/..., so that a stream in chunks is one run, bit for bit
 spikes/<node>       bool, only with `record`
 membranes/<node>    float32 after the reset, only with `record`
 
@@ -28,12 +31,14 @@ from typing import Any
 
 from export.golden import golden_hashes
 from export.nir_metadata import RESET, decay_ratios, own_version
-from export.onnx_step import KINDS, Constants, Step, StepValues, add_step, onnx
-from stars.encode import DirectEncoding
+from export.onnx_nodes import KINDS
+from export.onnx_operators import Constants, Step, onnx
+from export.onnx_step import StepValues, add_step, initial_states
+from stars.encode import to_entries
 from stars.errors import ConfigError, FormatError
 from stars.files import atomic
 from stars.graph import SpikingGraph
-from stars.nodes import LIF
+from stars.nodes import LI, LIF, Array
 
 FORMAT = 1  # of the names and the metadata; a reader refuses a larger one
 OPSET = 18  # with IR version 8, all that ONNX Runtime 1.14 and later run
@@ -107,18 +112,18 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
 
     stars_format, stars_version   of these entries; of the distribution
     form, steps, dt               form of the file; T; seconds a step
-    reset                         the discrete-time rule of every LIF
-    k                             dt / tau as exact ratios, by LIF node (JSON)
+    reset                         the discrete-time rule of every spiking neuron
+    k                             dt / tau as exact ratios, by LIF and LI node (JSON)
     encoding                      how images become the input (JSON; null: unknown)
-    initial_state                 membrane before the first step, by neuron node: one
-                                  number, or nested lists [...] of each neuron (JSON)
+    initial_state                 every state/... before the first step: one number, or
+                                  nested lists [...] of each value (JSON)
     readout                       the neuron node whose last membrane decides
     text                          the graph's own metadata (JSON)
 
     `to_onnx` adds `golden`, from `export.golden.golden_hashes` (JSON; null: off the
     grid, or not certified).
     """
-    lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF)}
+    lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF | LI)}
     ratios = {name: decay_ratios(graph.dt, node) for name, node in lifs.items()}
     return {
         "stars_format": str(FORMAT),
@@ -128,30 +133,19 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
         "dt": repr(float(graph.dt)),
         "reset": RESET,
         "k": json.dumps(ratios),
-        "encoding": json.dumps(encoding(graph.encoding)),
-        "initial_state": json.dumps({n: initial(graph, n) for n in graph.neurons}),
+        "encoding": json.dumps(graph.encoding and to_entries(graph.encoding)),
+        "initial_state": json.dumps(
+            {name: plain(state) for name, state in initial_states(graph).items()}
+        ),
         "readout": graph.readout,
         "text": json.dumps(dict(graph.metadata)),
     }
 
 
-def encoding(direct: DirectEncoding | None) -> dict[str, Any] | None:
-    """How images become the input, as plain values."""
-    if direct is None:
-        return None
-    return {
-        "kind": "direct",
-        "mean": direct.mean,
-        "deviation": direct.deviation,
-        "exponent": direct.exponent,
-    }
-
-
-def initial(graph: SpikingGraph, name: str) -> Any:
-    """A node's membrane before the first step; one number where all are alike."""
-    membrane = graph.neuron(name).initial(1)[0]
-    alike = (membrane == membrane.flat[0]).all()
-    return float(membrane.flat[0]) if alike else membrane.tolist()
+def plain(state: Array) -> Any:
+    """A state as JSON values; one number where all are alike."""
+    alike = (state == state.flat[0]).all()
+    return float(state.flat[0]) if alike else state.tolist()
 
 
 def step_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a table's row
@@ -209,7 +203,7 @@ def unroll_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a r
         values = add_step(step, f"step{t}/input", states)
         for name in finished(step, values, f"step{t}/", record=record):
             outputs.setdefault(name, []).append(f"step{t}/{name}")
-        states = dict(values.membranes)
+        states = dict(values.states)
         operators += step.operators
     for name, parts in outputs.items():
         if name.startswith("state_out/"):
@@ -230,8 +224,8 @@ FORMS: Mapping[str, Callable[[SpikingGraph, bool], Any]] = {
 
 
 def state_names(graph: SpikingGraph, prefix: str = "") -> dict[str, str]:
-    """Name of the membrane that goes in, by neuron node."""
-    return {name: f"{prefix}state/{name}" for name in graph.neurons}
+    """Name of each state that goes in."""
+    return {name: f"{prefix}state/{name}" for name in initial_states(graph)}
 
 
 def finished(step: Step, values: StepValues, prefix: str, *, record: bool) -> list[str]:
@@ -239,7 +233,7 @@ def finished(step: Step, values: StepValues, prefix: str, *, record: bool) -> li
 
     States come first, as a Scan wants it.
     """
-    public = {f"state_out/{name}": v for name, v in values.membranes.items()}
+    public = {f"state_out/{name}": v for name, v in values.states.items()}
     public["output"] = values.output
     if record:
         public |= {f"spikes/{name}": v for name, v in values.spikes.items()}
@@ -251,15 +245,21 @@ def finished(step: Step, values: StepValues, prefix: str, *, record: bool) -> li
 
 def value_shapes(graph: SpikingGraph) -> dict[str, tuple[int, ...]]:
     """Shape without T and B of everything that goes in or comes out, by name."""
-    shapes = {
+    states = {
+        f"{kind}/{name}": state.shape
+        for name, state in initial_states(graph).items()
+        for kind in ("state", "state_out")
+    }
+    records = {
         f"{kind}/{name}": tuple(graph.shapes[name])
         for name in graph.neurons
-        for kind in ("state", "state_out", "spikes", "membranes")
+        for kind in ("spikes", "membranes")
     }
     return {
         "input": tuple(graph.shapes[graph.input]),
         "output": tuple(graph.shapes[graph.output]),
-        **shapes,
+        **states,
+        **records,
     }
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 PUBLIC: dict[str, str] = {
     "DirectEncoding": "stars.encode",
+    "LatencyEncoding": "stars.encode",
+    "PoissonEncoding": "stars.encode",
     "SpikingGraph": "stars.graph",
     "StarsError": "stars.errors",
     "Trace": "stars.trace",

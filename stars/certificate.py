@@ -30,9 +30,9 @@ import numpy as np
 
 from stars.bounds import magnitude
 from stars.dyadic import bits, dyadic, largest, trailing_zeros
-from stars.errors import GraphError, LimitError
+from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Affine, Array, Conv2d, Input, Map, SumPool2d
+from stars.nodes import Array, Input, Map, Scale, SumPool2d, Weighted
 from stars.plan import (
     ACCUMULATOR_BITS,
     STATE_SHIFT,
@@ -124,11 +124,11 @@ class Certificate:
 def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
     """The certificate of `graph` for runs of `steps`, by default its own.
 
-    The graph is lowered for its own number of steps, as every target does.
+    The graph is lowered for its own number of steps, as every target does. One that
+    cannot be lowered is not certified; the reason is what breaks it.
 
     Raises:
         GraphError: steps is below 1.
-        UnsupportedNodeError: a node has no integer form.
     """
     steps = graph.steps if steps is None else steps
     if steps < 1:
@@ -137,7 +137,7 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
         plan = lower(graph)
     except LimitError as error:
         return Certificate(steps, 0, (), error.violations)
-    except GraphError as error:
+    except (GraphError, UnsupportedNodeError) as error:
         return Certificate(steps, 0, (), (str(error),))
     rows = tuple(population_bits(plan, p, steps) for p in plan.populations)
     breaks = map_breaks(graph)
@@ -302,8 +302,10 @@ def map_needs(graph: SpikingGraph) -> dict[str, float]:
 
 def absolute(node: Map) -> Map:
     """The map with every weight and bias replaced by its magnitude."""
-    if isinstance(node, Conv2d | Affine):
+    if isinstance(node, Weighted):
         return replace(node, weight=np.abs(node.weight), bias=np.abs(node.bias))
+    if isinstance(node, Scale):
+        return replace(node, scale=np.abs(node.scale))
     return node
 
 
@@ -316,7 +318,9 @@ def grid_after(node: Map, grid: int) -> int:
     """
     if isinstance(node, SumPool2d):
         return grid + dyadic(np.array(node.scale), "scale").exponent
-    if not isinstance(node, Conv2d | Affine):
+    if isinstance(node, Scale):
+        return grid + dyadic(node.scale, "scale").exponent
+    if not isinstance(node, Weighted):
         return grid
     product = grid + dyadic(node.weight, "weight").exponent
     bias = dyadic(node.bias, "bias")

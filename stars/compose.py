@@ -6,6 +6,7 @@ are integers times powers of two from the first node to the last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +15,23 @@ import numpy as np
 from scipy.sparse import csr_array, eye_array
 
 from stars.dyadic import Dyadic, Integers, add, dyadic, product
-from stars.errors import GraphError, LimitError, UnsupportedNodeError
+from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     Affine,
     AvgPool2d,
+    Conv1d,
     Conv2d,
     Flatten,
+    Input,
     Map,
     Neuron,
     Node,
     Output,
+    Scale,
     Shape,
     SumPool2d,
+    Weighted,
 )
 from stars.nodes.conv import windows
 
@@ -52,10 +57,18 @@ def compose(graph: SpikingGraph) -> dict[str, tuple[Linear, ...]]:
     Raises:
         GraphError: values off the grid; the message names every node that has some.
         LimitError: an unrolled product has more than `MAX_ENTRIES` entries.
-        UnsupportedNodeError: a map that has no unrolled form.
+        UnsupportedNodeError: nodes that have no unrolled form, all of them.
     """
+    populations = {type(graph.neuron(n)) for n in graph.neurons}
+    graph.check_supported(
+        {Input, Output, *UNROLL, *populations}, "synapses: no unrolled form"
+    )
     check_on_grid(graph)
-    values: dict[str, Linear] = {}
+    # A population's value is its own spikes, also for what comes before it in a cycle.
+    values = {
+        name: itself(name, math.prod(graph.shapes[name]))
+        for name in (graph.input, *graph.neurons)
+    }
     arriving: dict[str, tuple[Linear, ...]] = {}
     for name in graph.order:
         node = graph.nodes[name]
@@ -63,11 +76,8 @@ def compose(graph: SpikingGraph) -> dict[str, tuple[Linear, ...]]:
         if isinstance(node, Map):
             shape = graph.shapes[graph.predecessors(name)[0]]
             values[name] = through(name, node, total(edges), shape)
-            continue
-        if isinstance(node, Neuron):
+        elif isinstance(node, Neuron):
             arriving[name] = edges
-        if not isinstance(node, Output):
-            values[name] = itself(name, int(np.prod(graph.shapes[name])))
     return arriving
 
 
@@ -81,9 +91,11 @@ def check_on_grid(graph: SpikingGraph) -> None:
     for name in graph.order:
         node = graph.nodes[name]
         try:
-            if isinstance(node, Conv2d | Affine):
+            if isinstance(node, Weighted):
                 dyadic(node.weight, "weight")
                 dyadic(node.bias, "bias")
+            elif isinstance(node, Scale):
+                dyadic(node.scale, "scale")
             elif isinstance(node, SumPool2d):
                 dyadic(np.array(node.scale), "scale")
         except GraphError as error:
@@ -119,11 +131,8 @@ def through(name: str, node: Map, x: Linear, shape: Shape) -> Linear:
             source: times(unrolled, part).reduced() for source, part in x.parts.items()
         }
         carried = product(unrolled.mantissas, x.bias.mantissas)
-    except (LimitError, UnsupportedNodeError) as error:
-        reasons = getattr(error, "violations", (str(error),))
-        if isinstance(error, UnsupportedNodeError):
-            raise UnsupportedNodeError(f"node {name!r}: {error}") from error
-        raise LimitError(f"node {name!r}", reasons) from error
+    except LimitError as error:
+        raise LimitError(f"node {name!r}", error.violations) from error
     through_bias = Dyadic(carried, unrolled.exponent + x.bias.exponent)
     return Linear(parts, add(through_bias, bias).reduced())
 
@@ -154,16 +163,9 @@ def unroll(node: Map, shape: Shape) -> tuple[Dyadic, Dyadic]:
     """(sparse matrix [N out, N in], bias [N out]) of a map on inputs of `shape`.
 
     Raises:
-        UnsupportedNodeError: no unrolled form is known for this type of node.
         LimitError: more than `MAX_ENTRIES` entries.
     """
-    rule = UNROLL.get(type(node))
-    if rule is None:
-        known = ", ".join(sorted(kind.__name__ for kind in UNROLL))
-        raise UnsupportedNodeError(
-            f"{type(node).__name__} has no unrolled form; supported are {known}"
-        )
-    return rule(node, shape)
+    return UNROLL[type(node)](node, shape)
 
 
 def unroll_affine(node: Affine, _: Shape) -> tuple[Dyadic, Dyadic]:
@@ -197,6 +199,20 @@ def unroll_conv(node: Conv2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
     return Dyadic(matrix, weight.exponent), Dyadic(each, bias.exponent)
 
 
+def unroll_conv1d(node: Conv1d, shape: Shape) -> tuple[Dyadic, Dyadic]:
+    """As a convolution of height 1."""
+    return unroll_conv(node.flat(), (shape[0], 1, shape[1]))
+
+
+def unroll_scale(node: Scale, _: Shape) -> tuple[Dyadic, Dyadic]:
+    """A diagonal."""
+    factors = dyadic(node.scale.ravel(), "scale")
+    size = len(factors.mantissas)
+    places = np.arange(size)[:, None]
+    matrix = sparse_rows(places, factors.mantissas[:, None], size)
+    return Dyadic(matrix, factors.exponent), nothing(size)
+
+
 def unroll_pool(node: SumPool2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
     """One row per window, one equal entry per pixel in it."""
     view = windows(positions(shape)[None], node.kernel, node.stride, (1, 1))
@@ -215,10 +231,12 @@ def unroll_flatten(_: Flatten, shape: Shape) -> tuple[Dyadic, Dyadic]:
 
 UNROLL: Mapping[type[Node], Callable[[Any, Shape], tuple[Dyadic, Dyadic]]] = {
     Affine: unroll_affine,
+    Conv1d: unroll_conv1d,
     Conv2d: unroll_conv,
     SumPool2d: unroll_pool,
     AvgPool2d: unroll_pool,
     Flatten: unroll_flatten,
+    Scale: unroll_scale,
 }
 
 

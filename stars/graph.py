@@ -1,21 +1,22 @@
 """SpikingGraph: the central type. What every file says and every target runs.
 
 Layers within a step are synchronous and undelayed: a spike of one node at step t
-reaches the next node at step t. Several edges into one node add. Neither of these is
+reaches the next node at step t. Several edges into one node add. In a cycle some edges
+deliver the value of the step before; `stars.recurrence` says which. None of these is
 said by NIR; here they are the definition.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from stars.encode import DirectEncoding
+from stars.encode import Encoding
 from stars.errors import GraphError, UnsupportedNodeError
-from stars.nodes import Input, Map, Neuron, Node, Output, Shape
-
-Edge = tuple[str, str]
+from stars.nodes import Delay, Input, Map, Neuron, Node, Output, Shape, Stateful
+from stars.recurrence import Edge, delayed_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +25,16 @@ class SpikingGraph:
 
     Args:
         nodes: by name; exactly one `Input` and one `Output`.
-        edges: (from, to); no cycles, no duplicates. Kept sorted by execution order.
+        edges: (from, to); no duplicates, no cycle of maps alone. Kept sorted by
+            execution order.
         dt: seconds a step.
         steps: T, how long one input is shown.
         encoding: how images become the input; None when unknown.
         metadata: free text by name; travels with the files.
 
     Attributes:
+        delayed: edges that deliver the value of the step before, and zeros in the first
+            step; empty without a cycle.
         order: names in execution order (ties by the order of `nodes`).
         shapes: output shape of every node, without steps and batch.
 
@@ -42,8 +46,9 @@ class SpikingGraph:
     edges: tuple[Edge, ...]
     dt: float
     steps: int
-    encoding: DirectEncoding | None = None
+    encoding: Encoding | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    delayed: frozenset[Edge] = field(init=False)
     order: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, Shape] = field(init=False)
 
@@ -57,7 +62,9 @@ class SpikingGraph:
         set_field(self, "metadata", MappingProxyType(dict(self.metadata)))
         edges = tuple((str(a), str(b)) for a, b in self.edges)
         check_edges(self.nodes, edges)
-        set_field(self, "order", topological_order(self.nodes, edges))
+        set_field(self, "delayed", delayed_edges(self.nodes, edges))
+        prompt = [edge for edge in edges if edge not in self.delayed]
+        set_field(self, "order", topological_order(self.nodes, prompt))
         rank = {name: i for i, name in enumerate(self.order)}
         edges = tuple(sorted(edges, key=lambda e: (rank[e[1]], rank[e[0]])))
         set_field(self, "edges", edges)
@@ -92,6 +99,16 @@ class SpikingGraph:
         return tuple(n for n in self.neurons if self.neuron(n).spiking)
 
     @property
+    def stateful(self) -> tuple[str, ...]:
+        """Names of the nodes that carry a state, in execution order."""
+        return tuple(n for n in self.order if isinstance(self.nodes[n], Stateful))
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Names of the nodes whose last value a delayed edge delivers, in order."""
+        return tuple(n for n in self.order if any(a == n for a, _ in self.delayed))
+
+    @property
     def readout(self) -> str:
         """Name of the neuron node that feeds the output; its membrane decides."""
         (name,) = self.predecessors(self.output)
@@ -113,29 +130,47 @@ class SpikingGraph:
             raise UnsupportedNodeError(f"node {name!r} is a {type(node).__name__}")
         return node
 
-    def check_supported(self, kinds: Iterable[type[Node]], where: str) -> None:
-        """Refuse nodes that a back end or a target has no way to express.
+    def running(self, name: str) -> Node:
+        """The node as it runs: a Delay behind a delayed edge holds one step less."""
+        node = self.nodes[name]
+        if isinstance(node, Delay) and any(b == name for _, b in self.delayed):
+            return node.shortened()
+        return node
+
+    def check_supported(
+        self, kinds: Iterable[type[Node]], where: str, *, cycles: bool = True
+    ) -> None:
+        """Refuse what a back end or a target has no way to express.
 
         Args:
             kinds: types of node that it can express.
             where: begins the message, such as "NIR export: no mapping".
+            cycles: whether it can deliver a value one step late, as a cycle needs.
 
         Raises:
-            UnsupportedNodeError: with all of them.
+            UnsupportedNodeError: with every node and every such edge.
         """
         known = set(kinds)
         unknown = {
             n: type(v).__name__ for n, v in self.nodes.items() if type(v) not in known
         }
+        reasons = []
         if unknown:
-            raise UnsupportedNodeError(
+            reasons.append(
                 f"{where} for {unknown};"
                 f" supported are {sorted(kind.__name__ for kind in known)}"
             )
+        if self.delayed and not cycles:
+            edges = ", ".join(f"{a!r} -> {b!r}" for a, b in sorted(self.delayed))
+            reasons.append(
+                f"{where} for a cycle: it needs {edges} to deliver one step late"
+            )
+        if reasons:
+            raise UnsupportedNodeError("; ".join(reasons))
 
     def neuron_count(self) -> int:
         """Number of neurons, readout included."""
-        return sum(int(self.neuron(n).initial(1).size) for n in self.neurons)
+        return sum(math.prod(self.neuron(n).shape) for n in self.neurons)
 
     def replace_nodes(self, nodes: Mapping[str, Node]) -> SpikingGraph:
         """The same graph with some nodes exchanged for others of the same names."""
@@ -166,9 +201,12 @@ class SpikingGraph:
     __hash__ = None  # type: ignore[assignment]
 
     def _infer_shapes(self) -> dict[str, Shape]:
-        shapes: dict[str, Shape] = {}
-        for name in self.order:
-            node = self.nodes[name]
+        stateful = {
+            n: v.shape for n, v in self.nodes.items() if isinstance(v, Stateful)
+        }
+        shapes: dict[str, Shape] = dict(stateful)
+        # What is stateful says its own shape, also to what comes before it in a cycle.
+        for name in sorted(self.order, key=stateful.__contains__):
             incoming = {p: shapes[p] for p in self.predecessors(name)}
             if len(set(incoming.values())) > 1:
                 raise GraphError(
@@ -176,10 +214,10 @@ class SpikingGraph:
                 )
             shape = next(iter(incoming.values()), ())
             try:
-                shapes[name] = node.output_shape(shape)
+                shapes[name] = self.nodes[name].output_shape(shape)
             except GraphError as error:
                 raise GraphError(f"node {name!r}: {error}") from error
-        return shapes
+        return {name: shapes[name] for name in self.order}
 
 
 def check_edges(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> None:
@@ -206,7 +244,7 @@ def check_edges(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> None:
             raise GraphError(f"node {name!r} has a wrong number of incoming edges")
         if isinstance(node, Output) == (name in sources):
             raise GraphError(f"node {name!r} has a wrong number of outgoing edges")
-        if not isinstance(node, Input | Output | Map | Neuron):
+        if not isinstance(node, Input | Output | Map | Stateful):
             raise GraphError(f"node {name!r} is a {type(node).__name__}, not a node")
         if isinstance(node, Output) and sum(b == name for _, b in edges) != 1:
             raise GraphError(f"output {name!r} needs exactly one incoming edge")
@@ -216,7 +254,8 @@ def topological_order(nodes: Iterable[str], edges: Iterable[Edge]) -> tuple[str,
     """Names such that every edge points forward; ties keep the order of `nodes`.
 
     Raises:
-        GraphError: there is a cycle; the message names its members.
+        GraphError: there is a cycle, of maps alone since `edges` leaves out what is
+            delayed; the message names its members.
     """
     waiting = {name: set[str]() for name in nodes}
     for a, b in edges:
@@ -225,7 +264,10 @@ def topological_order(nodes: Iterable[str], edges: Iterable[Edge]) -> tuple[str,
     while waiting:
         ready = next((n for n, needs in waiting.items() if not needs), None)
         if ready is None:
-            raise GraphError(f"a cycle runs through some of {sorted(waiting)}")
+            raise GraphError(
+                f"a cycle runs through some of {sorted(waiting)}, with neither a neuron"
+                " nor a Delay of a step or more in it: nothing there can hold a value"
+            )
         del waiting[ready]
         order.append(ready)
         for needs in waiting.values():

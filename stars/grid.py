@@ -20,14 +20,14 @@ from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     LIF,
-    Affine,
     Array,
     AvgPool2d,
-    Conv2d,
     Input,
     Map,
     Neuron,
+    Scale,
     SumPool2d,
+    Weighted,
 )
 from stars.plan import BIAS_LIMIT, lower, place_all
 
@@ -45,8 +45,6 @@ __all__ = [
 
 WEIGHT_BITS = 8
 DOUBLINGS = 4  # of a node's step, to make room; beyond, too little of it would be left
-
-Weighted = Conv2d | Affine
 
 
 def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
@@ -192,8 +190,8 @@ def output_grids(graph: SpikingGraph, exponents: Mapping[str, int]) -> dict[str,
             grids[name] = graph.encoding.exponent if graph.encoding else 0
         elif isinstance(node, Neuron):
             grids[name] = 0
-        elif isinstance(node, SumPool2d):
-            grids[name] = arriving + dyadic(np.array(node.scale), "scale").exponent
+        elif isinstance(node, SumPool2d | Scale):
+            grids[name] = arriving + dyadic(np.asarray(node.scale), "scale").exponent
         else:
             grids[name] = arriving + exponents.get(name, 0)
     return grids

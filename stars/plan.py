@@ -25,12 +25,13 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from stars.bounds import Interval, membrane_intervals, product_interval, spike_interval
-from stars.compose import compose
-from stars.draft import Arrival, Draft, draft_population
+from stars.compose import UNROLL, compose
+from stars.draft import DRAFTS, Arrival, Draft, draft_population
 from stars.dyadic import Integers, bits, largest, trailing_zeros
+from stars.encode import DirectEncoding
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Shape
+from stars.nodes import Input, Output, Shape
 
 WEIGHT_LIMIT = 127  # 8 bits with the sign; sent as 2 w, so that no bit is dropped
 SHIFT_LIMIT = 8  # 2 w << (shift - 1), and the chip's weight exponent ends at 7
@@ -167,8 +168,11 @@ def place_all(graph: SpikingGraph) -> list[Placed]:
     Raises:
         GraphError: a value is off the grid.
         LimitError: a product is too large to be unrolled.
-        UnsupportedNodeError: a node that has no integer form.
+        UnsupportedNodeError: nodes that have no integer form, or a cycle; all of it.
     """
+    graph.check_supported(
+        {Input, Output, *UNROLL, *DRAFTS}, "integer plan: no integer form", cycles=False
+    )
     check_sources(graph)
     low, high, input_exponent = input_interval(graph)
     arriving = compose(graph)
@@ -200,13 +204,13 @@ def check_sources(graph: SpikingGraph) -> None:
 def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
     """(least, largest integer of each input value, log2 of their unit).
 
-    A graph without an encoding takes spikes.
+    A graph without an encoding takes spikes; so does one whose encoding makes spikes.
 
     Raises:
         GraphError: the encoding has another number of channels than the input.
     """
     shape = graph.shapes[graph.input]
-    if graph.encoding is None:
+    if not isinstance(graph.encoding, DirectEncoding):
         return *spike_interval(math.prod(shape)), 0
     levels = graph.encoding.levels()
     if len(levels) != shape[0]:

@@ -6,7 +6,7 @@ It is written to be read, not to be fast; every other implementation is held aga
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from stars.errors import DataError
 from stars.graph import SpikingGraph
-from stars.nodes import Array, Input, Map, Neuron
+from stars.nodes import Array, Input, Map, Neuron, Stateful
 from stars.trace import Trace
 
 Value = TypeVar("Value")
@@ -23,14 +23,17 @@ Value = TypeVar("Value")
 def run(graph: SpikingGraph, inputs: Array) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
 
-    Membranes of every neuron node are recorded after the reset of each step.
+    Membranes of every neuron node are recorded after the reset of each step. A delayed
+    edge (`graph.delayed`) delivers the value of the step before, zeros in the first.
 
     Raises:
         DataError: inputs have another shape, no step, no sample, or NaN or infinity.
     """
     inputs = check_inputs(graph, inputs)
     steps, batch = inputs.shape[:2]
-    state = {name: graph.neuron(name).initial(batch) for name in graph.neurons}
+    nodes = {name: graph.running(name) for name in graph.order}
+    state = {n: v.initial(batch) for n, v in nodes.items() if isinstance(v, Stateful)}
+    last = {n: np.zeros((batch, *graph.shapes[n])) for n in graph.held}
     spikes = {
         n: np.empty((steps, batch, *graph.shapes[n]), bool) for n in graph.spiking
     }
@@ -39,23 +42,45 @@ def run(graph: SpikingGraph, inputs: Array) -> Trace:
     }
     for t in range(steps):
         values: dict[str, Array] = {}
-        for name in graph.order:
-            node = graph.nodes[name]
+        for name, node in nodes.items():
             if isinstance(node, Input):
                 values[name] = inputs[t]
                 continue
-            arriving = sum_of(values, graph.predecessors(name))
+            sources = arriving_values(graph, name, values, last)
+            arriving = sum_of(sources, sources)
             if isinstance(node, Map):
                 values[name] = node.apply(arriving)
-            elif isinstance(node, Neuron):
+            elif isinstance(node, Stateful):
                 values[name], state[name] = node.step(arriving, state[name], graph.dt)
-                membranes[name][t] = state[name]
+            if isinstance(node, Neuron):
+                membranes[name][t] = node.membrane(state[name])
                 if node.spiking:
                     spikes[name][t] = values[name] != 0
+        last = {name: values[name] for name in last}
     return Trace(spikes, membranes, graph.readout)
 
 
-def sum_of(values: Mapping[str, Value], names: Sequence[str]) -> Value:
+def arriving_values(
+    graph: SpikingGraph,
+    name: str,
+    values: Mapping[str, Value],
+    last: Mapping[str, Value],
+) -> dict[str, Value]:
+    """What each predecessor of `name` delivers to it, in their order.
+
+    Args:
+        graph: of which.
+        name: of a node.
+        values: of this step, by node.
+        last: of the step before, of the nodes in `graph.held`.
+    """
+    return {
+        p: last[p] if (p, name) in graph.delayed else values[p]
+        for p in graph.predecessors(name)
+    }
+
+
+def sum_of(values: Mapping[str, Value], names: Iterable[str]) -> Value:
     """The sum of the named arrays or tensors, in the order of `names`."""
     return reduce(operator.add, (values[name] for name in names))
 

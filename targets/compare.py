@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stars.errors import DataError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF
+from stars.nodes import IF, LIF, CubaLIF
 from stars.trace import Trace
 
 
@@ -272,7 +272,7 @@ def margin(
 ) -> float | None:
     """Threshold minus the membrane of a side that did not spike; None when unknown."""
     node = None if graph is None else graph.nodes.get(name)
-    if not isinstance(node, LIF):
+    if not isinstance(node, LIF | IF | CubaLIF):
         return None
     for trace in (desired, actual):
         silent = name in trace.spikes and not trace.spikes[name][index]

@@ -292,7 +292,8 @@ def active_updates(graph: SpikingGraph, name: str, trace: Trace) -> int:
     size = trace.steps * trace.batch * math.prod(graph.shapes[name])
     if name not in trace.membranes:
         return size
-    moved = trace.membranes[name] != graph.neuron(name).initial(1)[0]
+    node = graph.neuron(name)
+    moved = trace.membranes[name] != node.membrane(node.initial(1))[0]
     if name in trace.spikes:
         moved = moved | trace.spikes[name]
     return int(np.count_nonzero(moved))

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stars.compose import check_on_grid, compose
-from stars.errors import GraphError
+from stars.encode import DirectEncoding
+from stars.errors import GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Affine, AvgPool2d, Conv2d, Neuron, Node, SumPool2d
+from stars.nodes import (
+    Affine,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Neuron,
+    Node,
+    Scale,
+    SumPool2d,
+    Weighted,
+)
 
 Kind = Literal["AC", "MAC"]
 
@@ -37,8 +48,14 @@ def fans(graph: SpikingGraph) -> dict[int, Fan]:
 
     Raises:
         LimitError: a composed connection does not fit in memory.
-        UnsupportedNodeError: a map that cannot be composed.
+        UnsupportedNodeError: maps that cannot be composed, or populations that hand on
+            their membranes, which are no events to count; all of them.
     """
+    graded = [n for n in graph.neurons if n not in graph.spiking]
+    if read := [n for n in graded if set(graph.successors(n)) != {graph.output}]:
+        raise UnsupportedNodeError(
+            f"synaptic events are spikes, but {read} hand on their membranes"
+        )
     found = [
         Fan(source, target, kind_of(graph, source), column_counts(part.mantissas))
         for target, edges in compose(composable(graph)).items()
@@ -50,7 +67,8 @@ def fans(graph: SpikingGraph) -> dict[int, Fan]:
 
 def kind_of(graph: SpikingGraph, source: str) -> Kind:
     """MAC from an input that its encoding makes graded, else AC."""
-    return "MAC" if source == graph.input and graph.encoding is not None else "AC"
+    graded = source == graph.input and isinstance(graph.encoding, DirectEncoding)
+    return "MAC" if graded else "AC"
 
 
 def column_counts(matrix: Any) -> NDArray[np.int64]:
@@ -72,17 +90,10 @@ def composable(graph: SpikingGraph) -> SpikingGraph:
 
 def pattern(node: Node) -> Node:
     """A node with weight 1 wherever there is one, without bias; pools of sums."""
-    if isinstance(node, Affine):
-        return Affine(node.weight != 0, np.zeros(node.bias.shape))
-    if isinstance(node, Conv2d):
-        return Conv2d(
-            node.weight != 0,
-            np.zeros(node.bias.shape),
-            node.stride,
-            node.padding,
-            node.dilation,
-            node.groups,
-        )
+    if isinstance(node, Weighted):
+        return replace(node, weight=node.weight != 0, bias=np.zeros(node.bias.shape))
+    if isinstance(node, Scale):
+        return Scale(node.scale != 0)
     if isinstance(node, AvgPool2d):
         return SumPool2d(node.kernel, node.stride)
     return node
@@ -95,7 +106,7 @@ def ann_macs(graph: SpikingGraph) -> Mapping[str, int]:
         node = graph.nodes[name]
         if isinstance(node, Affine):
             macs[population_after(graph, name)] += node.weight.size
-        elif isinstance(node, Conv2d):
+        elif isinstance(node, Conv1d | Conv2d):
             shape = graph.shapes[graph.predecessors(name)[0]]
             macs[population_after(graph, name)] += conv_macs(node, shape)
     return macs
@@ -108,8 +119,10 @@ def population_after(graph: SpikingGraph, name: str) -> str:
     return name
 
 
-def conv_macs(node: Conv2d, shape: tuple[int, ...]) -> int:
+def conv_macs(node: Conv1d | Conv2d, shape: tuple[int, ...]) -> int:
     """Products of a convolution on (C, H, W), those with padding left out."""
+    if isinstance(node, Conv1d):
+        return conv_macs(node.flat(), (shape[0], 1, shape[1]))
     pixels = [
         taps_inside(n, *axis)
         for n, axis in zip(

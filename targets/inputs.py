@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from stars.encode import DirectEncoding
+from stars.encode import Encoding
 from stars.errors import ConfigError, DataError
 from stars.graph import SpikingGraph
 from stars.nodes import Array
@@ -31,7 +31,7 @@ class ImageInputs:
     """Images [N, C, H, W] of 8 bits and the encoding that their graph states."""
 
     images: NDArray[np.uint8]
-    encoding: DirectEncoding
+    encoding: Encoding
     steps: int
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""A SpikingGraph as torch modules and Norse's own LIFBox cells, float32 throughout.
+"""A SpikingGraph as torch modules and Norse's own cells, float32 throughout.
 
 On the grid float32 sums are exact whatever their order, unless a kernel does other
 arithmetic: TF32, bfloat16, Winograd and FFT do, and `exact_kernels` keeps them out.
@@ -18,28 +18,47 @@ from torch import Tensor, nn
 
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
+    LI,
     LIF,
     Affine,
     Array,
     AvgPool2d,
+    Conv1d,
     Conv2d,
+    CubaLI,
+    CubaLIF,
+    Delay,
     Flatten,
     Input,
     Integrator,
+    Map,
     Node,
     Output,
+    Scale,
     SumPool2d,
+    Threshold,
 )
-from stars.reference import sum_of
+from stars.reference import arriving_values, sum_of
 from stars.trace import Trace
 
 with warnings.catch_warnings():
     # Norse compiles some functions on import, in a way that torch deprecates.
     warnings.filterwarnings("ignore", category=FutureWarning)
-    from norse.torch import LIFBoxCell, LIFBoxParameters
+    from norse.torch import (
+        IAFCell,
+        IAFFeedForwardState,
+        IAFParameters,
+        LIBoxCell,
+        LIBoxParameters,
+        LIBoxState,
+        LIFBoxCell,
+        LIFBoxParameters,
+    )
 
 MapModule = Callable[[Tensor], Tensor]  # [T B, ...] -> [T B, ...]
-NeuronModule = Callable[[Tensor], tuple[Tensor, Tensor]]  # [T, B, ...] twice
+# (current [B, ...], state or None) -> (output, membrane, state)
+Cell = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]
 
 
 @contextmanager
@@ -69,36 +88,91 @@ def exact_kernels() -> Iterator[None]:
 def simulate(graph: SpikingGraph, inputs: Array) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape].
 
-    Every layer sees all steps at once, time folded into the batch, since layers are
-    undelayed and the graph has no cycle; only the cells go step by step.
+    Without a cycle every layer sees all steps at once, time folded into the batch,
+    since layers are undelayed; only the cells go step by step. With one, all do.
 
     Raises:
         UnsupportedNodeError: nodes without a torch module, all of them.
     """
-    kinds = {Input, Output, *MAPS, *NEURONS}
+    kinds = {Input, Output, *MAPS, *CELLS}
     graph.check_supported(kinds, "target 'norse': no module")
     with exact_kernels():
-        return through_layers(graph, float32(inputs))
+        network = Network(graph)
+        through = network.step_by_step if graph.delayed else network.layer_by_layer
+        return through(float32(inputs))
 
 
-def through_layers(graph: SpikingGraph, inputs: Tensor) -> Trace:
-    """The trace on float32 inputs [T, B, *input shape], layer by layer."""
-    values: dict[str, Tensor] = {graph.input: inputs}
-    spikes, membranes = {}, {}
-    for name in graph.order:
-        node = graph.nodes[name]
-        if isinstance(node, Input | Output):
-            continue
-        arriving = sum_of(values, graph.predecessors(name))
-        if type(node) in MAPS:
-            folded = MAPS[type(node)](node)(arriving.flatten(0, 1))
-            values[name] = folded.reshape(*inputs.shape[:2], *folded.shape[1:])
-            continue
-        values[name], membrane = NEURONS[type(node)](node, graph.dt)(arriving)
-        membranes[name] = membrane.numpy().astype(np.float64)
-        if graph.neuron(name).spiking:
-            spikes[name] = values[name].numpy() != 0
-    return Trace(spikes, membranes, graph.readout)
+class Network:
+    """The modules of a graph, and what they did."""
+
+    def __init__(self, graph: SpikingGraph) -> None:
+        self.graph = graph
+        nodes = {name: graph.running(name) for name in graph.order}
+        self.maps: dict[str, MapModule] = {
+            n: MAPS[type(v)](v) for n, v in nodes.items() if isinstance(v, Map)
+        }
+        self.cells: dict[str, Cell] = {
+            n: CELLS[type(nodes[n])](nodes[n], graph.dt) for n in graph.stateful
+        }
+        ends = (graph.input, graph.output)
+        self.inner = [name for name in graph.order if name not in ends]
+
+    def layer_by_layer(self, inputs: Tensor) -> Trace:
+        """The trace on float32 inputs [T, B, *input shape], node after node."""
+        values: dict[str, Tensor] = {self.graph.input: inputs}
+        membranes: dict[str, Tensor] = {}
+        for name in self.inner:
+            arriving = sum_of(values, self.graph.predecessors(name))
+            if name in self.maps:
+                folded = self.maps[name](arriving.flatten(0, 1))
+                values[name] = folded.reshape(*inputs.shape[:2], *folded.shape[1:])
+            else:
+                values[name], membranes[name] = over_time(self.cells[name], arriving)
+        return self.trace(values, membranes)
+
+    def step_by_step(self, inputs: Tensor) -> Trace:
+        """The trace on float32 inputs [T, B, *input shape], step after step."""
+        graph, batch = self.graph, inputs.shape[1]
+        last = {n: torch.zeros(batch, *graph.shapes[n]) for n in graph.held}
+        states: dict[str, Any] = dict.fromkeys(self.cells)
+        done: dict[str, list[tuple[Tensor, Tensor]]] = {n: [] for n in self.cells}
+        for x in inputs:
+            values: dict[str, Tensor] = {graph.input: x}
+            for name in self.inner:
+                sources = arriving_values(graph, name, values, last)
+                arriving = sum_of(sources, sources)
+                if name in self.maps:
+                    values[name] = self.maps[name](arriving)
+                else:
+                    output, membrane, state = self.cells[name](arriving, states[name])
+                    values[name], states[name] = output, state
+                    done[name].append((output, membrane))
+            last = {name: values[name] for name in last}
+        over = {
+            n: [torch.stack(p) for p in zip(*v, strict=True)] for n, v in done.items()
+        }
+        return self.trace(*({n: pair[i] for n, pair in over.items()} for i in (0, 1)))
+
+    def trace(
+        self, values: Mapping[str, Tensor], membranes: Mapping[str, Tensor]
+    ) -> Trace:
+        """What neurons did, from the values and membranes [T, B, ...] of all nodes."""
+        graph = self.graph
+        return Trace(
+            {n: values[n].numpy() != 0 for n in graph.spiking},
+            {n: membranes[n].numpy().astype(np.float64) for n in graph.neurons},
+            graph.readout,
+        )
+
+
+def over_time(cell: Cell, currents: Tensor) -> tuple[Tensor, Tensor]:
+    """(Outputs, membranes) of a cell for its currents, all [T, B, ...]."""
+    state, outputs, membranes = None, [], []
+    for current in currents:
+        output, membrane, state = cell(current, state)
+        outputs.append(output)
+        membranes.append(membrane)
+    return torch.stack(outputs), torch.stack(membranes)
 
 
 def float32(array: Array) -> Tensor:
@@ -135,6 +209,22 @@ def conv2d(node: Conv2d) -> MapModule:
     return with_parameters(module, node.weight, node.bias)
 
 
+def conv1d(node: Conv1d) -> MapModule:
+    """torch.nn.Conv1d."""
+    out, size, kernel = node.weight.shape
+    module = nn.Conv1d(
+        size * node.groups,
+        out,
+        kernel,
+        stride=node.stride,
+        padding=node.padding,
+        dilation=node.dilation,
+        groups=node.groups,
+        device="meta",
+    )
+    return with_parameters(module, node.weight, node.bias)
+
+
 def pool2d(node: SumPool2d) -> MapModule:
     """torch.nn.AvgPool2d; a sum is a mean whose divisor is 1."""
     divisor = None if node.mean else 1
@@ -146,47 +236,127 @@ def flatten(_: Flatten) -> MapModule:
     return nn.Flatten()
 
 
-def lif(node: LIF, dt: float) -> NeuronModule:
-    """Norse's LIFBoxCell over time; a resistance other than 1 scales the current."""
+def scale(node: Scale) -> MapModule:
+    """A product."""
+    factors = float32(node.scale)
+    return lambda x: x * factors
+
+
+def lif(node: LIF | CubaLIF, dt: float) -> Cell:
+    """Norse's LIFBoxCell; a resistance other than 1 scales the current."""
+    tau = node.tau if isinstance(node, LIF) else node.tau_mem
     parameters = LIFBoxParameters(
-        tau_mem_inv=float32(1.0 / node.tau),
+        tau_mem_inv=float32(1.0 / tau),
         v_leak=float32(node.v_leak),
         v_th=float32(node.v_threshold),
         v_reset=float32(node.v_reset),
     )
     cell, resistance = LIFBoxCell(parameters, dt=dt), float32(node.r)
 
-    def over_time(currents: Tensor) -> tuple[Tensor, Tensor]:
-        state, spikes, membranes = None, [], []
-        for current in currents * resistance:
-            spike, state = cell(current, state)
-            spikes.append(spike)
-            membranes.append(state.v)
-        return torch.stack(spikes), torch.stack(membranes)
+    def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        spikes, state = cell(current * resistance, state)
+        return spikes, state.v, state
 
-    return over_time
+    return step
 
 
-def integrator(node: Integrator, dt: float) -> NeuronModule:
+def li(node: LI | CubaLI, dt: float) -> Cell:
+    """Norse's LIBoxCell; a resistance other than 1 scales the current."""
+    tau = node.tau if isinstance(node, LI) else node.tau_mem
+    return li_box(1.0 / tau, node.r, node.v_leak, dt)
+
+
+def li_box(inverse: Array, gain: Array, v_leak: Array, dt: float) -> Cell:
+    """Norse's LIBoxCell on a current times `gain`."""
+    parameters = LIBoxParameters(float32(inverse), float32(v_leak))
+    cell, factor = LIBoxCell(parameters, dt=dt), float32(gain)
+
+    def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        state = LIBoxState(float32(v_leak)) if state is None else state
+        membrane, state = cell(current * factor, state)
+        return membrane, membrane, state
+
+    return step
+
+
+def cuba(node: CubaLI, dt: float) -> Cell:
+    """A LIBoxCell as the synapse, then a cell on its current, as Norse's `from_nir`."""
+    synapse = li_box(1.0 / node.tau_syn, node.w_in, np.zeros(node.shape), dt)
+    soma = lif(node, dt) if isinstance(node, CubaLIF) else li(node, dt)
+
+    def step(arriving: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        before, inside = (None, None) if state is None else state
+        current, _, after = synapse(arriving, before)
+        output, membrane, inside = soma(current, inside)
+        return output, membrane, (after, inside)
+
+    return step
+
+
+def integrate_and_fire(node: IF, dt: float) -> Cell:
+    """Norse's IAFCell on dt r x; it would start at v_reset, a graph's starts at 0."""
+    parameters = IAFParameters(
+        v_th=float32(node.v_threshold), v_reset=float32(node.v_reset)
+    )
+    cell, gain = IAFCell(parameters, dt=dt), float32(dt * node.r)
+
+    def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        if state is None:
+            state = IAFFeedForwardState(v=torch.zeros_like(current))
+        spikes, state = cell(current * gain, state)
+        return spikes, state.v, state
+
+    return step
+
+
+def integrator(node: Integrator, dt: float) -> Cell:
     """A plain sum over time of the scaled current."""
-    scale = float32(dt * node.r)
+    gain = float32(dt * node.r)
 
-    def over_time(currents: Tensor) -> tuple[Tensor, Tensor]:
-        membranes = (currents * scale).cumsum(0)
-        return membranes, membranes
+    def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        membrane = current * gain if state is None else state + current * gain
+        return membrane, membrane, membrane
 
-    return over_time
+    return step
+
+
+def threshold(node: Threshold, _: float) -> Cell:
+    """A comparison."""
+    bound = float32(node.threshold)
+    return lambda x, _: ((x > bound).to(x.dtype), x, None)
+
+
+def delay(node: Delay, _: float) -> Cell:
+    """What came in, newest first; each neuron takes its own place."""
+    places = torch.tensor(node.steps)[None, None]
+
+    def step(x: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        if state is None:
+            state = x.new_zeros(len(x), node.longest, *x.shape[1:])
+        known = torch.cat([x[:, None], state], dim=1)
+        output = torch.take_along_dim(known, places, dim=1)[:, 0]
+        return output, output, known[:, :-1]
+
+    return step
 
 
 # Each entry takes a node of its own type; the tables' types cannot say so.
 MAPS: Mapping[type[Node], Callable[[Any], MapModule]] = {
     Affine: affine,
+    Conv1d: conv1d,
     Conv2d: conv2d,
     SumPool2d: pool2d,
     AvgPool2d: pool2d,
     Flatten: flatten,
+    Scale: scale,
 }
-NEURONS: Mapping[type[Node], Callable[[Any, float], NeuronModule]] = {
+CELLS: Mapping[type[Node], Callable[[Any, float], Cell]] = {
+    IF: integrate_and_fire,
     LIF: lif,
+    CubaLIF: cuba,
+    LI: li,
+    CubaLI: cuba,
     Integrator: integrator,
+    Threshold: threshold,
+    Delay: delay,
 }

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from stars import reference
-from stars.errors import ConfigError, DataError, MissingDependencyError, TargetError
+from stars.errors import (
+    ConfigError,
+    DataError,
+    GraphError,
+    LimitError,
+    MissingDependencyError,
+    TargetError,
+    UnsupportedNodeError,
+)
 from stars.files import atomic
 from stars.graph import SpikingGraph
 from stars.nodes import Array
@@ -40,7 +48,11 @@ __all__ = [
     "choose_targets",
     "compare",
     "run_parity",
+    "willing",
 ]
+
+# What a target raises that has no way to run a graph, before it runs anything.
+REFUSALS = (UnsupportedNodeError, GraphError, LimitError)
 
 
 @dataclass
@@ -178,6 +190,30 @@ def choose_targets(
         else:
             skipped[name] = reason
     return chosen, skipped
+
+
+def willing(
+    graph: SpikingGraph, inputs: Inputs, targets: Sequence[Target]
+) -> tuple[list[Target], dict[str, str]]:
+    """(targets that take the graph, the reason of each that refuses it).
+
+    The first input is run on each, for only a target itself knows what it can express.
+
+    Raises:
+        UnsupportedNodeError: none but the reference takes it; with every reason.
+        TargetError: a target failed.
+    """
+    takers, refused = [], {}
+    for target in targets:
+        try:
+            target.run(graph, inputs.take(0, 1))
+            takers.append(target)
+        except REFUSALS as error:
+            refused[target.name] = str(error)
+    if refused and all(isinstance(target, ReferenceTarget) for target in takers):
+        reasons = "\n".join(f"  {name}: {why}" for name, why in refused.items())
+        raise UnsupportedNodeError(f"no target takes this network:\n{reasons}")
+    return takers, refused
 
 
 def advance(

@@ -85,7 +85,7 @@ class ParityReport:
         images, steps, neurons: of the longest comparison; T; with the readout's.
         targets: in the order in which they were given.
         rates: mean spikes per neuron and step of each layer, in the reference.
-        skipped: targets that cannot run here, with the reason.
+        skipped: targets that cannot run here, or not this network, with the reason.
         certificate: what was proved before anything ran, as plain values.
     """
 

@@ -23,6 +23,16 @@ def python_example(page: str) -> str:
     return str(block)
 
 
+def test_the_example_of_a_network_of_ones_own_prints_what_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = python_example("nir.md")
+    exec(compile(example, "docs/nir.md", "exec"), {})
+    comments = re.findall(r"# -> (.*)$", example, re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == comments
+
+
 def test_the_streaming_example_sees_what_the_reference_sees(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,13 @@
 """What every node is: a frozen record of float64 arrays, with shape inference.
 
-Two kinds have behaviour: a `Map` is a stateless linear map of one step's values, a
-`Neuron` carries a state from step to step. Nothing here knows about graphs.
+A `Map` is a stateless, affine map of one step's values. A `Stateful` node carries a
+state from step to step; a `Neuron` is one that has a membrane in it. Nothing here knows
+about graphs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -53,32 +55,41 @@ class Map(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Neuron(Node):
-    """A population with a membrane. `spiking` says what it hands on: spikes or v."""
+class Stateful(Node):
+    """A node of one shape, in and out, that carries a state from step to step."""
 
     @property
     def shape(self) -> Shape:
-        """Shape of the population."""
+        """Shape of what comes in and goes out."""
         raise NotImplementedError
+
+    def initial(self, batch: int) -> Array:
+        """The state before the first step, [batch, *shape of the state]."""
+        raise NotImplementedError
+
+    def step(self, arriving: Array, state: Array, dt: float) -> tuple[Array, Array]:
+        """(Output [B, *shape], state after the step); `arriving` is [B, *shape]."""
+        raise NotImplementedError
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The node's own shape, which the input must have."""
+        if shape != self.shape:
+            raise GraphError(f"input has shape {shape}, expected {self.shape}")
+        return shape
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron(Stateful):
+    """A population with a membrane. `spiking` says what it hands on: spikes or v."""
 
     @property
     def spiking(self) -> bool:
         """Whether the output is spikes (0 or 1); else it is the membrane itself."""
         raise NotImplementedError
 
-    def initial(self, batch: int) -> Array:
-        """The membrane before the first step, [batch, *shape], volts."""
-        raise NotImplementedError
-
-    def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
-        """(Output, membrane after the step); all are [B, *shape]."""
-        raise NotImplementedError
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """The population's own shape, which the input must have."""
-        if shape != self.shape:
-            raise GraphError(f"input has shape {shape}, expected {self.shape}")
-        return shape
+    def membrane(self, state: Array) -> Array:
+        """The membrane in a state, [B, *shape], volts: here the state itself."""
+        return state
 
 
 def frozen_array(value: object, name: str, ndim: int | None = None) -> Array:
@@ -97,3 +108,54 @@ def frozen_array(value: object, name: str, ndim: int | None = None) -> Array:
         raise GraphError(f"{name} holds NaN or infinity; every value must be finite")
     array.flags.writeable = False
     return array
+
+
+def frozen_population(node: Node, names: Sequence[str]) -> None:
+    """Freeze the named fields of a new population; all have one full shape.
+
+    Raises:
+        GraphError: a field that `frozen_array` refuses, without axes, or of another
+            shape than the first.
+    """
+    arrays = {name: frozen_array(getattr(node, name), name) for name in names}
+    first, shape = names[0], arrays[names[0]].shape
+    if not shape:
+        raise GraphError(f"{first} has no axes; give it the population's full shape")
+    for name, array in arrays.items():
+        if array.shape != shape:
+            raise GraphError(
+                f"{name} has shape {array.shape}, expected {shape} from {first}"
+            )
+        object.__setattr__(node, name, array)
+
+
+def check_time_constant(value: Array, name: str) -> None:
+    """Refuse time constants that are not positive.
+
+    Raises:
+        GraphError: one is not.
+    """
+    if not (value > 0).all():
+        raise GraphError(f"{name} is {value.min()} s somewhere; it must be > 0")
+
+
+def check_reset(v_reset: Array, v_threshold: Array) -> None:
+    """Refuse a reset that spikes again by itself.
+
+    Raises:
+        GraphError: v_reset is above v_threshold somewhere.
+    """
+    if not (v_reset <= v_threshold).all():
+        raise GraphError(
+            "v_reset lies above v_threshold somewhere: it would never stop"
+        )
+
+
+def fire(v: Array, v_threshold: Array, v_reset: Array) -> tuple[Array, Array]:
+    """(Spikes as 0. and 1., membrane after the reset): s = [v > v_threshold].
+
+    A neuron spikes where v > v_threshold: strictly, as in Norse, NIR and Lava. This is
+    the one place that says so; every other implementation is held against it.
+    """
+    spikes = v > v_threshold
+    return spikes.astype(np.float64), np.where(spikes, v_reset, v)

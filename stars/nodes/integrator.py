@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stars.errors import GraphError
-from stars.nodes.base import Array, Neuron, Shape, frozen_array
+from stars.nodes.base import Array, Neuron, Shape, frozen_population
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +24,7 @@ class Integrator(Neuron):
     r: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "r", frozen_array(self.r, "r"))
-        if self.r.ndim == 0:
-            raise GraphError("r has no axes; give it the population's full shape")
+        frozen_population(self, ("r",))
 
     @property
     def shape(self) -> Shape:

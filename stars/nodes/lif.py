@@ -1,8 +1,4 @@
-"""LIF: the leaky integrate-and-fire neuron without a synaptic current.
-
-A neuron spikes where v > v_threshold: strictly, as in Norse, NIR and Lava. This is
-the one place that says so; every other implementation is held against it.
-"""
+"""LIF: the leaky integrate-and-fire neuron without a synaptic current."""
 
 from __future__ import annotations
 
@@ -10,8 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stars.errors import GraphError
-from stars.nodes.base import Array, Neuron, Shape, frozen_array
+from stars.nodes.base import (
+    Array,
+    Neuron,
+    Shape,
+    check_reset,
+    check_time_constant,
+    fire,
+    frozen_population,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +42,9 @@ class LIF(Neuron):
     v_reset: Array
 
     def __post_init__(self) -> None:
-        for name in self.parameters():
-            object.__setattr__(self, name, frozen_array(getattr(self, name), name))
-        for name in self.parameters():
-            shape = getattr(self, name).shape
-            if shape != self.tau.shape:
-                raise GraphError(
-                    f"{name} has shape {shape}, expected {self.tau.shape} from tau"
-                )
-        if self.tau.ndim == 0:
-            raise GraphError("tau has no axes; give it the population's full shape")
-        if not (self.tau > 0).all():
-            raise GraphError(f"tau is {self.tau.min()} s somewhere; it must be > 0")
-        if not (self.v_reset <= self.v_threshold).all():
-            raise GraphError(
-                "v_reset lies above v_threshold somewhere: it would never stop"
-            )
+        frozen_population(self, tuple(self.parameters()))
+        check_time_constant(self.tau, "tau")
+        check_reset(self.v_reset, self.v_threshold)
 
     @classmethod
     def uniform(
@@ -88,5 +78,4 @@ class LIF(Neuron):
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
         """(spikes as 0. and 1., membrane after the reset)."""
         v = v + (dt / self.tau) * (self.v_leak - v + self.r * current)
-        spikes = v > self.v_threshold
-        return spikes.astype(np.float64), np.where(spikes, self.v_reset, v)
+        return fire(v, self.v_threshold, self.v_reset)

@@ -4,13 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import nir
 import numpy as np
 import onnx
 import pytest
 
 from cli.main import main
 from export.from_nir import read
-from export.to_nir import write
+from export.to_nir import to_nir, write
 from export.to_onnx import to_onnx
 from stars.config import DistillConfig
 from stars.files import sha256
@@ -159,6 +160,28 @@ def test_a_float_input_is_taken_as_it_is(capsys, tmp_path):
 
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
+def test_a_network_of_somebody_elses_runs_where_it_can(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    network = random_graph(rng, kind="recurrent")
+    theirs = to_nir(network)
+    theirs.metadata = {}
+    for node in theirs.nodes.values():
+        node.metadata = {}
+    nir.write(tmp_path / "net.nir", theirs)
+    np.save(tmp_path / "x.npy", random_inputs(rng, network, 2))
+    given = [tmp_path / "net.nir", "--inputs", tmp_path / "x.npy"]
+    given += ["--dt", network.dt, "--steps", network.steps]
+    code, data = said(capsys, "parity", *given)
+    assert code == 0
+    assert [t["name"] for t in data["targets"]] == ["reference", "norse", "onnx"]
+    assert all(t["membrane_mismatches"] == 0 for t in data["targets"])
+    assert set(data["skipped"]) == {"loihi", "lava-float", "lava-fixed"}
+    assert "'wait': 'Delay'" in data["skipped"]["loihi"]
+    assert "no integer form" in data["certificate"]["verdict"]
+    code, data = said(capsys, "parity", *given, "--target", "loihi")
+    assert code == 4
+
+
 def test_all_targets_run_by_default_and_lava_on_fewer_images(capsys, file, images):
     code, found = said(capsys, "parity", file, "--inputs", images, "--lava-images", 2)
     assert code == 0

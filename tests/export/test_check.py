@@ -9,7 +9,7 @@ from export.from_nir import read
 from stars.errors import ConfigError, FormatError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import Flatten, Input, Integrator, Map, Output
-from stars.testing import KINDS, random_graph
+from stars.testing import ALL_KINDS, random_graph
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -21,7 +21,7 @@ def test_every_row_is_there_and_says_what_it_is(name):
     assert row.output
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize("name", [n for n, row in BACKENDS.items() if row.reader])
 def test_what_is_read_back_is_what_was_written(name, kind, tmp_path):
     for on_grid in (True, False):

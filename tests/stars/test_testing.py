@@ -9,6 +9,7 @@ from stars import reference
 from stars.errors import ConfigError
 from stars.grid import certify, is_on_grid
 from stars.testing import (
+    FREE_KINDS,
     KINDS,
     assert_same_membranes,
     assert_same_spikes,
@@ -36,6 +37,18 @@ def test_a_graph_on_the_grid_is_certified_and_one_off_it_is_not(kind):
     assert certify(graph).ok
     graph = random_graph(np.random.default_rng(0), kind=kind, on_grid=False)
     assert not is_on_grid(graph)
+
+
+@pytest.mark.parametrize("kind", FREE_KINDS)
+def test_what_has_no_plan_is_not_certified_and_says_why(kind):
+    graph = random_graph(np.random.default_rng(0), kind=kind)
+    certificate = certify(graph)
+    assert not certificate.ok
+    assert "no integer form for" in certificate.verdict
+    rates = reference.run(
+        graph, random_inputs(np.random.default_rng(1), graph, 32)
+    ).rates()
+    assert all(0.02 <= rate <= 0.6 for rate in rates.values())
 
 
 def test_one_seed_makes_one_graph():

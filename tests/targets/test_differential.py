@@ -15,9 +15,11 @@ from export.from_nir import read
 from export.to_nir import write
 from stars import reference
 from stars.dyadic import dyadic
+from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Affine, Conv2d
+from stars.nodes import LIF, Affine, Conv2d, Delay, Input, Output
 from stars.testing import (
+    FREE_KINDS,
     KINDS,
     assert_same_membranes,
     assert_same_spikes,
@@ -89,6 +91,48 @@ def test_every_kind_of_graph_runs_as_the_reference_does(target, kind, tmp_path):
     rng = np.random.default_rng(7)
     graph = through_file(random_graph(rng, kind=kind), tmp_path / "net.nir")
     assert_equals_reference(target, graph, random_inputs(rng, graph, 3))
+
+
+@pytest.mark.parametrize("name", ["norse", "onnx"])
+@settings(max_examples=12)
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(list(FREE_KINDS)))
+def test_cycles_and_every_other_neuron_run_as_the_reference_does(
+    name, tmp_path_factory, seed, kind
+):
+    rng = np.random.default_rng(seed)
+    path = tmp_path_factory.getbasetemp() / f"{name}.nir"
+    graph = through_file(random_graph(rng, kind=kind), path)
+    assert_equals_reference(table.load(name), graph, random_inputs(rng, graph, 3))
+
+
+@pytest.mark.parametrize("name", ["norse", "onnx"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_weights_into_a_delay_in_a_cycle_run_as_the_reference_does(name, steps):
+    nodes = {
+        "a_rec": Affine([[0, 4], [-2, 0]], [0.5, 0]),  # comes before the input by name
+        "in": Input((2,)),
+        "lif": LIF.uniform((2,), tau=2.0),
+        "wait": Delay([steps, 3]),
+        "out": Output(),
+    }
+    edges = (("in", "lif"), ("lif", "a_rec"), ("a_rec", "wait"), ("wait", "lif"))
+    graph = SpikingGraph(nodes, (*edges, ("lif", "out")), dt=1.0, steps=9)
+    assert graph.delayed == {("a_rec", "wait")}
+    inputs = np.random.default_rng(0).integers(0, 4, (9, 5, 2)).astype(float)
+    assert_equals_reference(table.load(name), graph, inputs)
+    assert 0.1 < reference.run(graph, inputs).rates()["lif"] < 0.6
+
+
+@pytest.mark.parametrize("name", ["loihi", "lava-fixed"])
+def test_what_has_no_integers_is_refused_with_every_reason(name):
+    graph = random_graph(np.random.default_rng(0), kind="recurrent")
+    with pytest.raises(UnsupportedNodeError) as caught:
+        table.load(name).run(graph, random_inputs(np.random.default_rng(0), graph, 1))
+    for word in (
+        *("'lif1': 'CubaLIF'", "'wait': 'Delay'", "supported are ['Affine'"),
+        *("'lif0' -> 'rec0'", "'lif1' -> 'rec1'", "'lif1' -> 'wait'", "one step late"),
+    ):
+        assert word in str(caught.value)
 
 
 def off_by_one_step(graph: SpikingGraph, name: str, fired: np.ndarray) -> SpikingGraph:

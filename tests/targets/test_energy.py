@@ -8,7 +8,7 @@ import pytest
 
 from stars import reference
 from stars.encode import DirectEncoding
-from stars.errors import ConfigError, DataError, FormatError
+from stars.errors import ConfigError, DataError, FormatError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     LIF,
@@ -257,3 +257,36 @@ COST = '[costs.{}]\npicojoules = {}\nsource = "{}"\n'
 def test_a_damaged_table_is_refused(text, message):
     with pytest.raises(FormatError, match=message):
         parse_table(text, "mine")
+
+
+def test_spikes_that_come_back_are_counted_by_hand():
+    """Two neurons feed themselves through [[0, 1], [1, 1]]; four steps of input."""
+    nodes = {
+        "in": Input((2,)),
+        "lif": LIF.uniform((2,), tau=2.0),
+        "w": Affine([[0, 1], [1, 1]], [0, 0]),
+        "out": Output(),
+    }
+    edges = (("in", "lif"), ("lif", "w"), ("w", "lif"), ("lif", "out"))
+    graph = SpikingGraph(nodes, edges, dt=1.0, steps=4)
+    # the first neuron gets 4 at step 0: spike; its spike reaches the second at step 1:
+    # .5, then .25, .125; the second gets 4 at step 3: spike
+    inputs = np.zeros((4, 1, 2))
+    inputs[0, 0, 0] = inputs[3, 0, 1] = 4
+    counts = measured(graph, inputs)
+    found = {c.source: (c.synapses, c.events, c.operations) for c in counts.connections}
+    assert found == {"in": (2, 2, 2), "lif": (3, 2, 3)}
+    assert counts.populations[0].spikes == 2
+
+
+def test_membranes_that_are_handed_on_are_no_events():
+    graph = random_graph(np.random.default_rng(0), kind="neurons")
+    nodes = {n: v for n, v in graph.nodes.items() if n not in ("delay0", "delay1")}
+    edges = tuple(
+        (a, b.replace("delay0", "fc1").replace("delay1", "fc3"))
+        for a, b in graph.edges
+        if not a.startswith("delay")
+    )
+    graph = SpikingGraph(nodes, edges, graph.dt, graph.steps)
+    with pytest.raises(UnsupportedNodeError, match=r"but \['li'\] hand on their"):
+        measured(graph, np.zeros((4, 1, 6)))

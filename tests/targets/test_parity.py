@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from stars import reference
-from stars.errors import ConfigError, DataError, TargetError
+from stars.errors import ConfigError, DataError, TargetError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import LIF, Affine, Input, Integrator, Output
 from stars.testing import random_graph, random_images, random_inputs
 from stars.trace import Trace
+from targets import table
 from targets.inputs import ArrayInputs, ImageInputs, inputs_for
-from targets.parity import TOLERANCES, compare, run_parity
+from targets.parity import TOLERANCES, compare, run_parity, willing
 from targets.reference_cpu import ReferenceTarget
 
 
@@ -363,3 +364,23 @@ def test_inputs_of_another_kind_are_refused(graph):
     for which, values, message in cases:
         with pytest.raises(DataError, match=message):
             inputs_for(which, values, "x")
+
+
+def test_a_target_that_refuses_the_network_is_left_out_with_its_reason():
+    rng = np.random.default_rng(0)
+    network = random_graph(rng, kind="recurrent")
+    samples = ArrayInputs(random_inputs(rng, network, 2))
+    targets = [table.load(name) for name in ("reference", "norse", "loihi")]
+    takers, refused = willing(network, samples, targets)
+    assert [target.name for target in takers] == ["reference", "norse"]
+    assert list(refused) == ["loihi"]
+    assert "'lif1': 'CubaLIF'" in refused["loihi"]
+
+
+def test_a_network_that_no_target_takes_is_an_error_with_every_reason():
+    rng = np.random.default_rng(0)
+    network = random_graph(rng, kind="recurrent")
+    samples = ArrayInputs(random_inputs(rng, network, 1))
+    targets = [table.load(name) for name in ("reference", "loihi")]
+    with pytest.raises(UnsupportedNodeError, match=r"takes.*\n  loihi: .*Cuba"):
+        willing(network, samples, targets)
