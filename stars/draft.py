@@ -114,7 +114,8 @@ def draft_lif(name: str, node: LIF, dt: float) -> Draft:
     if mantissa != 0.5 or shift not in DECAY_SHIFTS:
         wrong.append(
             f"node {name!r}: k = dt / tau is {k!r}, expected 2^-j with j from"
-            f" {DECAY_SHIFTS[0]} to {DECAY_SHIFTS[-1]}"
+            f" {DECAY_SHIFTS[0]} to {DECAY_SHIFTS[-1]}; 'stars quantise --round-decay'"
+            " takes the nearest"
         )
     reset, leak = float(node.v_reset.flat[0]), float(node.v_leak.flat[0])
     if (node.v_leak != node.v_reset).any():
