@@ -39,6 +39,7 @@ from cli import (
     cmd_export,
     cmd_lava,
     cmd_parity,
+    cmd_quantise,
     cmd_targets,
     cmd_teacher,
 )
@@ -56,6 +57,7 @@ from stars.errors import (
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "distill": cmd_distill.distill,
+    "quantise": cmd_quantise.quantise,
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,

@@ -87,7 +87,10 @@ def draft_population(
     try:
         draft = rule(name, graph.nodes[name], graph.dt)
     except GraphError as error:
-        raise GraphError(f"not on the grid: node {name!r}: {error}") from error
+        raise GraphError(
+            f"not on the grid, where 'stars quantise' may put it: node {name!r}:"
+            f" {error}"
+        ) from error
     for way, linear in zip(graph.predecessors(name), arriving, strict=True):
         for source, part in linear.parts.items():
             scale = input_exponent if source == graph.input else 0
