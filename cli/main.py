@@ -33,6 +33,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import (
+    cmd_check,
     cmd_distill,
     cmd_doctor,
     cmd_energy,
@@ -58,6 +59,7 @@ from stars.errors import (
 COMMANDS: dict[str, Callable[..., Any]] = {
     "distill": cmd_distill.distill,
     "quantise": cmd_quantise.quantise,
+    "check": cmd_check.check,
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,
