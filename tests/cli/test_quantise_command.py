@@ -86,6 +86,17 @@ def test_another_decay_is_refused_unless_it_may_be_rounded(
     assert f"{3 * graph.dt:.6g} -> {4 * graph.dt:.6g}" in capsys.readouterr().out
 
 
+def test_where_exactness_ends_is_said_with_node_bound_and_number(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    arguments = ["quantise", str(file), "--out", str(tmp_path / "grid.nir")]
+    assert main([*arguments, "--steps", "20", "--images", "4"]) == 0
+    streams = capsys.readouterr()
+    assert "certificate for T = 20: exact up to T = " in streams.out
+    assert "broken: population 'lif0': float32 needs" in streams.out
+    assert "exact up to T = " in streams.err
+
+
 def test_inputs_and_data_exclude_each_other(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
 ) -> None:

@@ -229,6 +229,22 @@ def test_quantise_doubles_a_step_where_a_sum_would_leave_its_bits():
     assert certify(quantise(graph)).ok
 
 
+def test_whoever_says_what_is_crowded_the_steps_there_are_doubled_and_no_others():
+    graph = float_graph(0, "mlp")
+    free = grid_of(graph, crowded=lambda _: [])
+    asked = []
+
+    def crowded(grids):
+        asked.append(grids["fc1"].weight_exponent)
+        return ["lif1"]
+
+    grids = grid_of(graph, crowded=crowded, doublings=3)
+    start = free["fc1"].weight_exponent
+    assert asked == [start, start + 1, start + 2]
+    assert grids.pop("fc1").weight_exponent == start + 3
+    assert all(grids[name] == free[name] for name in grids if name != "fc1")
+
+
 def test_branches_too_far_apart_are_brought_together():
     rng = np.random.default_rng(0)
     nodes = {
