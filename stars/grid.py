@@ -119,10 +119,9 @@ def quantisation(
     Mean pools become sum pools, their 1 / area goes into the next weights, and an r
     that is no power of two into those before. Weights are rounded to a power-of-two
     step for each node, biases and thresholds to the grid of what arrives with them. A
-    step is doubled where the sums would otherwise leave the bits of a target; a bias is
-    clipped to what the chip's mantissa holds, 4095 steps: that is 32 of the largest
-    weights, and a bit of all weights is the higher price in a network that learns no
-    more.
+    step is doubled, at most four times, where sums would otherwise leave the bits of a
+    target or a bias the chip's mantissa. A bias that would need more is clipped, for
+    weights of three bits are the higher price.
 
     Args:
         graph: with v_leak = v_reset; these are not rounded.
@@ -163,7 +162,7 @@ def grid_of(
         graph: without mean pools that are off the grid (see `sum_pools`).
         bits: of a weight, with the sign; 2 to 8.
         crowded: the populations without room on such grids; by default those that leave
-            the chip's registers or float32's once they are rounded and clipped.
+            the chip's registers or float32's, or a bias of which is clipped needlessly.
         doublings: at most, of each step; then the grids are as they are.
 
     Raises:
@@ -174,7 +173,7 @@ def grid_of(
         name: weight_exponent(float(np.abs(node.weight).max(initial=0)), bits=bits)
         for name, node in weighted(graph)
     }
-    find = crowded or (lambda grids: over_budget(rounded(graph, grids)))
+    find = crowded or without_room(graph, exponents, weight_limit(bits))
     for _ in range(doublings):
         grids = node_grids(graph, exponents, weight_limit(bits))
         too_fine = nodes_to_coarsen(graph, exponents, find(grids))
@@ -254,6 +253,32 @@ def nodes_to_coarsen(
     return found
 
 
+def without_room(
+    graph: SpikingGraph, exponents: Mapping[str, int], limit: int
+) -> Callable[[Grids], set[str]]:
+    """What `quantise` takes for crowded, when steps begin at `exponents`."""
+    coarsest = {name: exponent + DOUBLINGS for name, exponent in exponents.items()}
+    lost = clipped_populations(graph, node_grids(graph, coarsest, limit))
+
+    def find(grids: Grids) -> set[str]:
+        clipped = clipped_populations(graph, grids) - lost
+        return clipped.union(over_budget(rounded(graph, grids)))
+
+    return find
+
+
+def clipped_populations(graph: SpikingGraph, grids: Grids) -> set[str]:
+    """The populations with a bias that the chip's mantissa does not hold."""
+    steps = output_grids(graph, {n: grid.weight_exponent for n, grid in grids.items()})
+    found = set()
+    for name in graph.neurons:
+        unit = min(steps[p] for p in graph.predecessors(name))
+        total = np.ldexp(direct_bias(graph, name), -unit)
+        if np.abs(total).max() > 2 * BIAS_LIMIT + 1:
+            found.add(name)
+    return found
+
+
 def over_budget(graph: SpikingGraph) -> list[str]:
     """Names of the populations that leave the chip's registers, or float32's."""
     wrong = [p.population.name for p in place_all(graph) if p.violations]
@@ -296,15 +321,25 @@ def clip_bias(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
     12 bits of units; where that is too little, 13 of them in steps of two. The nodes
     next to `name` share one bias for each channel; the first of them is changed.
     """
-    before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
-    direct = {p: node for p, node in before if isinstance(node, Weighted)}
-    total = np.ldexp(sum((n.bias for n in direct.values()), np.zeros(1)), -unit)
+    total = np.ldexp(direct_bias(graph, name), -unit)
     if np.abs(total).max() <= BIAS_LIMIT:
         return graph
     allowed = np.clip(2 * np.rint(total / 2), -2 * BIAS_LIMIT, 2 * BIAS_LIMIT)
-    first, node = next(iter(direct.items()))
+    first, node = next(iter(directly_before(graph, name).items()))
     bias = node.bias + np.ldexp(allowed - total, unit)
     return graph.replace_nodes({first: replace(node, bias=bias)})
+
+
+def directly_before(graph: SpikingGraph, name: str) -> dict[str, Weighted]:
+    """The nodes with weights next to neuron `name`."""
+    before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
+    return {p: node for p, node in before if isinstance(node, Weighted)}
+
+
+def direct_bias(graph: SpikingGraph, name: str) -> Array:
+    """The sum of their biases, one a channel."""
+    biases = (node.bias for node in directly_before(graph, name).values())
+    return np.asarray(sum(biases, np.zeros(1)))
 
 
 def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:

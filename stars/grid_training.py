@@ -148,8 +148,8 @@ def choose_grids(
     """The finest steps with which every population fits its budget, by `grid_of`.
 
     Unlike `stars.grid.quantise`, whose network learns no more, this leaves headroom to
-    learn in, and rather coarsens weights than clip a bias. Biases stay within 12 bits
-    of the population's unit, as netx files hold them.
+    learn in, and never clips a bias, however coarse the weights. Biases stay within 12
+    bits of the population's unit, as netx files hold them.
 
     Raises:
         LimitError: none does.

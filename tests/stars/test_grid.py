@@ -205,11 +205,22 @@ def test_a_mean_pool_without_weights_stays_if_it_is_a_power_of_two():
         quantise(graph)
 
 
-def test_a_bias_too_large_for_the_mantissa_is_clipped_in_steps_of_two():
-    weight = np.array([[1.0], [0.5]])
+def test_steps_are_doubled_rather_than_a_bias_clipped():
+    """200 is 12800 steps of 2^-6, and 6400 of 2^-5, which 13 even bits hold."""
+    weight = np.array([[1.0], [0.53]])
     graph = chain(Input((1,)), Affine(weight, [200.0, 33.01]), lif(2))
-    bias = quantise(graph).nodes["n0"].bias
-    assert bias.tolist() == [8190 * 2.0**-6, 2112 * 2.0**-6]
+    node = quantise(graph).nodes["n0"]
+    assert node.bias.tolist() == [200.0, 1056 * 2.0**-5]
+    assert node.weight.ravel().tolist() == [1.0, 17 * 2.0**-5]
+
+
+def test_a_bias_that_no_step_in_reach_holds_is_clipped_in_steps_of_two():
+    """10000 is 40000 steps of 2^-2; weights keep their step of 2^-6."""
+    weight = np.array([[1.0], [0.53]])
+    graph = chain(Input((1,)), Affine(weight, [10_000.0, 33.01]), lif(2))
+    node = quantise(graph).nodes["n0"]
+    assert node.bias.tolist() == [8190 * 2.0**-6, 2112 * 2.0**-6]
+    assert node.weight.ravel().tolist() == [1.0, 34 * 2.0**-6]
 
 
 def test_a_threshold_is_rounded_to_the_grid_of_its_increments():

@@ -62,11 +62,11 @@ def test_one_neuron_by_hand():
 
 
 def test_a_clipped_bias_is_counted():
-    graph = one_neuron([1.0, 0.3], 200.0)
+    graph = one_neuron([1.0, 0.3], 10_000.0)
     sample = random_sample(graph, 4)
     fc = measure(graph, quantisation(graph), sample).nodes[0]
     assert fc.clipped_biases == 1
-    assert fc.bias_error == 200 - 8190 / 64
+    assert fc.bias_error == 10_000 - 8190 / 64
 
 
 def test_a_changed_time_constant_is_reported():
