@@ -44,8 +44,10 @@ def export(
     given = {"form": form, "record": record or None}
     options = {name: value for name, value in given.items() if value is not None}
     write_checked(target, subject.graph, path, **options)
-    if subject.run is not None and path.is_file() and out is None:
-        subject.run.record_artifact(path)
+    if subject.run is not None and out is None:
+        # A bundle's own manifest has the checksums of all its other files.
+        artifact = path if path.is_file() else path / "manifest.json"
+        subject.run.record_artifact(artifact)
     data = {
         "target": target,
         "path": str(path),

@@ -32,12 +32,14 @@ from typing import Annotated, Any
 import typer
 
 from cli import (
+    cmd_check,
     cmd_distill,
     cmd_doctor,
     cmd_energy,
     cmd_export,
     cmd_lava,
     cmd_parity,
+    cmd_quantise,
     cmd_targets,
     cmd_teacher,
 )
@@ -55,6 +57,8 @@ from stars.errors import (
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "distill": cmd_distill.distill,
+    "quantise": cmd_quantise.quantise,
+    "check": cmd_check.check,
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +18,7 @@ def parity_text(report: ParityReport) -> RenderableType:
     skipped = [f"target '{n}' was skipped: {why}" for n, why in report.skipped.items()]
     return Group(
         rates_table(report),
-        Text("\n".join(certificate_lines(report))),
+        Text("\n".join(certificate_lines(report.certificate))),
         targets_table(report),
         Text("\n".join([*skipped, *report.divergences(), verdict(report)])),
     )
@@ -66,9 +69,8 @@ def rates_table(report: ParityReport) -> Table:
     return text
 
 
-def certificate_lines(report: ParityReport) -> list[str]:
-    """The verdict, and the bits of each accumulator."""
-    proof = report.certificate
+def certificate_lines(proof: Mapping[str, Any] | None) -> list[str]:
+    """The verdict, the bits of each register, and where exactness ends."""
     if proof is None:
         return []
     lines = [f"certificate for T = {proof['steps']}: {proof['verdict']}"]
@@ -77,4 +79,4 @@ def certificate_lines(report: ParityReport) -> list[str]:
         f" {row['membrane_bits']} of 24, float32 {row['float32_bits']} of 24"
         for row in proof["populations"]
     ]
-    return lines
+    return lines + [f"  broken: {text}" for text in proof["breaks"]]

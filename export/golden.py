@@ -20,17 +20,22 @@ from stars.nodes import Array
 
 GOLDEN_SAMPLES = 8
 GOLDEN_SEED = 20
+SPIKE_RATE = 0.4  # of random spikes, where a graph takes spikes
 
 
 def golden_inputs(
-    graph: SpikingGraph, images: NDArray[np.uint8] | None = None
+    graph: SpikingGraph,
+    images: NDArray[np.uint8] | None = None,
+    *,
+    samples: int = GOLDEN_SAMPLES,
 ) -> Array:
     """The golden inputs, [T, B, *input shape].
 
     Args:
         graph: with an encoding, images become its input; else it takes spikes.
-        images: uint8 [B, C, H, W], of which the first eight are taken; None draws eight
-            by `numpy.random.default_rng(GOLDEN_SEED).integers(0, 256, ...)`.
+        images: uint8 [B, C, H, W], of which the first `samples` are taken; None draws
+            them by `numpy.random.default_rng(GOLDEN_SEED).integers(0, 256, ...)`.
+        samples: B, at most.
 
     Raises:
         DataError: the graph does not take such images.
@@ -43,11 +48,11 @@ def golden_inputs(
                 " images out"
             )
         rng = np.random.default_rng(GOLDEN_SEED)
-        return (rng.random((graph.steps, GOLDEN_SAMPLES, *shape)) < 0.4).astype(float)
+        return (rng.random((graph.steps, samples, *shape)) < SPIKE_RATE).astype(float)
     if images is None:
         rng = np.random.default_rng(GOLDEN_SEED)
-        images = rng.integers(0, 256, (GOLDEN_SAMPLES, *shape), dtype=np.uint8)
-    return graph.encoding.encode(images[:GOLDEN_SAMPLES], graph.steps)
+        images = rng.integers(0, 256, (samples, *shape), dtype=np.uint8)
+    return graph.encoding.encode(images[:samples], graph.steps)
 
 
 def golden_vectors(graph: SpikingGraph, inputs: Array) -> dict[str, NDArray[Any]]:

@@ -4,6 +4,7 @@
     plan.npz        its integers, see stars/plan_file.py
     net.net         the same for Lava's own loader, where the format can say it
     golden.npz      inputs, and what the reference made of them
+    plain_lava.py   a program that builds it in Lava, without us; see plain_lava.py here
     manifest.json   what this is, and the SHA-256 of every other file
     README.md       the few lines that run it
 
@@ -36,31 +37,35 @@ from stars.plan_file import write_plan
 
 FORMAT = "stars.lava"
 VERSION = 1
+PLAIN_LAVA = Path(__file__).with_name("plain_lava.py")
 
 README = """\
 # A spiking network for Lava
 
-Certificate for T = {steps}: {verdict}.
+Certificate for T = {steps}: {verdict}. (Where that is less than exact, the golden
+vectors are still the float64 reference's, and the assertions below may fail.)
 
-Run it bit-accurately and hold every layer against the reference's spikes:
+In plain Lava, bit-accurate to the chip, held against the reference's spikes. It needs
+Python 3.10 and `pip install lava-nc==0.10.0 "numpy<2"`, and nothing of stars:
 
 ```python
-from pathlib import Path
-
 import numpy as np
 
-from export.from_nir import read
-from targets.lava.client import lava_fixed
+from plain_lava import Network
 
-graph = read(Path("student.nir"))
 golden = np.load("golden.npz")
-trace = lava_fixed().run(graph, golden["inputs"])
-for name in graph.spiking:
-    assert np.array_equal(trace.spikes[name], golden[f"spikes_{{name}}"]), name
+network = Network("plan.npz", golden["inputs"])
+network.run()
+for name in network.sinks:
+    assert np.array_equal(network.spikes(name), golden[f"spikes_{{name}}"]), name
+assert np.array_equal(network.membranes(), golden["membranes_{readout}"])
+print("classes:", network.membranes()[-1].argmax(-1))
 ```
 
-`plan.npz` holds the same network as integers for any other program; the module
-`stars.plan_file` tells its layout, which needs numpy alone.
+`plan.npz` holds the same network as integers for any other program. It is a NumPy
+archive: `header` is JSON that names the layers and connections, with every exponent and
+delay; `bias_<i>`, and `weights_<c>`, `columns_<c>`, `rows_<c>` as compressed sparse
+rows, are their numbers. `plain_lava.py` shows in some 40 lines what they mean.
 
 {netx}
 """
@@ -107,6 +112,7 @@ def write(
         vectors: dict[str, Any] = golden_vectors(graph, inputs)
         np.savez_compressed(temporary / "golden.npz", **vectors)
         refused = write_netx(graph, temporary / "net.net")
+        shutil.copyfile(PLAIN_LAVA, temporary / PLAIN_LAVA.name)
         certificate = certify(graph)
         text = readme(graph, certificate.verdict, refused)
         write_text(temporary / "README.md", text)
@@ -139,7 +145,9 @@ def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
     netx = NETX.format(steps=graph.steps)
     if refused is not None:
         netx = f"There is no `net.net` for Lava's own loader, because {refused}."
-    return README.format(steps=graph.steps, verdict=verdict, netx=netx)
+    return README.format(
+        steps=graph.steps, verdict=verdict, readout=graph.readout, netx=netx
+    )
 
 
 @contextmanager

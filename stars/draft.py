@@ -87,7 +87,10 @@ def draft_population(
     try:
         draft = rule(name, graph.nodes[name], graph.dt)
     except GraphError as error:
-        raise GraphError(f"not on the grid: node {name!r}: {error}") from error
+        raise GraphError(
+            f"not on the grid, where 'stars quantise' may put it: node {name!r}:"
+            f" {error}"
+        ) from error
     for way, linear in zip(graph.predecessors(name), arriving, strict=True):
         for source, part in linear.parts.items():
             scale = input_exponent if source == graph.input else 0
@@ -114,7 +117,8 @@ def draft_lif(name: str, node: LIF, dt: float) -> Draft:
     if mantissa != 0.5 or shift not in DECAY_SHIFTS:
         wrong.append(
             f"node {name!r}: k = dt / tau is {k!r}, expected 2^-j with j from"
-            f" {DECAY_SHIFTS[0]} to {DECAY_SHIFTS[-1]}"
+            f" {DECAY_SHIFTS[0]} to {DECAY_SHIFTS[-1]}; 'stars quantise --round-decay'"
+            " takes the nearest"
         )
     reset, leak = float(node.v_reset.flat[0]), float(node.v_leak.flat[0])
     if (node.v_leak != node.v_reset).any():

@@ -2,14 +2,14 @@
 
 On the grid every weight and bias is an integer times a power of two. Then sums are
 exact whatever their order, and every target that stays within its bits agrees. The
-proof is `certify`; what puts a graph there is `quantise`, and training on the grid
-takes the same steps from `grid_of`.
+proof is `certify`; what puts a graph there is `quantise`. Steps are chosen by `grid_of`
+alone, for `quantise` and for training on the grid.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,29 +18,23 @@ from stars.certificate import Certificate, PopulationBits, certify
 from stars.dyadic import dyadic, largest
 from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
-from stars.nodes import (
-    LIF,
-    Array,
-    AvgPool2d,
-    Input,
-    Map,
-    Neuron,
-    Scale,
-    SumPool2d,
-    Weighted,
-)
+from stars.nodes import LIF, Array, Input, Map, Neuron, Scale, SumPool2d, Weighted
 from stars.plan import BIAS_LIMIT, lower, place_all
+from stars.rewrite import fold_resistances, round_decays, sum_pools
 
 __all__ = [
     "Certificate",
     "NodeGrid",
     "PopulationBits",
+    "Quantisation",
     "certify",
     "grid_of",
     "is_on_grid",
+    "quantisation",
     "quantise",
     "sum_pools",
     "weight_exponent",
+    "weighted",
 ]
 
 WEIGHT_BITS = 8
@@ -95,35 +89,81 @@ def is_on_grid(graph: SpikingGraph) -> bool:
     return True
 
 
-def quantise(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> SpikingGraph:
-    """A new graph on the grid, near `graph`; one that is there already stays as it is.
-
-    Mean pools become sum pools, their 1 / area goes into the next weights. Weights are
-    rounded to a power-of-two step for each node, biases and thresholds to the grid of
-    what arrives with them. A step is doubled where the sums would otherwise leave the
-    bits of a target; a bias is clipped to what the chip's mantissa holds.
+@dataclass(frozen=True, eq=False)
+class Quantisation:
+    """What `quantise` did.
 
     Args:
-        graph: with k = 2^-j and v_leak = v_reset; these are not rounded.
+        exact: the graph before it was rounded: pools and resistances in the weights.
+        graph: on the grid; the same nodes as in `exact`.
+        grids: by name of each node with weights; empty where nothing was rounded.
+    """
+
+    exact: SpikingGraph
+    graph: SpikingGraph
+    grids: Mapping[str, NodeGrid]
+
+
+def quantise(
+    graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
+) -> SpikingGraph:
+    """A new graph on the grid, near `graph`; see `quantisation`."""
+    return quantisation(graph, bits=bits, round_decay=round_decay).graph
+
+
+def quantisation(
+    graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
+) -> Quantisation:
+    """`graph` put on the grid; one that is there already stays as it is.
+
+    Mean pools become sum pools, their 1 / area goes into the next weights, and an r
+    that is no power of two into those before. Weights are rounded to a power-of-two
+    step for each node, biases and thresholds to the grid of what arrives with them. A
+    step is doubled, at most four times, where sums would otherwise leave the bits of a
+    target or a bias the chip's mantissa. A bias that would need more is clipped, for
+    weights of three bits are the higher price.
+
+    Args:
+        graph: with v_leak = v_reset; these are not rounded.
         bits: of a weight, with the sign; 2 to 8.
+        round_decay: take the nearest k = dt / tau = 2^-j; else another k is refused.
 
     Raises:
         GraphError: `bits` is out of range, or a value cannot be put on the grid.
         LimitError: it does not fit the chip whatever the steps; every violation.
     """
     check_bits(bits)
-    pooled = sum_pools(graph)
+    pooled = sum_pools(round_decays(graph) if round_decay else graph)
     if is_on_grid(pooled) and widest(pooled) <= weight_limit(bits):
-        return pooled
-    result = rounded(pooled, grid_of(pooled, bits=bits))
+        return Quantisation(pooled, pooled, {})
+    exact = fold_resistances(pooled)
+    grids = grid_of(exact, bits=bits)
+    result = rounded(exact, grids)
     lower(result)
-    return result
+    return Quantisation(exact, result, grids)
 
 
-def grid_of(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> dict[str, NodeGrid]:
-    """The grid of each node with weights, as fine as 8 bits and every budget allow.
+Grids = Mapping[str, NodeGrid]
 
-    `graph` has no mean pools that are off the grid (see `sum_pools`).
+
+def grid_of(
+    graph: SpikingGraph,
+    *,
+    bits: int = WEIGHT_BITS,
+    crowded: Callable[[Grids], Iterable[str]] | None = None,
+    doublings: int = DOUBLINGS,
+) -> dict[str, NodeGrid]:
+    """The grid of each node with weights, as fine as `bits` and every budget allow.
+
+    Each node begins with the finest step that holds its weights. Where a population
+    has no room, the finest of the steps that meet in it are doubled, and so on.
+
+    Args:
+        graph: without mean pools that are off the grid (see `sum_pools`).
+        bits: of a weight, with the sign; 2 to 8.
+        crowded: the populations without room on such grids; by default those that leave
+            the chip's registers or float32's, or a bias of which is clipped needlessly.
+        doublings: at most, of each step; then the grids are as they are.
 
     Raises:
         GraphError: `bits` is not 2 to 8, or a neuron's parameter is off the grid.
@@ -133,9 +173,10 @@ def grid_of(graph: SpikingGraph, *, bits: int = WEIGHT_BITS) -> dict[str, NodeGr
         name: weight_exponent(float(np.abs(node.weight).max(initial=0)), bits=bits)
         for name, node in weighted(graph)
     }
-    for _ in range(DOUBLINGS):
+    find = crowded or without_room(graph, exponents, weight_limit(bits))
+    for _ in range(doublings):
         grids = node_grids(graph, exponents, weight_limit(bits))
-        too_fine = nodes_to_coarsen(rounded(graph, grids), exponents)
+        too_fine = nodes_to_coarsen(graph, exponents, find(grids))
         if not too_fine:
             return grids
         exponents |= {name: exponents[name] + 1 for name in too_fine}
@@ -197,16 +238,44 @@ def output_grids(graph: SpikingGraph, exponents: Mapping[str, int]) -> dict[str,
     return grids
 
 
-def nodes_to_coarsen(graph: SpikingGraph, exponents: Mapping[str, int]) -> set[str]:
-    """For each population beyond a budget, the nodes that set its finest step."""
+def nodes_to_coarsen(
+    graph: SpikingGraph, exponents: Mapping[str, int], populations: Iterable[str]
+) -> set[str]:
+    """For each of the populations, the nodes that set its finest step."""
     grids = output_grids(graph, exponents)
     found: set[str] = set()
-    for name in over_budget(graph):
+    for name in populations:
         ways = [p for p in graph.predecessors(name) if weights_from(graph, p)]
         finest = min((grids[p] for p in ways), default=0)
         for way in ways:
             if grids[way] == finest:
                 found |= set(weights_from(graph, way))
+    return found
+
+
+def without_room(
+    graph: SpikingGraph, exponents: Mapping[str, int], limit: int
+) -> Callable[[Grids], set[str]]:
+    """What `quantise` takes for crowded, when steps begin at `exponents`."""
+    coarsest = {name: exponent + DOUBLINGS for name, exponent in exponents.items()}
+    lost = clipped_populations(graph, node_grids(graph, coarsest, limit))
+
+    def find(grids: Grids) -> set[str]:
+        clipped = clipped_populations(graph, grids) - lost
+        return clipped.union(over_budget(rounded(graph, grids)))
+
+    return find
+
+
+def clipped_populations(graph: SpikingGraph, grids: Grids) -> set[str]:
+    """The populations with a bias that the chip's mantissa does not hold."""
+    steps = output_grids(graph, {n: grid.weight_exponent for n, grid in grids.items()})
+    found = set()
+    for name in graph.neurons:
+        unit = min(steps[p] for p in graph.predecessors(name))
+        total = np.ldexp(direct_bias(graph, name), -unit)
+        if np.abs(total).max() > 2 * BIAS_LIMIT + 1:
+            found.add(name)
     return found
 
 
@@ -252,15 +321,25 @@ def clip_bias(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
     12 bits of units; where that is too little, 13 of them in steps of two. The nodes
     next to `name` share one bias for each channel; the first of them is changed.
     """
-    before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
-    direct = {p: node for p, node in before if isinstance(node, Weighted)}
-    total = np.ldexp(sum((n.bias for n in direct.values()), np.zeros(1)), -unit)
+    total = np.ldexp(direct_bias(graph, name), -unit)
     if np.abs(total).max() <= BIAS_LIMIT:
         return graph
     allowed = np.clip(2 * np.rint(total / 2), -2 * BIAS_LIMIT, 2 * BIAS_LIMIT)
-    first, node = next(iter(direct.items()))
+    first, node = next(iter(directly_before(graph, name).items()))
     bias = node.bias + np.ldexp(allowed - total, unit)
     return graph.replace_nodes({first: replace(node, bias=bias)})
+
+
+def directly_before(graph: SpikingGraph, name: str) -> dict[str, Weighted]:
+    """The nodes with weights next to neuron `name`."""
+    before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
+    return {p: node for p, node in before if isinstance(node, Weighted)}
+
+
+def direct_bias(graph: SpikingGraph, name: str) -> Array:
+    """The sum of their biases, one a channel."""
+    biases = (node.bias for node in directly_before(graph, name).values())
+    return np.asarray(sum(biases, np.zeros(1)))
 
 
 def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
@@ -281,60 +360,3 @@ def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
         for field in ("v_leak", "v_threshold", "v_reset")
     }
     return graph.replace_nodes({name: replace(node, **volts)})
-
-
-def sum_pools(graph: SpikingGraph) -> SpikingGraph:
-    """`graph` with mean pools as sum pools, their 1 / area in the weights around them.
-
-    The factor goes into the next weights; where there are none before the next neuron,
-    into those just before; where there are none either, a power of two stays.
-
-    Raises:
-        GraphError: a factor that is no power of two has no weights to go to.
-    """
-    for name in graph.order:
-        node = graph.nodes[name]
-        if not isinstance(node, AvgPool2d):
-            continue
-        changed = weights_after(graph, name, node.scale)
-        if not changed:
-            changed = weights_ahead(graph, name, node.scale)
-        if changed:
-            pool = SumPool2d(node.kernel, node.stride)
-            graph = graph.replace_nodes({**changed, name: pool})
-        elif math.frexp(node.scale)[0] != 0.5:
-            raise GraphError(
-                f"node {name!r}: its factor {node.scale!r} is no power of two, and no"
-                " weights next to it can take it; put a convolution or a dense node"
-                " after it, or use a window of 2^n pixels"
-            )
-    return graph
-
-
-def weights_after(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
-    """The next weights on all ways from `name`, times `scale`; none if one has none."""
-    found: dict[str, Weighted] = {}
-    for after in graph.successors(name):
-        node = graph.nodes[after]
-        if len(graph.predecessors(after)) > 1 or not isinstance(node, Map):
-            return {}
-        if isinstance(node, Weighted):
-            found[after] = replace(node, weight=node.weight * scale)
-            continue
-        further = weights_after(graph, after, scale)
-        if not further:
-            return {}
-        found |= further
-    return found
-
-
-def weights_ahead(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
-    """The weights that only `name` reads, just before it, times `scale`; or none."""
-    before = graph.predecessors(name)
-    if len(before) > 1 or len(graph.successors(before[0])) > 1:
-        return {}
-    node = graph.nodes[before[0]]
-    if isinstance(node, Weighted):
-        scaled = replace(node, weight=node.weight * scale, bias=node.bias * scale)
-        return {before[0]: scaled}
-    return weights_ahead(graph, before[0], scale) if isinstance(node, Map) else {}

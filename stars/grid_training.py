@@ -8,7 +8,7 @@ that the certificate holds by construction and not by luck.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,10 +19,11 @@ from stars.architectures.blueprint import Activation, AvgPool, Blueprint, ConvBN
 from stars.architectures.network import Network
 from stars.encode import DirectEncoding
 from stars.errors import LimitError
-from stars.grid import weight_exponent
+from stars.graph import SpikingGraph
+from stars.grid import NodeGrid, grid_of, sum_pools, weighted
 from stars.grid_network import WEIGHT_LIMIT, GridLayer, LayerGrid, grid_network
 from stars.plan import ACCUMULATOR_BITS, BIAS_LIMIT
-from stars.student import effective, lif_layers
+from stars.student import lif_layers, to_graph
 
 ACCUMULATOR_LIMIT = 2**ACCUMULATOR_BITS - 1  # units
 HEADROOM = 0.8  # share of the budget that may be used before the fine-tuning starts
@@ -61,6 +62,15 @@ class PopulationBudget:
     shortcuts: int
     limit: float
 
+    @property
+    def bias_limit(self) -> int:
+        """Steps of the unit that each layer's bias may have, so that the sum fits."""
+        return BIAS_LIMIT // len(self.arrivals)
+
+    def unit(self, grids: Mapping[str, NodeGrid]) -> int:
+        """log2 of the finest step of what its layers hand on."""
+        return min(grids[a.layer].weight_exponent + a.exponent for a in self.arrivals)
+
 
 def to_grid(student: Network, encoding: DirectEncoding) -> Network:
     """A copy of `student` on the grid: BN folded, means as sums, steps chosen.
@@ -71,10 +81,14 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
     Raises:
         LimitError: no step does.
     """
-    parameters = folded_parameters(student)
-    grids: dict[str, LayerGrid] = {}
-    for budget in budgets(student.blueprint, encoding, student.steps):
-        grids |= choose_grids(budget, parameters)
+    graph = sum_pools(to_graph(student, encoding))
+    parameters = {
+        name: (torch.tensor(node.weight), torch.tensor(node.bias))
+        for name, node in weighted(graph)
+    }
+    grids = choose_grids(
+        graph, budgets(student.blueprint, encoding, student.steps), parameters
+    )
     lif = next(iter(lif_layers(student).values()))
     network = grid_network(
         student.blueprint, student.steps, lif.constants, grids, lif.backend
@@ -85,21 +99,6 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
     return network
-
-
-def folded_parameters(student: Network) -> dict[str, tuple[Tensor, Tensor]]:
-    """Folded weight and bias of each layer; a pool's 1 / area goes into the next."""
-    areas = {
-        spec.name: spec.kernel**2
-        for spec in student.blueprint.layers
-        if isinstance(spec, AvgPool)
-    }
-    parameters = {}
-    for spec in student.blueprint.layers:
-        if isinstance(spec, ConvBN | Head):
-            weight, bias = map(torch.from_numpy, effective(student.layers[spec.name]))
-            parameters[spec.name] = (weight / areas.get(spec.source, 1), bias)
-    return parameters
 
 
 def budgets(
@@ -144,43 +143,56 @@ def budgets(
 
 
 def choose_grids(
-    budget: PopulationBudget, parameters: Mapping[str, tuple[Tensor, Tensor]]
+    graph: SpikingGraph,
+    populations: Sequence[PopulationBudget],
+    parameters: Mapping[str, tuple[Tensor, Tensor]],
 ) -> dict[str, LayerGrid]:
-    """The finest steps with which the population's layers fit its budget.
+    """The finest steps with which every population fits its budget, by `grid_of`.
 
-    Unlike `stars.grid.grid_of`, which rounds a network that learns no more, this leaves
-    headroom to learn in, and rather coarsens weights than clip a bias. Biases stay
-    within 12 bits of the population's unit, as netx files hold them.
+    Unlike `stars.grid.quantise`, whose network learns no more, this leaves headroom to
+    learn in, and never clips a bias, however coarse the weights. Biases stay within 12
+    bits of the population's unit, as netx files hold them.
 
     Raises:
         LimitError: none does.
     """
-    exponents = {
-        a.layer: weight_exponent(float(parameters[a.layer][0].abs().max()))
-        for a in budget.arrivals
+
+    def crowded(grids: Mapping[str, NodeGrid]) -> list[str]:
+        return [p.name for p in populations if not has_headroom(p, grids, parameters)]
+
+    chosen = grid_of(graph, crowded=crowded, doublings=COARSEST)
+    if wrong := crowded(chosen):
+        raise LimitError(
+            "grid training",
+            [
+                f"population {name!r}: no power-of-two step keeps its currents and"
+                " biases in the register"
+                for name in wrong
+            ],
+        )
+    return {
+        arrival.layer: LayerGrid(
+            chosen[arrival.layer].weight_exponent,
+            population.unit(chosen),
+            population.bias_limit,
+        )
+        for population in populations
+        for arrival in population.arrivals
     }
-    bias_limit = BIAS_LIMIT // len(budget.arrivals)
-    largest_bias = max(
-        float(parameters[a.layer][1].abs().max()) for a in budget.arrivals
-    )
-    for _ in range(COARSEST):
-        units = {a.layer: exponents[a.layer] + a.exponent for a in budget.arrivals}
-        unit = min(units.values())
-        current = float(largest_current(budget, parameters).max())
-        fits = current <= HEADROOM * budget.limit * 2.0**unit
-        if fits and largest_bias <= bias_limit * 2.0**unit:
-            return {
-                name: LayerGrid(exponent, unit, bias_limit)
-                for name, exponent in exponents.items()
-            }
-        for name in exponents:
-            exponents[name] += units[name] == unit
-    raise LimitError(
-        "grid training",
-        [
-            f"population {budget.name!r}: no power-of-two step keeps its current of up"
-            f" to {current:.3g} and bias of up to {largest_bias:.3g} in the register"
-        ],
+
+
+def has_headroom(
+    population: PopulationBudget,
+    grids: Mapping[str, NodeGrid],
+    parameters: Mapping[str, tuple[Tensor, Tensor]],
+) -> bool:
+    """Whether the largest current leaves room on such grids, and no bias is clipped."""
+    unit = 2.0 ** population.unit(grids)
+    biases = (parameters[a.layer][1].abs().max() for a in population.arrivals)
+    current = float(largest_current(population, parameters).max())
+    return (
+        current <= HEADROOM * population.limit * unit
+        and float(max(biases)) <= population.bias_limit * unit
     )
 
 

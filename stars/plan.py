@@ -225,11 +225,15 @@ def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A population in one unit, its connections, and what does not fit."""
+    """A population in one unit, its connections, and what does not fit.
+
+    Of the violations, those of the neuron model alone are in `model_violations` too.
+    """
 
     population: Population
     connections: tuple[Connection, ...]
     violations: tuple[str, ...]
+    model_violations: tuple[str, ...]
 
 
 def place_best(
@@ -306,7 +310,9 @@ def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
         latency=latency[draft.name],
         offset=draft.offset,
     )
-    return Placed(population, tuple(connections), tuple(violations))
+    return Placed(
+        population, tuple(connections), tuple(violations), tuple(draft.violations)
+    )
 
 
 def connect(

@@ -310,6 +310,8 @@ def test_a_lava_bundle_goes_to_a_folder(capsys, run):
     assert found["path"] == str(folder)
     assert read(folder / "student.nir") == read(run.graph_path)
     assert (folder / "plan.npz").is_file()
+    sums = json.loads(run.manifest_path.read_text())["sha256"]
+    assert sums["artifacts/lava/manifest.json"] == sha256(folder / "manifest.json")
 
 
 # -- energy

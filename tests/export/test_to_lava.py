@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ from stars.testing import random_graph, random_images
 from targets.loihi_emulator import emulate
 
 FILES = {"student.nir", "plan.npz", "golden.npz", "manifest.json", "README.md"}
+FILES |= {"plain_lava.py"}
 
 
 @pytest.fixture
@@ -147,17 +153,63 @@ def test_does_not_replace_what_is_not_a_bundle(
     assert (tmp_path / "thesis/chapter.txt").exists()
 
 
+def readme_program(folder: Path) -> str:
+    """The first block of Python in a bundle's README."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+
+
+@pytest.fixture
+def run_plainly(lava_python: Path) -> Callable[[Path], tuple[int, str, str]]:
+    """Runs a bundle's README where Lava is, without us; code, stdout, stderr."""
+
+    def run(folder: Path) -> tuple[int, str, str]:
+        command = [lava_python, "-E", "-s", "-c", readme_program(folder)]
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                out, errors = process.communicate(timeout=60)
+            finally:  # Lava's own processes outlive a run that failed
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, out, errors
+
+    return run
+
+
 @pytest.mark.lava
-@pytest.mark.usefixtures("lava_python")
-def test_the_lines_of_its_readme_run(
-    rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "steps"), [("vgg", 4), ("residual", 3), ("mlp", 1)])
+def test_the_lines_of_its_readme_run_in_plain_lava(
+    kind: str, steps: int, run_plainly, rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    to_lava.write(random_graph(rng, kind="vgg"), tmp_path / "lava")
-    text = (tmp_path / "lava/README.md").read_text()
-    assert "spikes and membranes exact" in text
-    monkeypatch.chdir(tmp_path / "lava")
-    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
-    exec(compile(code, "README.md", "exec"), {})
+    graph = random_graph(rng, kind=kind, steps=steps)
+    to_lava.write(graph, tmp_path / "lava")
+    golden = np.load(tmp_path / "lava/golden.npz")
+    assert all(golden[f"spikes_{name}"].any() for name in graph.spiking)
+    code, out, errors = run_plainly(tmp_path / "lava")
+    assert code == 0, errors
+    classes = golden[f"membranes_{graph.readout}"][-1].argmax(-1)
+    assert out == f"classes: {classes}\n"
+
+
+@pytest.mark.lava
+def test_the_lines_of_its_readme_see_one_wrong_spike(
+    run_plainly, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    graph = random_graph(rng, kind="mlp")
+    to_lava.write(graph, tmp_path / "lava")
+    golden = dict(np.load(tmp_path / "lava/golden.npz"))
+    golden["spikes_lif1"][-1, -1, -1] ^= True
+    np.savez(tmp_path / "lava/golden.npz", **golden)
+    code, out, errors = run_plainly(tmp_path / "lava")
+    assert (code, out) == (1, "")
+    assert "AssertionError: lif1" in errors
 
 
 def test_the_plan_is_the_graphs_own(rng: np.random.Generator, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
+from stars.rewrite import fold_resistances, round_decays
 from stars.testing import (
     KINDS,
     assert_same_membranes,
@@ -204,11 +205,22 @@ def test_a_mean_pool_without_weights_stays_if_it_is_a_power_of_two():
         quantise(graph)
 
 
-def test_a_bias_too_large_for_the_mantissa_is_clipped_in_steps_of_two():
-    weight = np.array([[1.0], [0.5]])
+def test_steps_are_doubled_rather_than_a_bias_clipped():
+    """200 is 12800 steps of 2^-6, and 6400 of 2^-5, which 13 even bits hold."""
+    weight = np.array([[1.0], [0.53]])
     graph = chain(Input((1,)), Affine(weight, [200.0, 33.01]), lif(2))
-    bias = quantise(graph).nodes["n0"].bias
-    assert bias.tolist() == [8190 * 2.0**-6, 2112 * 2.0**-6]
+    node = quantise(graph).nodes["n0"]
+    assert node.bias.tolist() == [200.0, 1056 * 2.0**-5]
+    assert node.weight.ravel().tolist() == [1.0, 17 * 2.0**-5]
+
+
+def test_a_bias_that_no_step_in_reach_holds_is_clipped_in_steps_of_two():
+    """10000 is 40000 steps of 2^-2; weights keep their step of 2^-6."""
+    weight = np.array([[1.0], [0.53]])
+    graph = chain(Input((1,)), Affine(weight, [10_000.0, 33.01]), lif(2))
+    node = quantise(graph).nodes["n0"]
+    assert node.bias.tolist() == [8190 * 2.0**-6, 2112 * 2.0**-6]
+    assert node.weight.ravel().tolist() == [1.0, 34 * 2.0**-6]
 
 
 def test_a_threshold_is_rounded_to_the_grid_of_its_increments():
@@ -226,6 +238,22 @@ def test_quantise_doubles_a_step_where_a_sum_would_leave_its_bits():
     assert weight_exponent(weight.max()) == -6
     assert grid.weight_exponent == -5
     assert certify(quantise(graph)).ok
+
+
+def test_whoever_says_what_is_crowded_the_steps_there_are_doubled_and_no_others():
+    graph = float_graph(0, "mlp")
+    free = grid_of(graph, crowded=lambda _: [])
+    asked = []
+
+    def crowded(grids):
+        asked.append(grids["fc1"].weight_exponent)
+        return ["lif1"]
+
+    grids = grid_of(graph, crowded=crowded, doublings=3)
+    start = free["fc1"].weight_exponent
+    assert asked == [start, start + 1, start + 2]
+    assert grids.pop("fc1").weight_exponent == start + 3
+    assert all(grids[name] == free[name] for name in grids if name != "fc1")
 
 
 def test_branches_too_far_apart_are_brought_together():
@@ -246,9 +274,86 @@ def test_what_rounding_cannot_mend_is_refused():
     graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, tau=3 * DT))
     with pytest.raises(LimitError, match="k = dt / tau"):
         quantise(graph)
-    graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, r=0.1))
-    with pytest.raises(GraphError, match=r"r\[0\] is 0\.1"):
-        quantise(graph)
+    uneven = LIF(*(np.full((1, 1, 2), x) for x in (2 * DT, 1.0, 0.0, 1.0, 0.0)))
+    uneven = replace(uneven, r=np.array([[[0.1, 0.2]]]))
+    conv = Conv2d([[[[0.1]]]], [0.0])
+    with pytest.raises(GraphError, match=r"r\[0, 0, 0\] is 0\.1"):
+        quantise(chain(Input((1, 1, 2)), conv, uneven))
+
+
+def test_a_resistance_goes_into_the_weights_before_it():
+    rng = np.random.default_rng(3)
+    nodes = (
+        Conv2d(rng.normal(size=(3, 1, 2, 2)), rng.normal(size=3)),
+        lif(3, 3, 3, r=1.7),
+        Flatten(),
+        Affine(rng.normal(size=(4, 27)), rng.normal(size=4)),
+        Integrator(np.array([3.0, 4.0, 5.0, 6.0])),
+    )
+    graph = chain(Input((1, 4, 4)), *nodes)
+    folded = fold_resistances(graph)
+    assert folded.nodes["n1"].r.max() == 1
+    assert (DT * folded.nodes["n4"].r == 1).all()
+    inputs = random_inputs(rng, graph, 4)
+    before, after = reference.run(graph, inputs), reference.run(folded, inputs)
+    assert before.spikes["n1"].any()
+    assert_same_spikes(after, before)
+    np.testing.assert_allclose(
+        after.membranes["n4"], before.membranes["n4"], rtol=1e-12
+    )
+    assert certify(quantise(graph)).ok
+
+
+def test_a_resistance_before_which_a_pool_stands_goes_through_it():
+    conv = Conv2d(np.full((1, 1, 1, 1), 0.5), [0.25])
+    pool = SumPool2d((2, 2), (2, 2))
+    graph = chain(Input((1, 2, 2)), conv, pool, lif(1, 1, 1, r=3.0))
+    folded = fold_resistances(graph)
+    assert folded.nodes["n0"].weight.item() == 1.5
+    assert folded.nodes["n0"].bias.item() == 0.75
+
+
+def test_weights_that_two_populations_read_keep_their_resistances():
+    nodes = {
+        "in": Input((1,)),
+        "fc": Affine([[1.0]], [0.0]),
+        "a": lif(1, r=3.0),
+        "b": lif(1),
+        "both": Affine([[1.0]], [0.0]),
+        "readout": integrator(),
+        "out": Output(),
+    }
+    edges = [("in", "fc"), ("fc", "a"), ("fc", "b"), ("a", "both"), ("b", "both")]
+    edges += [("both", "readout"), ("readout", "out")]
+    graph = SpikingGraph(nodes, tuple(edges), DT, 4)
+    assert fold_resistances(graph) == graph
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shift"),
+    [(1, 1), (2, 1), (2.8, 1), (2.9, 2), (3, 2), (5.6, 2), (1e9, 12)],
+)
+def test_time_constants_go_to_the_nearest_power_of_two(ratio, shift):
+    """By ratio: 2.8 / 2 is less than 4 / 2.8, 2.9 / 2 is more than 4 / 2.9."""
+    graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, tau=ratio * DT))
+    rounded = round_decays(graph)
+    assert rounded.nodes["n1"].tau.item() == DT * 2**shift
+
+
+def test_quantise_rounds_time_constants_on_request():
+    graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, tau=3 * DT))
+    result = quantise(graph, round_decay=True)
+    assert result.nodes["n1"].tau.item() == 4 * DT
+    assert certify(result).ok
+
+
+def test_a_time_constant_that_is_exact_already_keeps_its_bits():
+    tau = np.nextafter(0.004, 1)
+    graph = chain(Input((1,)), Affine([[0.1]], [0.0]), LIF.uniform((1,), tau=0.004))
+    graph = replace(graph, dt=0.002)
+    assert round_decays(graph) == graph
+    other = graph.replace_nodes({"n1": LIF.uniform((1,), tau=tau)})
+    assert round_decays(other).nodes["n1"].tau.item() == 0.004
 
 
 # --- the certificate, at its edges ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,9 +14,15 @@ from stars.architectures import blueprint
 from stars.architectures.network import Network
 from stars.encode import DirectEncoding
 from stars.errors import LimitError
-from stars.grid import certify
+from stars.grid import NodeGrid, certify, sum_pools, weight_exponent, weighted
 from stars.grid_network import WEIGHT_LIMIT, GridLayer, LayerGrid, rounded
-from stars.grid_training import BudgetProjection, to_grid
+from stars.grid_training import (
+    BudgetProjection,
+    budgets,
+    choose_grids,
+    has_headroom,
+    to_grid,
+)
 from stars.student import build, recorded, to_graph
 from stars.testing import random_images
 
@@ -111,6 +117,35 @@ def test_putting_it_on_the_grid_changes_little(case):
     for name, (spikes, _) in free.items():
         assert float((spikes == on_grid[name][0]).float().mean()) > 0.75, name
     assert (found - wanted).abs().mean() < 0.25 * wanted.abs().mean()
+
+
+@every_case
+@pytest.mark.parametrize("bias", [0.0, 300.0])
+def test_steps_leave_headroom_clip_no_bias_and_are_the_finest_that_do(case, bias):
+    student = case.student()
+    with torch.no_grad():
+        student.layers["head"].bias += bias
+    graph = sum_pools(to_graph(student, case.encoding))
+    parameters = {
+        name: (torch.tensor(node.weight), torch.tensor(node.bias))
+        for name, node in weighted(graph)
+    }
+    populations = budgets(student.blueprint, case.encoding, student.steps)
+    chosen = choose_grids(graph, populations, parameters)
+    coarsened = []
+    for population in populations:
+        names = [a.layer for a in population.arrivals]
+        grids = {n: NodeGrid(chosen[n].weight, WEIGHT_LIMIT, 0) for n in names}
+        assert has_headroom(population, grids, parameters)
+        largest = {n: float(parameters[n][0].abs().max()) for n in names}
+        if any(grids[n].weight_exponent > weight_exponent(largest[n]) for n in names):
+            coarsened.append(population.name)
+            finer = {
+                n: replace(grid, weight_exponent=grid.weight_exponent - 1)
+                for n, grid in grids.items()
+            }
+            assert not has_headroom(population, finer, parameters)
+    assert ("readout" in coarsened) == (bias > 0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])

@@ -1,0 +1,64 @@
+"""A fit report for people."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from targets.fit import FitReport
+
+BYTE = 8
+KILO = 1024
+
+
+def check_text(report: FitReport) -> RenderableType:
+    """One row a layer, one a sum, and what is behind the numbers."""
+    total = report.to_json()
+    title = f"{report.limits.title}: {verdict(report)}"
+    text = Table("layer", title=escape(title), show_footer=True)
+    text.columns[0].footer = "sum"
+    memory = sum(layer.synapse_bits for layer in report.layers)
+    columns = {
+        "neurons": (f"{total['neurons']:,}", "neurons"),
+        "synapses": (f"{total['synapses']:,}", "synapses"),
+        "fan-in": ("", "fan_in"),
+        "cores fed": ("", "fan_out"),
+        "KB": (f"{memory / BYTE / KILO:,.0f}", None),
+        "cores": (f"{report.cores:,}", "cores"),
+        "shared: synapses": ("", "synapses_shared"),
+        "cores, at least": (f"{report.cores_shared:,}", "cores_shared"),
+    }
+    for name, (footer, _) in columns.items():
+        text.add_column(name, footer, justify="right")
+    for layer in report.layers:
+        cells = [
+            f"{layer.synapse_bits / BYTE / KILO:,.1f}"
+            if field is None
+            else f"{getattr(layer, field):,}"
+            for _, field in columns.values()
+        ]
+        text.add_row(escape(layer.node), *cells)
+    return Group(text, Text("\n".join(notes(report))))
+
+
+def verdict(report: FitReport) -> str:
+    """Whether it fits."""
+    if report.ok:
+        return "it fits"
+    return f"{len(report.violations)} limit(s) exceeded"
+
+
+def notes(report: FitReport) -> list[str]:
+    """Chips, assumptions, and what was not checked."""
+    lines = [
+        f"{report.cores} cores are {report.chips(report.cores)} chip(s), with every"
+        f" synapse stored; with shared kernels at least {report.cores_shared} cores,"
+        f" {report.chips(report.cores_shared)} chip(s)",
+        " ".join(report.limits.about.split()),
+    ]
+    if report.limits.unchecked:
+        unchecked = ", ".join(report.limits.unchecked)
+        lines.append(f"not checked, for no figure is given: {unchecked}")
+    return lines

@@ -1,0 +1,38 @@
+"""`stars check`: does a network fit a chip, and how many cores and chips it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DtOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output
+
+
+def check(
+    context: typer.Context,
+    run: RunArgument,
+    target: Annotated[str, typer.Option(help="loihi1 or loihi2.")] = "loihi2",
+    limits: Annotated[
+        Path | None, typer.Option(help="A TOML file of limits, instead of ours.")
+    ] = None,
+    dt: DtOption = None,
+    steps: StepsOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Count neurons, synapses, axons and bits, and place the layers on cores.
+
+    Exit code 4 if something does not fit; every violation is named with its source.
+    """
+    from cli.check_view import check_text
+    from targets.fit import fit
+    from targets.hardware.limits import load_limits
+    from targets.subject import Subject
+
+    output = Output.of(context, json=json)
+    subject = Subject.open(run, dt=dt, steps=steps)
+    report = fit(subject.graph, load_limits(target, limits))
+    output.emit("stars.check/1", report.to_json(), check_text(report))
+    report.require()

@@ -1,0 +1,61 @@
+"""`stars quantise`: put a float network on the grid, and say what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DtOption, InputsOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output, stage_progress
+
+
+def quantise(
+    context: typer.Context,
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="The .nir file to write.")],
+    bits: Annotated[int, typer.Option(help="Of a weight, with the sign; 2 to 8.")] = 8,
+    round_decay: Annotated[
+        bool,
+        typer.Option(
+            "--round-decay",
+            help="Take the nearest dt / tau = 2^-j; without it, another is refused.",
+        ),
+    ] = False,
+    inputs: InputsOption = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled images, for the accuracies.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="How many inputs; default: 200, or 64 random.")
+    ] = None,
+    dt: DtOption = None,
+    steps: StepsOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Round a network to the grid of the hardware, and measure what it costs.
+
+    Both networks run on the given inputs, the run's test images, or random ones.
+    """
+    from cli.quantise_view import quantise_text
+    from export.check import write_checked
+    from stars.grid import quantisation
+    from targets.quantisation import choose_sample, measure
+    from targets.subject import Subject
+
+    output = Output.of(context, json=json)
+    subject = Subject.open(run, dt=dt, steps=steps)
+    sample = choose_sample(subject, inputs, data, images)
+    done = quantisation(subject.graph, bits=bits, round_decay=round_decay)
+    with stage_progress(output) as progress:
+        report = measure(
+            subject.graph,
+            done,
+            sample,
+            lambda taken, of: progress("inputs", taken, of, {}),
+        )
+    write_checked("nir", done.graph, out)
+    result = {"path": str(out), "bits": bits, **report.to_json()}
+    output.emit("stars.quantise/1", result, quantise_text(report))
+    output.note(f"{out}: written; {report.certificate.verdict}")

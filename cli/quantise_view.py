@@ -1,0 +1,82 @@
+"""A quantisation report for people."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from cli.parity_view import certificate_lines
+from targets.quantisation import QuantisationReport
+
+
+def quantise_text(report: QuantisationReport) -> RenderableType:
+    """Weights, spikes, certificate, and last the decisions."""
+    return Group(
+        weights_table(report),
+        spikes_table(report),
+        Text("\n".join([*certificate_lines(report.certificate.to_json())])),
+        Text("\n".join(decisions(report))),
+    )
+
+
+def weights_table(report: QuantisationReport) -> Table:
+    """One row a node with weights."""
+    text = Table(
+        "node",
+        "weights",
+        "step",
+        "largest error",
+        "relative",
+        "clipped",
+        "bias error",
+        "clipped",
+    )
+    for row in report.nodes:
+        step = "as it was" if row.step_exponent is None else f"2^{row.step_exponent}"
+        text.add_row(
+            escape(row.node),
+            f"{row.weights:,}",
+            step,
+            f"{row.weight_error:.3g}",
+            f"{100 * row.relative_error:.2f} %",
+            f"{row.clipped_weights:,}",
+            f"{row.bias_error:.3g}",
+            f"{row.clipped_biases:,}",
+        )
+    return text
+
+
+def spikes_table(report: QuantisationReport) -> Table:
+    """One row a spiking layer."""
+    text = Table(
+        "layer", "equal spikes", "rate", "rate on the grid", "threshold error", "tau, s"
+    )
+    for row in report.neurons:
+        tau = f"{row.tau_before:.6g}"
+        if row.tau_after != row.tau_before:
+            tau += f" -> {row.tau_after:.6g}"
+        text.add_row(
+            escape(row.node),
+            f"{100 * row.agreement:.2f} %",
+            f"{100 * row.rate_before:.1f} %",
+            f"{100 * row.rate_after:.1f} %",
+            f"{row.threshold_error:.3g}",
+            tau,
+        )
+    return text
+
+
+def decisions(report: QuantisationReport) -> list[str]:
+    """On what it was measured, how many decisions are equal, and the accuracies."""
+    lines = [
+        f"measured on {report.source}",
+        f"{100 * report.decisions:.2f} % of the decisions are equal",
+    ]
+    if report.accuracy_before is not None and report.accuracy_after is not None:
+        lines.append(
+            f"accuracy {100 * report.accuracy_before:.2f} %, on the grid"
+            f" {100 * report.accuracy_after:.2f} %"
+        )
+    return lines

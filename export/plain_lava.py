@@ -1,0 +1,127 @@
+"""The network of a plan.npz in plain Lava, bit-accurate to the chip.
+
+This file goes into every bundle and runs where lava-nc is (0.10, Python 3.10): it needs
+numpy and scipy besides, which come with it, and nothing of stars. Samples are streamed
+one after the other; every connection takes one step, and each layer is reset when the
+next sample reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.io.sink import RingBuffer as Sink
+from lava.proc.io.source import RingBuffer as Source
+from lava.proc.lif.process import LIFReset
+from lava.proc.monitor.process import Monitor
+from lava.proc.sparse.process import DelaySparse, Sparse
+from scipy.sparse import csr_matrix
+
+MESSAGE_BITS = 24  # 0 would cast a graded input to bool
+NEVER = 2**17 - 1  # the largest threshold, for a readout
+
+
+class Network:
+    """Lava's processes for one plan and its inputs.
+
+    Args:
+        path: of plan.npz.
+        inputs: [T, B, *input shape], as in golden.npz.
+
+    Attributes:
+        neurons: LIFReset of each layer, by name; connect to its `s_out` what you like.
+        sinks: the layers' spikes.
+    """
+
+    def __init__(self, path: str | Path, inputs: np.ndarray) -> None:
+        self.plan = np.load(path)
+        self.header = json.loads(str(self.plan["header"]))
+        self.length, self.samples = inputs.shape[:2]
+        self.layers = {p["name"]: p for p in self.header["populations"]}
+        deepest = max(p["latency"] for p in self.layers.values()) + 1
+        self.steps = self.length * self.samples + deepest
+
+        about = self.header["input"]
+        integers = np.ldexp(inputs, -about["exponent"]).astype(np.int32)
+        rows = integers.swapaxes(0, 1).reshape(self.length * self.samples, -1)
+        self.source = Source(data=np.pad(rows, ((0, deepest), (0, 0))).T)
+        outputs = {about["name"]: self.source.s_out}
+        self.neurons, self.sinks = {}, {}
+        for index, (name, layer) in enumerate(self.layers.items()):
+            self.neurons[name] = self._layer(index, layer)
+            outputs[name] = self.neurons[name].s_out
+            if layer["spiking"]:
+                self.sinks[name] = Sink(shape=outputs[name].shape, buffer=self.steps)
+                outputs[name].connect(self.sinks[name].a_in)
+        for index, connection in enumerate(self.header["connections"]):
+            synapse = self._synapse(index, connection)
+            outputs[connection["source"]].connect(synapse.s_in)
+            synapse.a_out.connect(self.neurons[connection["target"]].a_in)
+        self.readout = list(self.layers)[-1]
+        self.monitor = Monitor()
+        self.monitor.probe(self.neurons[self.readout].v, self.steps)
+
+    def run(self) -> None:
+        """Run all samples, then stop Lava's processes; what they recorded stays."""
+        config = Loihi2SimCfg(select_tag="fixed_pt")
+        self.source.run(condition=RunSteps(self.steps), run_cfg=config)
+        self.recorded = {n: sink.data.get().T for n, sink in self.sinks.items()}
+        (data,) = self.monitor.get_data().values()
+        self.recorded_membranes = data["v"]
+        self.source.stop()
+
+    def spikes(self, name: str) -> np.ndarray:
+        """Spikes of one layer, bool [T, B, *shape]."""
+        spikes: np.ndarray = self._aligned(name, self.recorded[name]) != 0
+        return spikes
+
+    def membranes(self) -> np.ndarray:
+        """The readout's membranes, volts [T, B, *shape]; the largest is the class."""
+        layer = self.layers[self.readout]
+        v = self._aligned(self.readout, self.recorded_membranes)
+        volts: np.ndarray = np.ldexp(v, layer["exponent"] - 6) + layer["offset"]
+        return volts
+
+    def _layer(self, index: int, layer: dict[str, Any]) -> LIFReset:
+        """In the chip's registers: 64 membrane steps to a unit, no synaptic memory."""
+        bias, exponent = self.plan[f"bias_{index}"], layer["bias_exponent"]
+        return LIFReset(
+            shape=(math.prod(layer["shape"]),),
+            du=4095,
+            dv=4096 >> layer["decay_shift"] if layer["spiking"] else 0,
+            vth=layer["threshold"] if layer["spiking"] else NEVER,
+            bias_mant=(bias << 6) >> exponent,
+            bias_exp=exponent,
+            reset_interval=self.length,
+            reset_offset=(layer["latency"] + 2) % self.length,
+        )
+
+    def _synapse(self, index: int, connection: dict[str, Any]) -> Sparse | DelaySparse:
+        """Weights as 2 w, for Lava drops the lowest bit of mixed signs."""
+        arrays = (
+            self.plan[f"{kind}_{index}"] for kind in ("weights", "columns", "rows")
+        )
+        weights = csr_matrix(tuple(arrays), shape=tuple(connection["shape"]))
+        options = {
+            "weights": 2 * weights,
+            "weight_exp": connection["shift"] - 1,
+            "num_message_bits": MESSAGE_BITS,
+        }
+        if not connection["delay"]:
+            return Sparse(**options)
+        delays = weights.astype(np.int64)
+        delays.data[:] = connection["delay"]
+        return DelaySparse(delays=delays, max_delay=connection["delay"], **options)
+
+    def _aligned(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """What belongs to the input's steps, [T, B, *shape]."""
+        layer = self.layers[name]
+        first = layer["latency"] + 1
+        kept = np.asarray(rows)[first : first + self.length * self.samples]
+        return kept.reshape(self.samples, self.length, *layer["shape"]).swapaxes(0, 1)

@@ -1,0 +1,157 @@
+"""Rewrites before rounding: another graph that computes the same in real numbers.
+
+Mean pools become sum pools and resistances become 1; what they multiplied goes into
+the weights next to them. `round_decays` is the one that is not exact: it changes time
+constants, and is only done on request.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from stars.draft import DECAY_SHIFTS
+from stars.errors import GraphError
+from stars.graph import SpikingGraph
+from stars.nodes import (
+    LIF,
+    Array,
+    AvgPool2d,
+    Integrator,
+    Map,
+    SumPool2d,
+    Weighted,
+)
+
+
+def sum_pools(graph: SpikingGraph) -> SpikingGraph:
+    """`graph` with mean pools as sum pools, their 1 / area in the weights around them.
+
+    The factor goes into the next weights; where there are none before the next neuron,
+    into those just before; where there are none either, a power of two stays.
+
+    Raises:
+        GraphError: a factor that is no power of two has no weights to go to.
+    """
+    for name in graph.order:
+        node = graph.nodes[name]
+        if not isinstance(node, AvgPool2d):
+            continue
+        changed = weights_after(graph, name, node.scale)
+        if not changed:
+            changed = weights_ahead(graph, name, node.scale)
+        if changed:
+            pool = SumPool2d(node.kernel, node.stride)
+            graph = graph.replace_nodes({**changed, name: pool})
+        elif math.frexp(node.scale)[0] != 0.5:
+            raise GraphError(
+                f"node {name!r}: its factor {node.scale!r} is no power of two, and no"
+                " weights next to it can take it; put a convolution or a dense node"
+                " after it, or use a window of 2^n pixels"
+            )
+    return graph
+
+
+def weights_after(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
+    """The next weights on all ways from `name`, times `scale`; none if one has none."""
+    found: dict[str, Weighted] = {}
+    for after in graph.successors(name):
+        node = graph.nodes[after]
+        if len(graph.predecessors(after)) > 1 or not isinstance(node, Map):
+            return {}
+        if isinstance(node, Weighted):
+            found[after] = replace(node, weight=node.weight * scale)
+            continue
+        further = weights_after(graph, after, scale)
+        if not further:
+            return {}
+        found |= further
+    return found
+
+
+def weights_ahead(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
+    """The weights that only `name` reads, just before it, times `scale`; or none."""
+    before = graph.predecessors(name)
+    if len(before) > 1 or len(graph.successors(before[0])) > 1:
+        return {}
+    node = graph.nodes[before[0]]
+    if isinstance(node, Weighted):
+        return {before[0]: scaled(node, scale)}
+    return weights_ahead(graph, before[0], scale) if isinstance(node, Map) else {}
+
+
+def fold_resistances(graph: SpikingGraph) -> SpikingGraph:
+    """`graph` with every r that is no power of two moved into the weights before it.
+
+    v' = v + k (v_leak - v + r x) takes r W and r b for W and b, with r = 1; an
+    integrator takes dt r W with r = 1 / dt. Where r differs within a channel, or other
+    nodes read the same weights, the population stays as it is.
+    """
+    for name in graph.neurons:
+        node = graph.neuron(name)
+        if not isinstance(node, LIF | Integrator):
+            continue
+        step = graph.dt if isinstance(node, Integrator) else 1.0
+        gain = step * node.r
+        if (np.frexp(gain)[0] == 0.5).all() and not np.ptp(gain):
+            continue
+        changed = weights_of_population(graph, name, gain)
+        if changed:
+            unity = replace(node, r=np.full(node.shape, 1.0 / step))
+            graph = graph.replace_nodes({**changed, name: unity})
+    return graph
+
+
+def weights_of_population(
+    graph: SpikingGraph, name: str, gain: Array
+) -> dict[str, Weighted]:
+    """All weights that arrive at a population, times `gain`; none if one way has none.
+
+    Args:
+        graph: of the population.
+        name: of the population.
+        gain: of its shape; the same in all of a channel.
+    """
+    channels = gain.reshape(len(gain), -1)
+    if np.ptp(channels, axis=1).any():
+        return {}
+    found: dict[str, Weighted] = {}
+    for before in graph.predecessors(name):
+        node = graph.nodes[before]
+        if len(graph.successors(before)) > 1:
+            return {}
+        if isinstance(node, Weighted):
+            found[before] = scaled(node, channels[:, 0])
+            continue
+        alike = isinstance(node, Map) and not np.ptp(gain)
+        way = weights_ahead(graph, before, float(gain.flat[0])) if alike else {}
+        if not way:
+            return {}
+        found |= way
+    return found
+
+
+def scaled(node: Weighted, gain: Array | float) -> Weighted:
+    """The node with weights and biases times `gain`, one number or one a channel."""
+    each = np.broadcast_to(gain, len(node.bias))
+    rows = each.reshape(-1, *(1 for _ in node.weight.shape[1:]))
+    return replace(node, weight=node.weight * rows, bias=node.bias * each)
+
+
+def round_decays(graph: SpikingGraph) -> SpikingGraph:
+    """`graph` with every tau at the nearest dt 2^j, j from 1 to 12, by ratio.
+
+    Leak, threshold and resistance stay, so that a constant input settles where it did;
+    what changes is how fast. A tau that is there already is not touched.
+    """
+    changed = {}
+    for name in graph.spiking:
+        node = graph.nodes[name]
+        if isinstance(node, LIF):
+            k = graph.dt / node.tau
+            j = np.clip(np.rint(-np.log2(k)), DECAY_SHIFTS[0], DECAY_SHIFTS[-1])
+            tau = np.where(k == np.exp2(-j), node.tau, graph.dt * np.exp2(j))
+            changed[name] = replace(node, tau=tau)
+    return graph.replace_nodes(changed)

@@ -1,0 +1,116 @@
+"""What a chip can hold, one TOML file each, every number with its source.
+
+Of the names in `LIMITS`, those in `NEEDED` must be there; a limit that a file leaves
+out is not checked, and the report says so.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from stars.errors import ConfigError, FormatError
+
+CHIPS: Mapping[str, str] = {"loihi1": "loihi1.toml", "loihi2": "loihi2.toml"}
+LIMITS: Mapping[str, str] = {
+    "cores_per_chip": "cores of one chip",
+    "compartments_per_core": "neurons of one core",
+    "input_axons_per_core": "different sources that one core listens to",
+    "output_axons_per_core": "pairs of a neuron of one core and a core it feeds",
+    "synapse_bits_per_core": "memory for the synapses of one core",
+    "weight_bits": "bits of a weight, with the sign",
+    "weight_exponent": "left shift of a sum of weights",
+    "delay": "steps that a synapse can delay, beyond the transport's one",
+    "threshold_bits": "bits of a threshold, before its shift by 6",
+    "bias_bits": "bits of a bias's mantissa, with the sign",
+    "bias_exponent": "left shift of a bias's mantissa",
+    "accumulator_bits": "bits of a current, with the sign and the shift by 6",
+    "input_bits": "bits that a message carries; 1 for a spike",
+}
+NEEDED = ("cores_per_chip", "compartments_per_core", "synapse_bits_per_core")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest value allowed, and who says so."""
+
+    value: int
+    source: str
+
+
+@dataclass(frozen=True)
+class ChipLimits:
+    """The limits of one kind of chip.
+
+    Args:
+        name, title, about: which chip, and what is behind its numbers.
+        limits: by a name of `LIMITS`; what is not there is not checked.
+    """
+
+    name: str
+    title: str
+    about: str
+    limits: Mapping[str, Limit]
+
+    def value(self, name: str) -> int | None:
+        """The largest value allowed; None where no figure is given."""
+        return self.limits[name].value if name in self.limits else None
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Limits without a figure."""
+        return tuple(name for name in LIMITS if name not in self.limits)
+
+
+def load_limits(name: str, path: Path | None = None) -> ChipLimits:
+    """The bundled limits of this name, or those in a file of the user's.
+
+    Raises:
+        ConfigError: no such chip, or no such file.
+        FormatError: the file is damaged or incomplete.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise ConfigError(f"limits '{path}': no such file")
+        return parse_limits(path.read_text(encoding="utf-8"), str(path))
+    if name not in CHIPS:
+        raise ConfigError(
+            f"unknown chip '{name}'; there are {', '.join(CHIPS)}, or your own with"
+            " --limits FILE.toml"
+        )
+    text = (files("targets.hardware.limits") / CHIPS[name]).read_text(encoding="utf-8")
+    return parse_limits(text, CHIPS[name])
+
+
+def parse_limits(text: str, where: str) -> ChipLimits:
+    """The limits from TOML.
+
+    Raises:
+        FormatError: no TOML; a limit is missing, unknown, below 1, or without source.
+    """
+    try:
+        content = tomllib.loads(text)
+        limits = {
+            name: Limit(int(limit["value"]), str(limit["source"]).strip())
+            for name, limit in content["limits"].items()
+        }
+        title, about = str(content["title"]), str(content["about"]).strip()
+        name = str(content["name"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"limits '{where}': {error!r}") from error
+    missing, unknown = (
+        sorted(set(NEEDED) - set(limits)),
+        sorted(set(limits) - {*LIMITS}),
+    )
+    wrong = sorted(
+        n for n, limit in limits.items() if limit.value < 1 or not limit.source
+    )
+    if missing or unknown or wrong:
+        raise FormatError(
+            f"limits '{where}': missing {missing}, unknown {unknown}, below 1 or"
+            f" without source {wrong}; there are {', '.join(LIMITS)}"
+        )
+    return ChipLimits(name, title, about, limits)
