@@ -66,11 +66,14 @@ def exact_kernels() -> Iterator[None]:
                 kernel.fp32_precision = precision
 
 
-def simulate(graph: SpikingGraph, inputs: Array) -> Trace:
+def simulate(
+    graph: SpikingGraph, inputs: Array, forced: Trace | None = None
+) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape].
 
     Every layer sees all steps at once, time folded into the batch, since layers are
-    undelayed and the graph has no cycle; only the cells go step by step.
+    undelayed and the graph has no cycle; only the cells go step by step. With `forced`
+    each layer reads the spikes of that trace, not those of the layers before it.
 
     Raises:
         UnsupportedNodeError: nodes without a torch module, all of them.
@@ -78,10 +81,12 @@ def simulate(graph: SpikingGraph, inputs: Array) -> Trace:
     kinds = {Input, Output, *MAPS, *NEURONS}
     graph.check_supported(kinds, "target 'norse': no module")
     with exact_kernels():
-        return through_layers(graph, float32(inputs))
+        return through_layers(graph, float32(inputs), forced)
 
 
-def through_layers(graph: SpikingGraph, inputs: Tensor) -> Trace:
+def through_layers(
+    graph: SpikingGraph, inputs: Tensor, forced: Trace | None = None
+) -> Trace:
     """The trace on float32 inputs [T, B, *input shape], layer by layer."""
     values: dict[str, Tensor] = {graph.input: inputs}
     spikes, membranes = {}, {}
@@ -98,6 +103,8 @@ def through_layers(graph: SpikingGraph, inputs: Tensor) -> Trace:
         membranes[name] = membrane.numpy().astype(np.float64)
         if graph.neuron(name).spiking:
             spikes[name] = values[name].numpy() != 0
+            if forced is not None:
+                values[name] = torch.from_numpy(forced.spikes[name]).float()
     return Trace(spikes, membranes, graph.readout)
 
 
