@@ -120,8 +120,11 @@ def run_file(
     session, entries = open_file(path, level=level, threads=threads)
     names = list(json.loads(entries["initial_state"]))
     model = onnx().load(str(path))
-    spiking = () if forced is None else layers(model, names, entries["form"])
-    copy = tapped(model, names, entries["form"], forced=spiking)
+    try:
+        spiking = () if forced is None else layers(model, names, entries["form"])
+        copy = tapped(model, names, entries["form"], forced=spiking)
+    except FormatError as error:
+        raise FormatError(f"'{path}': {error}") from None
     taps = new_session(copy.SerializeToString(), path, level, threads)
     spikes = {} if forced is None else {n: forced.spikes[n] for n in spiking}
     trace = Program(path, taps, entries).trace(inputs, spikes)

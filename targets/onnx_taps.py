@@ -18,7 +18,7 @@ SPIKES, MEMBRANES, FORCED = "spikes/", "membranes/", "forced/"
 
 def layers(model: Any, neurons: Iterable[str], form: str) -> tuple[str, ...]:
     """Those of the neuron nodes that spike, in this order."""
-    (prefix, *_) = prefixes(model, form)
+    prefix = prefixes(model, form)[0]
     made = {name for operator in place(model, form).node for name in operator.output}
     return tuple(name for name in neurons if fired(prefix, name) in made)
 
@@ -47,8 +47,10 @@ def tapped(
     names = tuple(neurons)
     spiking = layers(copy, names, form)
     shapes = {v.name: tuple(sizes(v)) for v in copy.graph.output}
-    if missing := [name for name in names if f"state_out/{name}" not in shapes]:
-        raise FormatError(f"the ONNX file has no membranes of {missing}")
+    prefix = prefixes(copy, form)[0]
+    made = {name for operator in place(copy, form).node for name in operator.output}
+    if missing := [name for name in names if membrane(prefix, name) not in made]:
+        raise FormatError(f"has no values of {missing} under the names of a file of ours")
     add = tap_scan if form == "scan" else tap_steps
     kinds = onnx().TensorProto
     for name in names:

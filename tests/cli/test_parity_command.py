@@ -121,7 +121,8 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
     assert main([*map(str, arguments), "--substitute", f"norse={broken}"]) == 3
     out = " ".join(capsys.readouterr().out.split())
     for words in (
-        "spike mismatches",
+        "mismatches with reference",
+        "state-forced first differs",
         "norse (substituted)",
         "firing rate",
         "certificate for T = 4: spikes and membranes exact",
@@ -130,6 +131,36 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
         "parity: FAILED for norse",
     ):
         assert words in out
+
+
+def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
+    """The run's own file, right or wrong: here it is of another network."""
+    for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
+        arguments = ["--target", "onnx", "--out", run.onnx_path]
+        assert said(capsys, "export", source, *arguments)[0] == 0
+        found = said(capsys, "parity", run.path, "--target", "onnx")
+        assert found[0] == code
+        (target,) = found[1]["targets"]
+        assert (target["file"], target["ok"]) == (str(run.onnx_path), ok)
+    assert target["first_divergence"]["node"] == "block0_lif0"
+    assert target["state_forced"]["first_divergence"]["node"] == "block0_lif0"
+
+
+def test_an_onnx_file_stands_beside_its_nir_file(capsys, file, images, tmp_path):
+    path = tmp_path / "net.onnx"
+    arguments = ["--target", "onnx", "--form", "unroll", "--out", path]
+    assert said(capsys, "export", file, *arguments)[0] == 0
+    arguments = ["--inputs", images, "--onnx", path, "--against", "norse"]
+    code, found = said(capsys, "parity", file, *arguments, "--target", "onnx")
+    assert code == 0
+    assert found["against"] == "norse"
+    assert found["targets"][0]["file"] == str(path)
+    assert found["targets"][0]["tolerance"]["reason"]
+    assert main(["parity", str(path), "--inputs", str(images)]) == 2
+    assert "give its NIR file and '--onnx" in capsys.readouterr().err
+    used = [*map(str, arguments), "--target", "loihi"]
+    assert main(["parity", str(file), *used]) == 2
+    assert "target 'onnx' is not among" in capsys.readouterr().err
 
 
 def test_a_run_brings_its_own_images_and_keeps_the_report(capsys, run):

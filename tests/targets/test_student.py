@@ -18,7 +18,7 @@ from stars.student_file import StudentFile, save
 from stars.testing import random_images
 from targets import table
 from targets.inputs import ImageInputs
-from targets.parity import run_parity
+from targets.parity import Options, run_parity
 from targets.student import StudentTarget
 
 ENCODING = DirectEncoding((0.3,), (0.35,), -5)
@@ -79,7 +79,7 @@ def test_other_weights_under_the_student_are_found(folder, inputs, tmp_path):
     broken = save_student(tmp_path / "broken", off_by_one_step=True)
     own = StudentTarget(folder / "student.safetensors")
     other = StudentTarget(broken / "student.safetensors")
-    report = run_parity(graph, inputs, [own], substitutes={"student": other})
+    report = run_parity(graph, inputs, [own], Options(substitutes={"student": other}))
     (target,) = report.targets
     assert not report.ok
     assert target.substituted
@@ -90,7 +90,7 @@ def test_a_graph_under_the_student_is_refused_for_it_would_not_be_run(folder, in
     graph = read(folder / "student.nir")
     own = StudentTarget(folder / "student.safetensors")
     with pytest.raises(ConfigError, match="runs its own weights"):
-        run_parity(graph, inputs, [own], substitutes={"student": graph})
+        run_parity(graph, inputs, [own], Options(substitutes={"student": graph}))
 
 
 def test_inputs_that_change_are_refused(folder):
