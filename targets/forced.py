@@ -52,7 +52,9 @@ def run_layers(
     return cast("TakesSpikes", target).run(graph, inputs, desired)
 
 
-def run_emulator(_: Target, graph: SpikingGraph, inputs: Array, desired: Trace) -> Trace:
+def run_emulator(
+    _: Target, graph: SpikingGraph, inputs: Array, desired: Trace
+) -> Trace:
     """The emulator of the chip's arithmetic, on a plan of layers side by side."""
     plan = lower(graph)
     values = side_by_side(plan, check_inputs(graph, inputs), desired)
@@ -106,9 +108,7 @@ def forced_plan(plan: IntegerPlan) -> IntegerPlan:
         input_low=np.concatenate(low),
         input_high=np.concatenate(high),
         populations=tuple(replace(p, latency=0) for p in plan.populations),
-        connections=tuple(
-            moved(c, starts[c.source], size) for c in plan.connections
-        ),
+        connections=tuple(moved(c, starts[c.source], size) for c in plan.connections),
         steps=plan.steps,
     )
 

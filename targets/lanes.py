@@ -134,9 +134,7 @@ class Lane:
 
     def _compared(self, actual: Trace, desired: Trace, start: int) -> Comparison:
         try:
-            return compare(
-                actual, desired, graph=self.subject, first_sample=start
-            )
+            return compare(actual, desired, graph=self.subject, first_sample=start)
         except DataError as error:
             raise TargetError(f"target '{self.target.name}': {error}") from error
 

@@ -66,9 +66,7 @@ def exact_kernels() -> Iterator[None]:
                 kernel.fp32_precision = precision
 
 
-def simulate(
-    graph: SpikingGraph, inputs: Array, forced: Trace | None = None
-) -> Trace:
+def simulate(graph: SpikingGraph, inputs: Array, forced: Trace | None = None) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape].
 
     Every layer sees all steps at once, time folded into the batch, since layers are

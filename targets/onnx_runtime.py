@@ -51,15 +51,11 @@ class OnnxTarget:
     """
 
     name = "onnx"
+    description = "ONNX Runtime on the exported model, int8 weights: float32"
     chunk = 250
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-
-    @property
-    def description(self) -> str:
-        """One line."""
-        return "ONNX Runtime on the exported model, int8 weights: float32"
 
     def unavailable(self) -> str | None:
         """What is not installed, with the command that installs it; None if all is."""
@@ -255,7 +251,8 @@ def new_session(model: str | bytes, path: Path, level: str, threads: int) -> Any
     Args:
         model: a file's name, or its content.
         path: for the message.
-        level, threads: see `run_file`.
+        level: see `run_file`.
+        threads: see `run_file`.
 
     Raises:
         FormatError: no such file, damaged.

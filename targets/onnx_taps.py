@@ -1,4 +1,4 @@
-"""An ONNX file of ours with every layer's spikes and membranes to be read, or to be set.
+"""An ONNX file of ours with every layer's spikes and membranes read, or set.
 
 The operators and the weights of the file stay as they are. A tap names a value that is
 in the file already as one more output; a forced layer's spikes go on to the next nodes
@@ -50,7 +50,9 @@ def tapped(
     prefix = prefixes(copy, form)[0]
     made = {name for operator in place(copy, form).node for name in operator.output}
     if missing := [name for name in names if membrane(prefix, name) not in made]:
-        raise FormatError(f"has no values of {missing} under the names of a file of ours")
+        raise FormatError(
+            f"has no values of {missing} under the names of a file of ours"
+        )
     add = tap_scan if form == "scan" else tap_steps
     kinds = onnx().TensorProto
     for name in names:
@@ -162,14 +164,10 @@ def tap_steps(
         public = at_step(f"{kind}{name}", step)
         source = role(prefix, name)
         model.graph.node.append(helper.make_node("Identity", [source], [public]))
-        model.graph.output.append(
-            helper.make_tensor_value_info(public, element, shape)
-        )
+        model.graph.output.append(helper.make_tensor_value_info(public, element, shape))
 
 
-def force_scan(
-    model: Any, form: str, name: str, shape: tuple[str | int, ...]
-) -> None:
+def force_scan(model: Any, form: str, name: str, shape: tuple[str | int, ...]) -> None:
     """Let a layer's spikes come from an input [T, B, ...]."""
     (prefix,) = prefixes(model, form)
     loop, helper = scan(model), onnx().helper
@@ -184,9 +182,7 @@ def force_scan(
     model.graph.input.append(whole)
 
 
-def force_steps(
-    model: Any, form: str, name: str, shape: tuple[str | int, ...]
-) -> None:
+def force_steps(model: Any, form: str, name: str, shape: tuple[str | int, ...]) -> None:
     """Let a layer's spikes come from an input [B, ...] of each step."""
     helper = onnx().helper
     for step, prefix in enumerate(prefixes(model, form)):
@@ -209,4 +205,3 @@ def reads(operators: Iterable[Any], name: str) -> Iterator[tuple[Any, int]]:
         for i, read in enumerate(operator.input):
             if read == name:
                 yield operator, i
-

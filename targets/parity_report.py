@@ -10,8 +10,8 @@ from targets.compare import Comparison
 
 SCHEMA = "stars.parity/1"
 SILENT = (
-    "SILENT: no neuron spiked on any input; equal zeros prove nothing, and the network"
-    " decides by its biases alone"
+    "SILENT: no neuron spiked on any input; equal zeros prove nothing, and no energy"
+    " is spent on spikes; the network decides by its biases alone"
 )
 RATES = (0.01, 0.60)  # spikes per neuron and step within which zeros mean something
 
@@ -161,12 +161,7 @@ class ParityReport:
     @property
     def warnings(self) -> list[str]:
         """What makes zero mismatches worth nothing: layers without a spike."""
-        silent = [name for name, rate in self.rates.items() if rate == 0]
-        if silent and len(silent) == len(self.rates):
-            return [SILENT]
-        return [
-            f"layer '{name}' never spiked: equal zeros prove nothing" for name in silent
-        ]
+        return silence(self.rates)
 
     def divergences(self) -> list[str]:
         """The first place where each target differs, free-running and state-forced."""
@@ -203,3 +198,15 @@ class ParityReport:
             "skipped": dict(self.skipped),
             "certificate": None if self.certificate is None else dict(self.certificate),
         }
+
+
+def silence(rates: Mapping[str, float]) -> list[str]:
+    """What to warn of when layers did not spike at all.
+
+    Args:
+        rates: spikes per neuron and step of every spiking layer.
+    """
+    silent = [name for name, rate in rates.items() if rate == 0]
+    if silent and len(silent) == len(rates):
+        return [SILENT]
+    return [f"layer '{name}' never spiked: its zeros prove nothing" for name in silent]

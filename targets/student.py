@@ -88,15 +88,18 @@ class StudentTarget:
 
 @contextmanager
 def replaced(network: Network, forced: Trace | None) -> Iterator[None]:
-    """Within it, each spiking layer hands on the spikes of `forced`, if there is one."""
+    """Within it, each spiking layer hands on the spikes of `forced`, if any."""
     import torch  # noqa: PLC0415 - listing targets needs no torch
 
     from stars.student import lif_layers  # noqa: PLC0415
 
+    given = {} if forced is None else forced.spikes
+    layers = lif_layers(network)
     hooks = []
-    for name, layer in lif_layers(network).items() if forced is not None else ():
-        spikes = torch.from_numpy(forced.spikes[name]).flatten(0, 1).float()
-        hooks.append(layer.register_forward_hook(lambda *_, spikes=spikes: spikes))
+    for name, values in given.items():
+        spikes = torch.from_numpy(values).flatten(0, 1).float()
+        hook = layers[name].register_forward_hook(lambda *_, spikes=spikes: spikes)
+        hooks.append(hook)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from export.to_onnx import to_onnx
 from stars.config import DistillConfig
 from stars.files import sha256
 from stars.graph import SpikingGraph
+from stars.nodes import LIF
 from stars.run import Run
 from stars.testing import random_graph, random_images, random_inputs
 
@@ -324,7 +325,8 @@ def test_a_lava_bundle_goes_to_a_folder(capsys, run):
 
 
 def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
-    code, found = said(capsys, "energy", run.path)
+    tables = ["--table", "loihi1", "--table", "horowitz45"]
+    code, found = said(capsys, "energy", run.path, *tables)
     assert code == 0
     assert found["schema"] == "stars.energy/1"
     assert json.loads((run.path / "energy.json").read_text()) == found
@@ -338,8 +340,55 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     assert "Horowitz" in arithmetic["table"]["mac"]["source"]
 
 
-def test_energy_as_text_has_both_tables_and_the_ann(capsys, run):
+def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
     assert main(["energy", str(run.path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    for words in ("loihi1 nJ", "horowitz45 nJ", "ANN MAC", "readout", "sum"):
+    for words in (
+        "loihi2 (bound)",
+        "horowitz45-int8",
+        "ANN MAC",
+        "weight bytes",
+        "image, if held: once",
+        "sum, pooled-dense",
+        "teacher zero-skipping",
+        "qnn, 3 bits",
+        "the SNN wins",
+        "nothing to compare with",
+        "range:",
+    ):
         assert words in out
+
+
+def test_energy_takes_a_cost_table_of_ones_own(capsys, file, images, tmp_path):
+    costs = "".join(
+        f'[costs.{name}]\npicojoules = 1000\nsource = "measured"\n'
+        for name in ("ac", "mac", "update_active", "update_inactive", "spike")
+    )
+    texts = "".join(f'{n} = "ours"\n' for n in ("name", "title", "process", "about"))
+    path = tmp_path / "ours.toml"
+    path.write_text(texts + costs)
+    arguments = ["energy", file, "--inputs", images, "--costs", path]
+    code, found = said(capsys, *arguments)
+    assert code == 0
+    assert found["estimates"][-1]["table"]["name"] == "ours"
+    path.write_text(texts + costs.replace("1000", "-1", 1))
+    assert main(["energy", str(file), "--inputs", str(images), "--costs", str(path)])
+    assert "'ac' is -1 pJ; give a number from 0 up" in capsys.readouterr().err
+
+
+def test_energy_of_a_silent_network_is_warned_of_and_no_failure(
+    capsys, graph, images, tmp_path
+):
+    silent = {
+        name: LIF.uniform(graph.shapes[name], tau=2 * graph.dt, v_threshold=2.0**12)
+        for name in graph.spiking
+    }
+    write(graph.replace_nodes(silent), tmp_path / "net.nir")
+    for command in ("energy", "parity"):
+        arguments = [command, tmp_path / "net.nir", "--inputs", images]
+        extra = FAST[:4] if command == "parity" else []
+        code, found = said(capsys, *arguments, *extra)
+        assert code == 0
+        assert found["warnings"][0].startswith("SILENT")
+        assert main([*map(str, arguments), *extra]) == 0
+        assert "warning: SILENT" in capsys.readouterr().out

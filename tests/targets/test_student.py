@@ -8,6 +8,7 @@ import torch
 
 from export.from_nir import read
 from export.to_nir import write
+from stars import reference
 from stars.architectures import blueprint
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, FormatError
@@ -15,7 +16,7 @@ from stars.grid_network import layer_grids
 from stars.grid_training import to_grid
 from stars.student import build, to_graph
 from stars.student_file import StudentFile, save
-from stars.testing import random_images
+from stars.testing import assert_same_membranes, assert_same_spikes, random_images
 from targets import table
 from targets.inputs import ImageInputs
 from targets.parity import Options, run_parity
@@ -72,6 +73,16 @@ def test_the_student_its_file_and_every_quick_target_are_one(folder, inputs):
             found.membrane_steps == found.neuron_steps == 20 * 4 * graph.neuron_count()
         )
     assert report.rates_outside == ()
+
+
+def test_the_students_layers_run_on_the_spikes_that_they_are_given(folder, inputs):
+    graph = read(folder / "student.nir")
+    own = StudentTarget(folder / "student.safetensors")
+    x = inputs.take(0, 6)
+    given = reference.run(graph, x[:, ::-1])
+    trace, desired = own.run(graph, x, given), reference.run(graph, x, given)
+    assert_same_spikes(trace, desired)
+    assert_same_membranes(trace, desired)
 
 
 def test_other_weights_under_the_student_are_found(folder, inputs, tmp_path):
