@@ -28,7 +28,7 @@ from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.reference import check_inputs
 from stars.trace import Trace
-from targets.onnx_taps import FORCED, MEMBRANES, SPIKES, at_step, layers, tapped
+from targets.onnx_taps import FORCED, MEMBRANES, SPIKES, at_step, spiking, tapped
 
 REMEDY = "pip install 'stars-snn[onnx]'"
 LEVELS = {  # how much the runtime fuses and rearranges
@@ -114,15 +114,15 @@ def run_file(
         TargetError: ONNX Runtime failed.
     """
     session, entries = open_file(path, level=level, threads=threads)
-    names = list(json.loads(entries["initial_state"]))
     model = onnx().load(str(path))
     try:
-        spiking = () if forced is None else layers(model, names, entries["form"])
-        copy = tapped(model, names, entries["form"], forced=spiking)
+        fed = () if forced is None else spiking(model, entries["form"])
+        spikes = {} if forced is None else {name: forced.spikes[name] for name in fed}
+        shapes = {name: values.shape[2:] for name, values in spikes.items()}
+        copy = tapped(model, entries["form"], shapes)
     except FormatError as error:
         raise FormatError(f"'{path}': {error}") from None
     taps = new_session(copy.SerializeToString(), path, level, threads)
-    spikes = {} if forced is None else {n: forced.spikes[n] for n in spiking}
     trace = Program(path, taps, entries).trace(inputs, spikes)
     if forced is None:
         put_results(trace, Program(path, session, entries).results(inputs, {}))
@@ -132,7 +132,9 @@ def run_file(
 def put_results(trace: Trace, results: Mapping[str, NDArray[Any]]) -> None:
     """Write into a trace what the untouched file gives to its users."""
     for name, last in of_kind(results, "state_out/").items():
-        trace.membranes[name][-1] = last
+        membranes = trace.membranes.get(name)
+        if membranes is not None and membranes.shape[1:] == last.shape:
+            membranes[-1] = last
     if trace.readout in trace.spikes:
         trace.spikes[trace.readout][:] = results["output"] != 0
     else:

@@ -2,38 +2,35 @@
 
 The operators and the weights of the file stay as they are. A tap names a value that is
 in the file already as one more output; a forced layer's spikes go on to the next nodes
-from a new input, in place of its own.
+from a new input, in place of its own. What a value is says its name: prefix of the
+step, node, role, as `export.onnx_step` gives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from export.onnx_step import onnx
 from stars.errors import FormatError
 
-SPIKES, MEMBRANES, FORCED = "spikes/", "membranes/", "forced/"
+SPIKES, MEMBRANES, FORCED = "spikes/", "membranes/", "forced/"  # new, public names
+FIRED, MEMBRANE, SENT = ":fired", ":membrane", ":spikes"  # roles; sent on as numbers
 
 
-def layers(model: Any, neurons: Iterable[str], form: str) -> tuple[str, ...]:
-    """Those of the neuron nodes that spike, in this order."""
-    prefix = prefixes(model, form)[0]
-    made = {name for operator in place(model, form).node for name in operator.output}
-    return tuple(name for name in neurons if fired(prefix, name) in made)
+def spiking(model: Any, form: str) -> tuple[str, ...]:
+    """The nodes of a file that spike, in execution order."""
+    return nodes_with(model, form, FIRED)
 
 
-def tapped(
-    model: Any, neurons: Iterable[str], form: str, *, forced: Iterable[str] = ()
-) -> Any:
+def tapped(model: Any, form: str, forced: Mapping[str, tuple[int, ...]]) -> Any:
     """A copy of `model` that gives the trace, and takes some layers' spikes.
 
     Args:
         model: an onnx.ModelProto that `export.to_onnx` made.
-        neurons: its neuron nodes.
         form: of it.
-        forced: spiking nodes whose spikes are an input. Each is float32, and the file's
-            own spikes are still an output.
+        forced: shapes of the spiking nodes whose spikes are an input, float32; the
+            file's own spikes are still an output.
 
     Returns:
         The model. In the form scan the new values are [T, B, ...]; else there is one of
@@ -44,25 +41,16 @@ def tapped(
     """
     copy = type(model)()
     copy.CopyFrom(model)
-    names = tuple(neurons)
-    spiking = layers(copy, names, form)
-    shapes = {v.name: tuple(sizes(v)) for v in copy.graph.output}
-    prefix = prefixes(copy, form)[0]
-    made = {name for operator in place(copy, form).node for name in operator.output}
-    if missing := [name for name in names if membrane(prefix, name) not in made]:
-        raise FormatError(
-            f"has no values of {missing} under the names of a file of ours"
-        )
-    add = tap_scan if form == "scan" else tap_steps
-    kinds = onnx().TensorProto
-    for name in names:
-        shape = shapes[f"state_out/{name}"]
-        add(copy, form, MEMBRANES, name, membrane, kinds.FLOAT, shape)
-        if name in spiking:
-            add(copy, form, SPIKES, name, fired, kinds.BOOL, shape)
-    force = force_scan if form == "scan" else force_steps
-    for name in forced:
-        force(copy, form, name, shapes[f"state_out/{name}"])
+    neurons, fire = nodes_with(copy, form, MEMBRANE), spiking(copy, form)
+    if missing := [name for name in fire if name not in neurons]:
+        raise FormatError(f"has no membranes of {missing} as a file of ours has them")
+    give, take = (give_scan, take_scan) if form == "scan" else (give_steps, take_steps)
+    for name in neurons:
+        give(copy, form, f"{MEMBRANES}{name}", f"{name}{MEMBRANE}", "FLOAT")
+    for name in fire:
+        give(copy, form, f"{SPIKES}{name}", f"{name}{FIRED}", "BOOL")
+    for name, shape in forced.items():
+        take(copy, form, f"{FORCED}{name}", f"{name}{SENT}", shape)
     return copy
 
 
@@ -71,26 +59,23 @@ def at_step(name: str, step: int) -> str:
     return f"{name}:{step}"
 
 
-def fired(prefix: str, name: str) -> str:
-    """Name of a layer's spikes, bool, as `export.onnx_step` gives it."""
-    return f"{prefix}{name}:fired"
-
-
-def membrane(prefix: str, name: str) -> str:
-    """Name of a layer's membrane after the reset."""
-    return f"{prefix}{name}:membrane"
-
-
-def spikes(prefix: str, name: str) -> str:
-    """Name of a layer's spikes as numbers: what goes on to the next nodes."""
-    return f"{prefix}{name}:spikes"
+def nodes_with(model: Any, form: str, role: str) -> tuple[str, ...]:
+    """Names of the nodes that have a value of a role, in execution order."""
+    prefix = prefixes(model, form)[0]
+    return tuple(
+        name.removeprefix(prefix).removesuffix(role)
+        for operator in place(model, form).node
+        for name in operator.output
+        if name.startswith(prefix) and name.endswith(role)
+    )
 
 
 def prefixes(model: Any, form: str) -> tuple[str, ...]:
     """What the names of each step begin with."""
     if form == "unroll":
-        (time,) = [sizes(v)[0] for v in model.graph.input if v.name == "input"]
-        return tuple(f"step{t}/" for t in range(int(time)))
+        (declared,) = [v for v in model.graph.input if v.name == "input"]
+        steps = declared.type.tensor_type.shape.dim[0].dim_value
+        return tuple(f"step{t}/" for t in range(steps))
     return ("step/",) if form == "scan" else ("",)
 
 
@@ -106,7 +91,7 @@ def scan(model: Any) -> Any:
         FormatError: there is none, or another operator.
     """
     if [operator.op_type for operator in model.graph.node] != ["Scan"]:
-        raise FormatError("the ONNX file says that it is of the form scan and is not")
+        raise FormatError("says that it is of the form scan and is not")
     return model.graph.node[0]
 
 
@@ -116,92 +101,70 @@ def body(operator: Any) -> Any:
     return found.g
 
 
-def sizes(value: Any) -> list[str | int]:
-    """The declared shape; a free axis is a name."""
-    dimensions = value.type.tensor_type.shape.dim
-    return [d.dim_param or d.dim_value for d in dimensions]
-
-
-Role = Callable[[str, str], str]  # prefix, node -> name of a value
-
-
-def tap_scan(
-    model: Any,
-    form: str,
-    kind: str,
-    name: str,
-    role: Role,
-    element: int,
-    shape: tuple[str | int, ...],
-) -> None:
+def give_scan(model: Any, form: str, public: str, value: str, element: str) -> None:
     """Give a value of every step as an output [T, B, ...], if it is none yet."""
-    public = f"{kind}{name}"
-    if any(value.name == public for value in model.graph.output):
+    if any(output.name == public for output in model.graph.output):
         return
     (prefix,) = prefixes(model, form)
-    loop, helper = scan(model), onnx().helper
-    inner = f"{prefix}{public}"
-    step = body(loop)
-    step.node.append(helper.make_node("Identity", [role(prefix, name)], [inner]))
-    step.output.append(helper.make_tensor_value_info(inner, element, shape))
+    loop = scan(model)
+    step, inner = body(loop), f"{prefix}{public}"
+    step.node.append(same(f"{prefix}{value}", inner))
+    step.output.append(declared(inner, element))
     loop.output.append(public)
-    whole = helper.make_tensor_value_info(public, element, ["T", *shape])
-    model.graph.output.append(whole)
+    model.graph.output.append(declared(public, element))
 
 
-def tap_steps(
-    model: Any,
-    form: str,
-    kind: str,
-    name: str,
-    role: Role,
-    element: int,
-    shape: tuple[str | int, ...],
-) -> None:
+def give_steps(model: Any, form: str, public: str, value: str, element: str) -> None:
     """Give a value of each step as an output [B, ...] of its own."""
-    helper = onnx().helper
-    for step, prefix in enumerate(prefixes(model, form)):
-        public = at_step(f"{kind}{name}", step)
-        source = role(prefix, name)
-        model.graph.node.append(helper.make_node("Identity", [source], [public]))
-        model.graph.output.append(helper.make_tensor_value_info(public, element, shape))
+    for t, prefix in enumerate(prefixes(model, form)):
+        model.graph.node.append(same(f"{prefix}{value}", at_step(public, t)))
+        model.graph.output.append(declared(at_step(public, t), element))
 
 
-def force_scan(model: Any, form: str, name: str, shape: tuple[str | int, ...]) -> None:
-    """Let a layer's spikes come from an input [T, B, ...]."""
+def take_scan(
+    model: Any, form: str, public: str, value: str, shape: tuple[int, ...]
+) -> None:
+    """Let the readers of a value read an input [T, B, ...]."""
     (prefix,) = prefixes(model, form)
-    loop, helper = scan(model), onnx().helper
-    public, inner = f"{FORCED}{name}", f"{prefix}{FORCED}{name}"
-    step, element = body(loop), onnx().TensorProto.FLOAT
-    rewire(step.node, spikes(prefix, name), inner)
-    step.input.append(helper.make_tensor_value_info(inner, element, shape))
+    loop = scan(model)
+    step, inner = body(loop), f"{prefix}{public}"
+    rewire(step.node, f"{prefix}{value}", inner)
+    step.input.append(declared(inner, "FLOAT", ("B", *shape)))
     loop.input.append(public)
     (count,) = [a for a in loop.attribute if a.name == "num_scan_inputs"]
     count.i += 1
-    whole = helper.make_tensor_value_info(public, element, ["T", *shape])
-    model.graph.input.append(whole)
+    model.graph.input.append(declared(public, "FLOAT", ("T", "B", *shape)))
 
 
-def force_steps(model: Any, form: str, name: str, shape: tuple[str | int, ...]) -> None:
-    """Let a layer's spikes come from an input [B, ...] of each step."""
-    helper = onnx().helper
-    for step, prefix in enumerate(prefixes(model, form)):
-        public = at_step(f"{FORCED}{name}", step)
-        rewire(model.graph.node, spikes(prefix, name), public)
-        model.graph.input.append(
-            helper.make_tensor_value_info(public, onnx().TensorProto.FLOAT, shape)
-        )
+def take_steps(
+    model: Any, form: str, public: str, value: str, shape: tuple[int, ...]
+) -> None:
+    """Let the readers of a value read an input [B, ...] of each step."""
+    for t, prefix in enumerate(prefixes(model, form)):
+        rewire(model.graph.node, f"{prefix}{value}", at_step(public, t))
+        given = declared(at_step(public, t), "FLOAT", ("B", *shape))
+        model.graph.input.append(given)
+
+
+def same(source: str, name: str) -> Any:
+    """An operator that gives a value another name."""
+    return onnx().helper.make_node("Identity", [source], [name])
+
+
+def declared(
+    name: str, element: str, shape: tuple[str | int, ...] | None = None
+) -> Any:
+    """The declaration of a value; without a shape, of whatever it turns out to have.
+
+    A free axis is a name.
+    """
+    kind = getattr(onnx().TensorProto, element)
+    return onnx().helper.make_tensor_value_info(name, kind, shape)
 
 
 def rewire(operators: Iterable[Any], old: str, new: str) -> None:
     """Let every operator that reads `old` read `new`."""
-    for operator, i in reads(operators, old):
-        operator.input[i] = new
-
-
-def reads(operators: Iterable[Any], name: str) -> Iterator[tuple[Any, int]]:
-    """(operator, which of its inputs) of all that read a value."""
     for operator in operators:
         for i, read in enumerate(operator.input):
-            if read == name:
-                yield operator, i
+            if read == old:
+                operator.input[i] = new

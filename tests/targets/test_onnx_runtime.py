@@ -157,7 +157,7 @@ DAMAGE = {
     Path.unlink: "not a readable ONNX file",
     foreign: "of another tool",
     newer: "newer version",
-    renamed: "has no values",
+    renamed: "has no membranes of",
 }
 
 
