@@ -105,6 +105,10 @@ def notes(report: EnergyReport) -> list[str]:
         f"mean over {counts.images:,} images; operations are exact counts; routed: a"
         " pool is part of the weights that follow"
     ]
+    lines.append(
+        f"mean spike rate {100 * counts.spike_rate:.1f} % a step,"
+        f" {counts.spikes_per_synapse:.2f} spikes per synapse and image"
+    )
     if report.teacher.reason is not None:
         lines.append(f"zero-skipping: {report.teacher.reason}")
     lines += [

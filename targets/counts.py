@@ -134,11 +134,20 @@ class Counts:
         size = sum(n for _, n in senders.values()) * self.steps * self.images
         return sum(events for events, _ in senders.values()) / size if size else 0.0
 
+    @property
+    def spikes_per_synapse(self) -> float:
+        """Mean operations of a synapse that spikes reach, over an image's steps."""
+        synapses = sum(c.synapses for c in self.connections if c.kind == "AC")
+        return self.operations("AC") / (synapses * self.images) if synapses else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        values = asdict(self)
-        values["ann"] = [asdict(layer) for layer in self.ann]
-        return {**values, "lowering": "routed", "spike_rate": self.spike_rate}
+        return {
+            **asdict(self),
+            "lowering": "routed",
+            "spike_rate": self.spike_rate,
+            "spikes_per_synapse": self.spikes_per_synapse,
+        }
 
 
 def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:

@@ -499,6 +499,8 @@ def test_the_two_lowerings_of_a_pool_on_paper():
     x[..., 0, 0] = x[..., 1, 1] = x[..., 3, 3] = 1  # two windows of four are lit
     counts = measured(graph, x)
     assert counts.operations("AC") == 2 + 2 + 1
+    assert counts.spikes_per_synapse == 5 / (16 + 4)
+    assert counts.spike_rate == 3 / 16
     pool, weights = counts.pooled_dense
     assert (pool.kind, pool.events, pool.operations) == ("AC", 3, 3)
     assert (weights.kind, weights.events, weights.operations) == ("MAC", 2, 2 + 1)
