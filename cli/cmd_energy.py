@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,10 @@ def energy(
     table: Annotated[
         list[str] | None, typer.Option(help="Only this cost table. Repeatable.")
     ] = None,
+    costs: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.toml", help="A table of yours too. Repeatable."),
+    ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -27,13 +32,16 @@ def energy(
     """Count synaptic operations and updates exactly, and price them per layer."""
     from cli.energy_view import energy_text
     from stars.files import write_json
-    from targets.energy import count, estimate, simulated
-    from targets.hardware.costs import TABLES, load_table
+    from targets.counts import count, simulated
+    from targets.energy_report import report
+    from targets.hardware.costs import TABLES, load_table, read_table
     from targets.inputs import first
     from targets.subject import Subject
+    from targets.teacher_macs import teacher_of
 
     output = Output.of(context, json=json)
-    tables = [load_table(name) for name in table or TABLES]
+    tables = [load_table(name) for name in dict.fromkeys(table or TABLES)]
+    tables += [read_table(path) for path in costs or []]
     subject = Subject.open(run, dt=dt, steps=steps)
     available = subject.inputs(inputs)
     taken = first(available, min(1000, len(available)) if images is None else images)
@@ -42,12 +50,8 @@ def energy(
             subject.graph, taken, lambda done, of: progress("images", done, of, {})
         )
         counts = count(subject.graph, chunks)
-    estimates = [estimate(counts, one) for one in tables]
-    data = {
-        "schema": "stars.energy/1",
-        "counts": counts.to_json(),
-        "estimates": [one.to_json() for one in estimates],
-    }
+    found = report(counts, tables, teacher_of(subject.run, taken))
+    data = found.to_json()
     if subject.run is not None:
         write_json(subject.run.path / "energy.json", data)
-    output.emit("stars.energy/1", data, energy_text(counts, estimates))
+    output.emit("stars.energy/1", data, energy_text(found))

@@ -32,6 +32,15 @@ def parity(
             help="Run this target on another file: must fail. Repeatable.",
         ),
     ] = None,
+    against: Annotated[
+        str, typer.Option(help="Compare with this target.")
+    ] = "reference",
+    onnx: Annotated[
+        Path | None, typer.Option(help="The ONNX file; default: the run's own.")
+    ] = None,
+    forced_images: Annotated[
+        int, typer.Option(help="How many images state-forced; 0: none.")
+    ] = 32,
     dump: Annotated[
         Path | None, typer.Option(help="Folder for the traces of every target.")
     ] = None,
@@ -48,27 +57,37 @@ def parity(
     from stars.files import write_json
     from stars.grid import certify
     from targets.inputs import first
+    from targets.lanes import Options
     from targets.parity import choose_targets, run_parity, willing
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
     files = parse_substitutes(substitute or [])
     subject = Subject.open(run, dt=dt, steps=steps)
-    targets, skipped = choose_targets(target or [], subject.targets())
+    own = subject.targets(onnx)
+    targets, skipped = choose_targets(target or [], own)
+    (truth,), _ = choose_targets([against], own)
     samples = first(subject.inputs(inputs), images)
     if subject.run is None and not target:
         targets, refused = willing(subject.graph, samples, targets)
         skipped |= refused
-    proof = certify(subject.graph).to_json()
     names = [one.name for one in targets]
-    substitutes = {name: subject.substitute(name, f) for name, f in files.items()}
+    if onnx is not None and "onnx" not in names:
+        raise ConfigError(f"--onnx {onnx}: target 'onnx' is not among {names}")
+    limited = names if against in LAVA else [name for name in LAVA if name in names]
+    proof = certify(subject.graph).to_json()
+    options = Options(
+        against=truth,
+        forced_images=forced_images,
+        limits=dict.fromkeys(limited, lava_images),
+        substitutes={name: subject.substitute(name, f) for name, f in files.items()},
+    )
     with stage_progress(output) as progress:
         report = run_parity(
             subject.graph,
             samples,
             targets,
-            limits={name: lava_images for name in LAVA if name in names},
-            substitutes=substitutes,
+            options,
             dump=dump,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )

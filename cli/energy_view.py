@@ -2,62 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.energy import Counts, EnergyEstimate
+from targets.counts import Counts
+from targets.energy import EnergyEstimate
+from targets.energy_report import EnergyReport
 
 NANO = 1e-9
 
 
-def energy_text(counts: Counts, estimates: Sequence[EnergyEstimate]) -> RenderableType:
-    """One row a layer, one a sum, and what the numbers are."""
-    text = Table("layer", title=f"per image of {counts.steps} steps", show_footer=True)
+def energy_text(report: EnergyReport) -> RenderableType:
+    """Counts of each layer, joules of each layer and table, and what they say."""
+    return Group(
+        counts_table(report.counts),
+        joules_table(report),
+        alternatives_table(report),
+        Text("\n".join(notes(report))),
+    )
+
+
+def counts_table(counts: Counts) -> Table:
+    """One row a layer; the first layer's image on a line of its own."""
+    text = Table("layer", title=f"counts per image of {counts.steps} steps")
     columns = {
-        "spikes AC": [counts.operations("AC", p.name) for p in counts.populations],
-        "image MAC": [counts.operations("MAC", p.name) for p in counts.populations],
+        "AC, spikes": [counts.operations("AC", p.name) for p in counts.populations],
+        "MAC, image": [counts.operations("MAC", p.name) for p in counts.populations],
         "updates": [p.updates for p in counts.populations],
         "spikes": [p.spikes for p in counts.populations],
         "ANN MAC": [p.ann_macs for p in counts.populations],
     }
-    text.columns[0].footer = "sum"
-    for title, values in columns.items():
-        footer = f"{sum(values) / counts.images:,.0f}"
-        text.add_column(title, footer, justify="right")
-    for one in estimates:
-        footer = f"{one.total / counts.images / NANO:,.1f}"
-        text.add_column(f"{one.table.name} nJ", footer, justify="right")
-    for i, population in enumerate(counts.populations):
-        text.add_row(
-            escape(population.name),
-            *(f"{values[i] / counts.images:,.0f}" for values in columns.values()),
-            *(f"{e.layers[i].total / counts.images / NANO:,.1f}" for e in estimates),
-        )
-    return Group(text, Text("\n".join(notes(counts, estimates))))
-
-
-def notes(counts: Counts, estimates: Sequence[EnergyEstimate]) -> list[str]:
-    """What was counted, on what, and what is in the tables."""
+    for title in (*columns, "weight bytes", "state bytes"):
+        text.add_column(title, justify="right")
+    for i, p in enumerate(counts.populations):
+        values = [column[i] / counts.images for column in columns.values()]
+        row = (*values, p.weight_bytes, p.state_bytes)
+        text.add_row(escape(p.name), *(f"{value:,.0f}" for value in row))
+    sums = [sum(column) / counts.images for column in columns.values()]
+    sums.append(sum(p.weight_bytes for p in counts.populations))
+    sums.append(sum(p.state_bytes for p in counts.populations))
+    text.add_section()
+    text.add_row("sum", *(f"{value:,.0f}" for value in sums))
     held = sum(c.operations_held for c in counts.connections if c.kind == "MAC")
-    lines = [
-        f"mean over {counts.images:,} images; operations are exact counts, pools routed"
-        " into the weights that follow",
-    ]
     if held:
-        lines.append(
-            f"the held image needs {held / counts.images:,.0f} MAC when its first layer"
-            " is computed once, not at every step"
+        once = f"{held / counts.images:,.0f}"
+        text.add_row("image, if held: once", "", once, *[""] * 5)
+    return text
+
+
+def joules_table(report: EnergyReport) -> Table:
+    """One row a layer, one column a cost table."""
+    text = Table("layer", title="nJ per image")
+    for one in report.estimates:
+        mark = " (bound)" if one.table.bound else ""
+        text.add_column(f"{escape(one.table.name)}{mark}", justify="right")
+
+    def row(name: str, joules: list[float | None]) -> None:
+        images = report.counts.images
+        text.add_row(name, *("-" if j is None else nano(j / images) for j in joules))
+
+    for i, population in enumerate(report.counts.populations):
+        row(escape(population.name), [e.layers[i].total for e in report.estimates])
+    text.add_section()
+    row("sum, routed", [e.total for e in report.estimates])
+    row("the held image once", [e.held for e in report.estimates])
+    if report.counts.pooled_dense is not None:
+        row("sum, pooled-dense", [e.pooled_dense for e in report.estimates])
+    return text
+
+
+def alternatives_table(report: EnergyReport) -> Table:
+    """Networks without spikes under the same tables."""
+    text = Table("without spikes", title="nJ per image, same table, same process")
+    for one in report.estimates:
+        text.add_column(
+            f"{escape(one.table.name)}\n{escape(one.table.process)}", justify="right"
         )
-    for one in estimates:
-        about = " ".join(one.table.about.split())
-        lines.append(f"{one.table.name}: {one.table.title}. {about}")
-        if one.ann is not None:
-            lines.append(
-                f"  the ANN of the same topology: {one.ann / counts.images / NANO:,.1f}"
-                " nJ per image"
-            )
-    return lines
+    for i, first in enumerate(report.estimates[0].alternatives):
+        cells = [cell(one, i) for one in report.estimates]
+        bits = "" if first.bits is None else f", {first.bits} bits"
+        text.add_row(first.name + bits, *cells)
+    return text
+
+
+def cell(one: EnergyEstimate, i: int) -> str:
+    """One alternative's joules, or a dash."""
+    joules = one.alternatives[i].joules
+    return "-" if joules is None else nano(joules / one.images)
+
+
+def nano(joules: float) -> str:
+    """Nanojoules, three digits and more."""
+    return f"{joules / NANO:,.1f}"
+
+
+def notes(report: EnergyReport) -> list[str]:
+    """What was counted, who wins, and what is in the tables."""
+    counts, (least, most) = report.counts, report.range
+    lines = [
+        f"mean over {counts.images:,} images; operations are exact counts; routed: a"
+        " pool is part of the weights that follow"
+    ]
+    lines.append(
+        f"mean spike rate {100 * counts.spike_rate:.1f} % a step,"
+        f" {counts.spikes_per_synapse:.2f} spikes per synapse and image"
+    )
+    if report.teacher.reason is not None:
+        lines.append(f"zero-skipping: {report.teacher.reason}")
+    lines += [
+        f"{one.table.name}: {one.table.title}, {one.table.process}."
+        f" {' '.join(one.table.about.split())}"
+        for one in report.estimates
+    ]
+    lines += report.sentences()
+    lines.append(
+        f"range: {nano(least.total / least.images)} nJ ({least.table.name}) to"
+        f" {nano(most.total / most.images)} nJ ({most.table.name}) per image; other"
+        " hardware each, not a comparison"
+    )
+    return lines + [f"warning: {text}" for text in report.warnings]

@@ -10,17 +10,19 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.parity_report import RATES, ParityReport
+from targets.parity_report import RATES, ParityReport, StateForced
 
 
 def parity_text(report: ParityReport) -> RenderableType:
     """Firing rates, certificate, and last the targets, so that the result ends it."""
     skipped = [f"target '{n}' was skipped: {why}" for n, why in report.skipped.items()]
+    warned = [f"warning: {text}" for text in report.warnings]
+    ending = [*skipped, *report.divergences(), *warned, verdict(report)]
     return Group(
         rates_table(report),
         Text("\n".join(certificate_lines(report.certificate))),
         targets_table(report),
-        Text("\n".join([*skipped, *report.divergences(), verdict(report)])),
+        Text("\n".join([*files(report), *ending])),
     )
 
 
@@ -31,15 +33,23 @@ def verdict(report: ParityReport) -> str:
     return "parity: FAILED for " + ", ".join(t.name for t in report.targets if not t.ok)
 
 
+def files(report: ParityReport) -> list[str]:
+    """Which targets ran a file of their own."""
+    return [f"target '{t.name}' ran '{t.file}'" for t in report.targets if t.file]
+
+
 def targets_table(report: ParityReport) -> Table:
-    """One row a target."""
+    """One row a target; mismatches, and how many of them each layer made by itself."""
     text = Table(
         "target",
         "images",
         "neuron-steps",
-        "spike mismatches",
-        "membrane mismatches",
+        "spikes",
+        "membranes",
+        "state-forced",
+        "decisions",
         "seconds",
+        title=f"mismatches with {report.against}",
     )
     for target in report.targets:
         found = target.comparison
@@ -53,9 +63,22 @@ def targets_table(report: ParityReport) -> Table:
             f"{found.neuron_steps:,}",
             f"{found.spike_mismatches:,}",
             membranes,
+            forced_cell(target.state_forced),
+            f"{found.images - found.decisions_agree:,}",
             f"{target.seconds:.1f}",
         )
     return text
+
+
+def forced_cell(forced: StateForced) -> str:
+    """Spikes and membranes that a layer got wrong on the reference's spikes."""
+    found = forced.comparison
+    if found is None:
+        return "-"
+    return (
+        f"{found.spike_mismatches:,} / {found.membrane_mismatches:,}"
+        f" ({found.images:,} images)"
+    )
 
 
 def rates_table(report: ParityReport) -> Table:

@@ -184,10 +184,12 @@ def _cuba(step: Step, name: str, node: CubaLI, x: str, state: str) -> NodeValues
     synapse = Relaxation("syn_", node.tau_syn, node.w_in, np.zeros(node.shape))
     soma = Relaxation("", node.tau_mem, node.r, node.v_leak)
     u = synapse.add(step, name, x, parts[0], "after")
-    v = soma.add(step, name, u, parts[1], "before_reset")
-    found = (
-        _fired(step, name, node, v) if isinstance(node, CubaLIF) else NodeValues(v, v)
-    )
+    if isinstance(node, CubaLIF):
+        v = soma.add(step, name, u, parts[1], "before_reset")
+        found = _fired(step, name, node, v)
+    else:
+        v = soma.add(step, name, u, parts[1], "membrane")
+        found = NodeValues(v, v)
     rows = [
         step.value("Unsqueeze", [part, step.constants.integers("row", [1])], name, role)
         for part, role in ((u, "u_row"), (found.membrane or v, "v_row"))
@@ -218,7 +220,8 @@ def _integrator(step: Step, name: str, node: Integrator, x: str, v: str) -> Node
 def _threshold(step: Step, name: str, node: Threshold, x: str, _: str) -> NodeValues:
     bound = step.constants.population(f"{name}:threshold", node.threshold)
     fired = step.value("Greater", [x, bound], name, "fired")
-    return NodeValues(_as_float(step, name, fired), x, spikes=fired)
+    membrane = step.value("Identity", [x], name, "membrane")
+    return NodeValues(_as_float(step, name, fired), membrane, spikes=fired)
 
 
 def _delay(step: Step, name: str, node: Delay, x: str, state: str) -> NodeValues:

@@ -20,11 +20,17 @@ from stars.trace import Trace
 Value = TypeVar("Value")
 
 
-def run(graph: SpikingGraph, inputs: Array) -> Trace:
+def run(graph: SpikingGraph, inputs: Array, forced: Trace | None = None) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
 
     Membranes of every neuron node are recorded after the reset of each step. A delayed
     edge (`graph.delayed`) delivers the value of the step before, zeros in the first.
+
+    Args:
+        graph: what to run.
+        inputs: as above.
+        forced: each node reads the spikes of this trace, not those that the nodes
+            before it make: what a layer does on its own.
 
     Raises:
         DataError: inputs have another shape, no step, no sample, or NaN or infinity.
@@ -56,6 +62,8 @@ def run(graph: SpikingGraph, inputs: Array) -> Trace:
                 membranes[name][t] = node.membrane(state[name])
                 if node.spiking:
                     spikes[name][t] = values[name] != 0
+                    if forced is not None:
+                        values[name] = forced.spikes[name][t].astype(np.float64)
         last = {name: values[name] for name in last}
     return Trace(spikes, membranes, graph.readout)
 

@@ -129,6 +129,11 @@ class Run:
         """The on-grid student as NIR: what ships."""
         return self.path / "artifacts" / "student.nir"
 
+    @property
+    def onnx_path(self) -> Path:
+        """The same as ONNX, once it was exported."""
+        return self.path / "artifacts" / "student.onnx"
+
     def read_config(self) -> dict[str, Any]:
         """The configuration as plain values."""
         return read_toml(self.config_path)

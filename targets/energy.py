@@ -1,114 +1,77 @@
-"""Count what a chip would do, exactly, and price it under a cost table.
+"""Price counts under a cost table, beside networks that do without spikes.
 
-A synaptic operation is one spike that meets one synapse: counted by fan-out, so that
-borders, strides and zero weights are right, in integers. Pools and flattening are
-composed into the next weights, as on the chip (the "routed" lowering): a spike is
-routed to every synapse of the product. Whether an operation is an accumulate (AC) or a
-multiply-accumulate (MAC) follows from where the connection starts, never from values.
+Every comparison is within one table, hence on one process node.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from stars import reference
-from stars.errors import DataError
-from stars.graph import SpikingGraph
-from stars.nodes import Array
-from stars.trace import Trace
-from targets.fan_out import Kind, ann_macs, fans
+from targets.alternatives import (
+    NOT_AT_HAND,
+    Alternative,
+    Snn,
+    Teacher,
+    alternatives,
+)
+from targets.counts import (
+    ConnectionCount,
+    Counts,
+    PopulationCount,
+    count,
+    simulated,
+)
 from targets.hardware.costs import CostTable
-from targets.inputs import Inputs
 
-
-@dataclass(frozen=True)
-class ConnectionCount:
-    """What one connection did.
-
-    Args:
-        source, target: the graph's input or a population; a population.
-        kind: "MAC" from an 8-bit image, else "AC".
-        synapses: weights that are not zero.
-        events: values of the source that were not zero, over all steps and images.
-        operations: events times the synapses of each.
-        operations_held: of them, those of the first step: what a first layer needs
-            that computes a held image once. For spikes, all.
-    """
-
-    source: str
-    target: str
-    kind: Kind
-    synapses: int
-    events: int
-    operations: int
-    operations_held: int
-
-
-@dataclass(frozen=True)
-class PopulationCount:
-    """What one population did.
-
-    Args:
-        name: of the node.
-        neurons: number of them.
-        updates: neurons x steps x images.
-        active: of them, those that spiked or left the membrane off its initial value;
-            all where no membrane was recorded.
-        spikes: over all steps and images.
-        ann_macs: what the weights before it cost an ANN of the same topology, over
-            all images: dense, zeros multiplied, padding not.
-    """
-
-    name: str
-    neurons: int
-    updates: int
-    active: int
-    spikes: int
-    ann_macs: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Exact counts over `images` inputs of `steps` steps each."""
-
-    images: int
-    steps: int
-    connections: tuple[ConnectionCount, ...]
-    populations: tuple[PopulationCount, ...]
-
-    def into(self, target: str) -> tuple[ConnectionCount, ...]:
-        """The connections that feed a population."""
-        return tuple(c for c in self.connections if c.target == target)
-
-    def operations(self, kind: Kind, target: str | None = None) -> int:
-        """Synaptic operations of a kind, into one population or into all."""
-        into = self.connections if target is None else self.into(target)
-        return sum(c.operations for c in into if c.kind == kind)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**asdict(self), "lowering": "routed"}
+__all__ = [
+    "NOT_AT_HAND",
+    "Alternative",
+    "ConnectionCount",
+    "Counts",
+    "EnergyEstimate",
+    "LayerEnergy",
+    "PopulationCount",
+    "Teacher",
+    "count",
+    "estimate",
+    "simulated",
+]
 
 
 @dataclass(frozen=True)
 class LayerEnergy:
-    """Joules of one population and of the connections into it, over all images."""
+    """Joules of one population and of the connections into it, over all images.
+
+    Args:
+        name: of the population.
+        ac, mac: operations of spikes; of the image, at every step.
+        updates, spikes: of its neurons.
+        memory: accesses and addresses; 0 where the table does not price them apart.
+        of_spikes: what of all this is proportional to the number of spikes.
+        saved_held: what a first layer saves that computes a held image once.
+    """
 
     name: str
     ac: float
     mac: float
     updates: float
     spikes: float
+    memory: float
+    of_spikes: float
+    saved_held: float
 
     @property
     def total(self) -> float:
         """The sum."""
-        return self.ac + self.mac + self.updates + self.spikes
+        return self.ac + self.mac + self.updates + self.spikes + self.memory
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: parts that add up to the total, and shares of it."""
+        parts = asdict(self)
+        shares = {name: parts.pop(name) for name in ("of_spikes", "saved_held")}
+        return {**parts, "total": self.total, "shares": shares}
 
 
 @dataclass(frozen=True)
@@ -119,181 +82,167 @@ class EnergyEstimate:
         table: the costs and their sources.
         images: inputs that the joules are for.
         layers: in execution order.
-        ann: joules of an ANN of the same topology; None where the table has no price.
+        pooled_dense: joules under that lowering; None without a pool, or where the
+            table prices memory, whose accesses are modelled for the other one alone.
+        alternatives: what would do the same without spikes.
+        spike_rate: of the counts.
     """
 
     table: CostTable
     images: int
     layers: tuple[LayerEnergy, ...]
-    ann: float | None
+    pooled_dense: float | None
+    alternatives: tuple[Alternative, ...]
+    spike_rate: float
 
     @property
     def total(self) -> float:
-        """Joules over all images."""
+        """Joules over all images, the image multiplied at every step."""
         return sum(layer.total for layer in self.layers)
+
+    @property
+    def held(self) -> float:
+        """The same with the held image multiplied once."""
+        return self.total - sum(layer.saved_held for layer in self.layers)
+
+    @property
+    def ann(self) -> float | None:
+        """Joules of the ANN of the same topology; None where it is not priced."""
+        return next(a.joules for a in self.alternatives if a.name == "ann")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the table's numbers and sources."""
+        pooled = self.pooled_dense
         return {
             "table": asdict(self.table),
             "joules": self.total,
             "joules_per_image": self.total / self.images,
-            "ann_joules_per_image": None
-            if self.ann is None
-            else self.ann / self.images,
-            "layers": [{**asdict(n), "total": n.total} for n in self.layers],
+            "joules_per_image_held": self.held / self.images,
+            "joules_per_image_pooled_dense": None
+            if pooled is None
+            else pooled / self.images,
+            **{
+                f"{one.name}_joules_per_image".replace(" ", "_").replace("-", "_"): None
+                if one.joules is None
+                else one.joules / self.images
+                for one in self.alternatives
+            },
+            "alternatives": [self._alternative(one) for one in self.alternatives],
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+    def _alternative(self, one: Alternative) -> dict[str, Any]:
+        joules = one.joules
+        return {
+            "name": one.name,
+            "bits": one.bits,
+            "joules_per_image": None if joules is None else joules / self.images,
+            "reason": one.reason,
+            "snn_wins": None if joules is None else self.total < joules,
+            "crossover_spike_rate": one.crossover,
         }
 
 
-def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:
-    """The exact counts of a graph over chunks of (inputs [T, B, ...], their trace).
+def estimate(
+    counts: Counts, table: CostTable, teacher: Teacher = NOT_AT_HAND
+) -> EnergyEstimate:
+    """Joules of each layer under one cost table, and of networks without spikes."""
+    layers = tuple(layer_energy(counts, p, table) for p in counts.populations)
+    return EnergyEstimate(
+        table=table,
+        images=counts.images,
+        layers=layers,
+        pooled_dense=pooled_dense(counts, layers, table),
+        alternatives=alternatives(counts, spiking(layers), table, teacher),
+        spike_rate=counts.spike_rate,
+    )
 
-    Raises:
-        DataError: no chunk, or a trace that is not of these inputs and this graph.
-        LimitError: a composed connection does not fit in memory.
+
+def spiking(layers: Iterable[LayerEnergy]) -> Snn:
+    """What of the whole network's joules is proportional to its spikes."""
+    both = [(layer.of_spikes, layer.total) for layer in layers]
+    of_spikes = sum(part for part, _ in both)
+    return Snn(of_spikes, sum(total for _, total in both) - of_spikes)
+
+
+def layer_energy(
+    counts: Counts, population: PopulationCount, table: CostTable
+) -> LayerEnergy:
+    """Joules of one population and of what feeds it."""
+    into = counts.into(population.name)
+    price = {"AC": table.ac.joules, "MAC": table.mac.joules}
+    inactive = population.updates - population.active
+    ac, mac = (
+        price[kind] * counts.operations(kind, population.name) for kind in ("AC", "MAC")
+    )
+    spikes = population.spikes * table.spike.joules
+    access = [connection_memory(c, population, table) for c in into]
+    kinds = [c.kind for c in into]
+    by_spikes = sum(j for j, kind in zip(access, kinds, strict=True) if kind == "AC")
+    queue, steps = neuron_memory(population, table)
+    held = sum(
+        (joules + c.operations * price[c.kind]) * (1 - c.operations_held / c.operations)
+        for joules, c in zip(access, into, strict=True)
+        if c.operations
+    )
+    return LayerEnergy(
+        name=population.name,
+        ac=ac,
+        mac=mac,
+        updates=population.active * table.update_active.joules
+        + inactive * table.update_inactive.joules,
+        spikes=spikes,
+        memory=sum(access) + queue + steps,
+        of_spikes=ac + spikes + by_spikes + queue,
+        saved_held=held,
+    )
+
+
+def connection_memory(
+    connection: ConnectionCount, population: PopulationCount, table: CostTable
+) -> float:
+    """Joules of a connection's accesses and addresses.
+
+    A spike is read from a queue. Each operation reads its weight and computes an
+    address; a spike's operation reads and writes the potential it adds to, a pixel's
+    reads the pixel. Where a convolution lies in between, two multiplications place the
+    window.
+
+    Source: Lemaire et al. 2022, arXiv:2210.13107, equations 5, 7 to 10, 14 to 17 as
+    their group's own code, qualia-plugin-snn, numbers and corrects them.
+    Differs: exact counts stand for spikes x kernel size, borders and strides included;
+    a convolution's address is computed for every operation, as the paper has it.
     """
-    tally = Tally(graph)
-    for inputs, trace in chunks:
-        tally.add(inputs, trace)
-    return tally.counts()
+    memory = table.memory
+    if memory is None or table.address_ac is None or table.address_mac is None:
+        return 0.0
+    each = memory.access(population.weights) + table.address_ac.joules
+    if connection.kind == "AC":
+        each += 2 * memory.access(population.neurons)
+        event = memory.access(memory.queue_messages)
+        event += 2 * table.address_mac.joules if connection.convolution else 0.0
+        return connection.operations * each + connection.events * event
+    return connection.operations * (each + memory.access(connection.source_size))
 
 
-def simulated(
-    graph: SpikingGraph,
-    inputs: Inputs,
-    progress: Callable[[int, int], None],
-    *,
-    chunk: int = 100,
-) -> Iterator[tuple[Array, Trace]]:
-    """(inputs, trace of the reference) of each chunk, one at a time in memory."""
-    for start in range(0, len(inputs), chunk):
-        stop = min(start + chunk, len(inputs))
-        x = inputs.take(start, stop)
-        yield x, reference.run(graph, x)
-        progress(stop, len(inputs))
+def neuron_memory(population: PopulationCount, table: CostTable) -> tuple[float, float]:
+    """Joules of (writing spikes to the queue, what every step of a neuron accesses)."""
+    memory = table.memory
+    if memory is None:
+        return 0.0, 0.0
+    step = 2 * memory.access(population.neurons)
+    if population.biases:
+        step += memory.access(population.biases)
+    queue = population.spikes * memory.access(memory.queue_messages)
+    return queue, population.updates * step
 
 
-def estimate(counts: Counts, table: CostTable) -> EnergyEstimate:
-    """Joules of each layer under one cost table."""
-    layers = []
-    for population in counts.populations:
-        inactive = population.updates - population.active
-        layers.append(
-            LayerEnergy(
-                name=population.name,
-                ac=counts.operations("AC", population.name) * table.ac.joules,
-                mac=counts.operations("MAC", population.name) * table.mac.joules,
-                updates=population.active * table.update_active.joules
-                + inactive * table.update_inactive.joules,
-                spikes=population.spikes * table.spike.joules,
-            )
-        )
-    ann = None
-    if table.ann_mac is not None:
-        ann = sum(p.ann_macs for p in counts.populations) * table.ann_mac.joules
-    return EnergyEstimate(table, counts.images, tuple(layers), ann)
-
-
-class Tally:
-    """Counts in the making."""
-
-    def __init__(self, graph: SpikingGraph) -> None:
-        self.graph = graph
-        self.fans = fans(graph)
-        self.ann = ann_macs(graph)
-        self.images = 0
-        self.events = dict.fromkeys(self.fans, 0)
-        self.operations = dict.fromkeys(self.fans, 0)
-        self.first = dict.fromkeys(self.fans, 0)
-        self.active = dict.fromkeys(graph.neurons, 0)
-        self.spikes = dict.fromkeys(graph.neurons, 0)
-
-    def add(self, inputs: Array, trace: Trace) -> None:
-        """Count one chunk.
-
-        Raises:
-            DataError: the trace is not of these inputs and this graph.
-        """
-        check_chunk(self.graph, inputs, trace)
-        self.images += trace.batch
-        for key, fan in self.fans.items():
-            values = (
-                inputs if fan.source == self.graph.input else trace.spikes[fan.source]
-            )
-            lit = np.count_nonzero(values.reshape(*values.shape[:2], -1), axis=1)
-            per_step = lit.astype(np.int64) @ fan.out
-            self.events[key] += int(lit.sum())
-            self.operations[key] += int(per_step.sum())
-            self.first[key] += int(per_step[0] if fan.kind == "MAC" else per_step.sum())
-        for name in self.graph.neurons:
-            self.active[name] += active_updates(self.graph, name, trace)
-            if name in trace.spikes:
-                self.spikes[name] += int(np.count_nonzero(trace.spikes[name]))
-
-    def counts(self) -> Counts:
-        """What was counted so far.
-
-        Raises:
-            DataError: nothing was.
-        """
-        if self.images < 1:
-            raise DataError("nothing was counted: there is no image")
-        each = self.images * self.graph.steps
-        connections = (
-            ConnectionCount(
-                source=fan.source,
-                target=fan.target,
-                kind=fan.kind,
-                synapses=int(fan.out.sum()),
-                events=self.events[key],
-                operations=self.operations[key],
-                operations_held=self.first[key],
-            )
-            for key, fan in self.fans.items()
-        )
-        sizes = {n: math.prod(self.graph.shapes[n]) for n in self.graph.neurons}
-        populations = (
-            PopulationCount(
-                name=name,
-                neurons=size,
-                updates=size * each,
-                active=self.active[name],
-                spikes=self.spikes[name],
-                ann_macs=self.ann[name] * self.images,
-            )
-            for name, size in sizes.items()
-        )
-        return Counts(
-            self.images, self.graph.steps, tuple(connections), tuple(populations)
-        )
-
-
-def check_chunk(graph: SpikingGraph, inputs: Array, trace: Trace) -> None:
-    """Refuse a trace that is not of these inputs and this graph.
-
-    Raises:
-        DataError: with the shapes.
-    """
-    shape = (graph.steps, trace.batch)
-    if inputs.shape != (*shape, *graph.shapes[graph.input]):
-        raise DataError(f"inputs have shape {inputs.shape}, the trace {shape}")
-    found = {name: spikes.shape for name, spikes in trace.spikes.items()}
-    expected = {name: (*shape, *graph.shapes[name]) for name in graph.spiking}
-    if found != expected:
-        raise DataError(f"the trace's spikes have shapes {found}, expected {expected}")
-
-
-def active_updates(graph: SpikingGraph, name: str, trace: Trace) -> int:
-    """Updates that spiked or left the membrane off its initial value.
-
-    Source: ours; Davies et al. 2018 price active and inactive updates and do not say
-    which are which.
-    """
-    size = trace.steps * trace.batch * math.prod(graph.shapes[name])
-    if name not in trace.membranes:
-        return size
-    node = graph.neuron(name)
-    moved = trace.membranes[name] != node.membrane(node.initial(1))[0]
-    if name in trace.spikes:
-        moved = moved | trace.spikes[name]
-    return int(np.count_nonzero(moved))
+def pooled_dense(
+    counts: Counts, layers: Iterable[LayerEnergy], table: CostTable
+) -> float | None:
+    """Joules with pools as stages of their own."""
+    if counts.pooled_dense is None or table.memory is not None:
+        return None
+    price = {"AC": table.ac.joules, "MAC": table.mac.joules}
+    neurons = sum(layer.updates + layer.spikes for layer in layers)
+    return neurons + sum(s.operations * price[s.kind] for s in counts.pooled_dense)

@@ -7,7 +7,6 @@ strides and zero weights are in the product itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,10 +18,11 @@ from stars.encode import DirectEncoding
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
-    Affine,
     AvgPool2d,
     Conv1d,
     Conv2d,
+    Input,
+    Map,
     Neuron,
     Node,
     Scale,
@@ -35,12 +35,20 @@ Kind = Literal["AC", "MAC"]
 
 @dataclass(frozen=True, eq=False)
 class Fan:
-    """One connection: how many synapses each value of its source meets, int64 [N]."""
+    """One connection: how many synapses each value of its source meets.
+
+    Args:
+        source, target: the input or a population; a population.
+        kind: of its operations.
+        out: synapses, int64 [N source].
+        convolution: whether a convolution or a pool lies in between.
+    """
 
     source: str
     target: str
     kind: Kind
     out: NDArray[np.int64]
+    convolution: bool
 
 
 def fans(graph: SpikingGraph) -> dict[int, Fan]:
@@ -57,12 +65,29 @@ def fans(graph: SpikingGraph) -> dict[int, Fan]:
             f"synaptic events are spikes, but {read} hand on their membranes"
         )
     found = [
-        Fan(source, target, kind_of(graph, source), column_counts(part.mantissas))
+        Fan(
+            source,
+            target,
+            kind_of(graph, source),
+            column_counts(part.mantissas),
+            convolution=has_windows(graph, last),
+        )
         for target, edges in compose(composable(graph)).items()
-        for edge in edges
+        for last, edge in zip(graph.predecessors(target), edges, strict=True)
         for source, part in edge.parts.items()
     ]
     return dict(enumerate(found))
+
+
+def has_windows(graph: SpikingGraph, last: str) -> bool:
+    """Whether a convolution or a pool lies in the maps that end in `last`."""
+    node = graph.nodes[last]
+    if not isinstance(node, Map):
+        return False
+    before = graph.predecessors(last)
+    return isinstance(node, Conv1d | Conv2d | SumPool2d) or any(
+        has_windows(graph, name) for name in before
+    )
 
 
 def kind_of(graph: SpikingGraph, source: str) -> Kind:
@@ -99,17 +124,67 @@ def pattern(node: Node) -> Node:
     return node
 
 
-def ann_macs(graph: SpikingGraph) -> Mapping[str, int]:
-    """MACs that one pass of an ANN needs for the weights before each population."""
-    macs = dict.fromkeys(graph.neurons, 0)
+@dataclass(frozen=True)
+class AnnLayer:
+    """One layer with weights of an ANN, for one image.
+
+    Args:
+        name: of the layer.
+        macs: multiplications, zeros included, padding not.
+        macs_lit: of them, those where neither activation nor weight is zero, mean over
+            images; None where the activations are not known.
+        inputs, outputs: values.
+        weights, biases: stored numbers.
+        kernels: outputs' channels times the kernel's area; 0 for a dense layer.
+        image: whether it reads the 8-bit image.
+    """
+
+    name: str
+    macs: int
+    macs_lit: float | None
+    inputs: int
+    outputs: int
+    weights: int
+    biases: int
+    kernels: int
+    image: bool
+
+
+def ann_layers(graph: SpikingGraph) -> dict[str, tuple[AnnLayer, ...]]:
+    """The layers of an ANN of the same topology, by the population that they feed."""
+    found: dict[str, list[AnnLayer]] = {name: [] for name in graph.neurons}
     for name in graph.order:
         node = graph.nodes[name]
-        if isinstance(node, Affine):
-            macs[population_after(graph, name)] += node.weight.size
-        elif isinstance(node, Conv1d | Conv2d):
+        if isinstance(node, Weighted):
             shape = graph.shapes[graph.predecessors(name)[0]]
-            macs[population_after(graph, name)] += conv_macs(node, shape)
-    return macs
+            macs, kernels = node.weight.size, 0
+            if isinstance(node, Conv1d | Conv2d):
+                macs = conv_macs(node, shape)
+                kernels = node.weight.shape[0] * math.prod(node.weight.shape[2:])
+            layer = AnnLayer(
+                name=name,
+                macs=macs,
+                macs_lit=None,
+                inputs=math.prod(shape),
+                outputs=math.prod(graph.shapes[name]),
+                weights=node.weight.size,
+                biases=node.bias.size if node.bias.any() else 0,
+                kernels=kernels,
+                image=reads_image(graph, name),
+            )
+            found[population_after(graph, name)].append(layer)
+    return {name: tuple(layers) for name, layers in found.items()}
+
+
+def reads_image(graph: SpikingGraph, name: str) -> bool:
+    """Whether an image reaches a map without passing other weights."""
+    if isinstance(graph.nodes[name], Input):
+        return isinstance(graph.encoding, DirectEncoding)
+    return any(
+        reads_image(graph, before)
+        for before in graph.predecessors(name)
+        if not isinstance(graph.nodes[before], Weighted | Neuron)
+    )
 
 
 def population_after(graph: SpikingGraph, name: str) -> str:

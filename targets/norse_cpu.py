@@ -27,8 +27,13 @@ class NorseTarget:
             return f"{', '.join(missing)} not installed; run 'pip install stars-snn'"
         return None
 
-    def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
+    def run(
+        self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
+    ) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape].
+
+        With `forced`, each layer reads the spikes of that trace, not those of the
+        layers before it.
 
         Raises:
             DataError: the inputs are not what the graph takes.
@@ -36,4 +41,4 @@ class NorseTarget:
         """
         from targets.norse_network import simulate  # noqa: PLC0415 - it imports torch
 
-        return simulate(graph, check_inputs(graph, inputs))
+        return simulate(graph, check_inputs(graph, inputs), forced)

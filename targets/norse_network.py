@@ -85,11 +85,12 @@ def exact_kernels() -> Iterator[None]:
                 kernel.fp32_precision = precision
 
 
-def simulate(graph: SpikingGraph, inputs: Array) -> Trace:
+def simulate(graph: SpikingGraph, inputs: Array, forced: Trace | None = None) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape].
 
     Without a cycle every layer sees all steps at once, time folded into the batch,
-    since layers are undelayed; only the cells go step by step. With one, all do.
+    since layers are undelayed; only the cells go step by step. With one, all do. With
+    `forced` each node reads the spikes of that trace, not those of the nodes before it.
 
     Raises:
         UnsupportedNodeError: nodes without a torch module, all of them.
@@ -99,7 +100,7 @@ def simulate(graph: SpikingGraph, inputs: Array) -> Trace:
     with exact_kernels():
         network = Network(graph)
         through = network.step_by_step if graph.delayed else network.layer_by_layer
-        return through(float32(inputs))
+        return through(float32(inputs), forced)
 
 
 class Network:
@@ -117,9 +118,10 @@ class Network:
         ends = (graph.input, graph.output)
         self.inner = [name for name in graph.order if name not in ends]
 
-    def layer_by_layer(self, inputs: Tensor) -> Trace:
+    def layer_by_layer(self, inputs: Tensor, forced: Trace | None) -> Trace:
         """The trace on float32 inputs [T, B, *input shape], node after node."""
         values: dict[str, Tensor] = {self.graph.input: inputs}
+        outputs: dict[str, Tensor] = {}
         membranes: dict[str, Tensor] = {}
         for name in self.inner:
             arriving = sum_of(values, self.graph.predecessors(name))
@@ -127,16 +129,17 @@ class Network:
                 folded = self.maps[name](arriving.flatten(0, 1))
                 values[name] = folded.reshape(*inputs.shape[:2], *folded.shape[1:])
             else:
-                values[name], membranes[name] = over_time(self.cells[name], arriving)
-        return self.trace(values, membranes)
+                outputs[name], membranes[name] = over_time(self.cells[name], arriving)
+                values[name] = read_from(forced, name, outputs[name])
+        return self.trace(outputs, membranes)
 
-    def step_by_step(self, inputs: Tensor) -> Trace:
+    def step_by_step(self, inputs: Tensor, forced: Trace | None) -> Trace:
         """The trace on float32 inputs [T, B, *input shape], step after step."""
         graph, batch = self.graph, inputs.shape[1]
         last = {n: torch.zeros(batch, *graph.shapes[n]) for n in graph.held}
         states: dict[str, Any] = dict.fromkeys(self.cells)
         done: dict[str, list[tuple[Tensor, Tensor]]] = {n: [] for n in self.cells}
-        for x in inputs:
+        for t, x in enumerate(inputs):
             values: dict[str, Tensor] = {graph.input: x}
             for name in self.inner:
                 sources = arriving_values(graph, name, values, last)
@@ -145,7 +148,8 @@ class Network:
                     values[name] = self.maps[name](arriving)
                 else:
                     output, membrane, state = self.cells[name](arriving, states[name])
-                    values[name], states[name] = output, state
+                    values[name] = read_from(forced, name, output, t)
+                    states[name] = state
                     done[name].append((output, membrane))
             last = {name: values[name] for name in last}
         over = {
@@ -163,6 +167,16 @@ class Network:
             {n: membranes[n].numpy().astype(np.float64) for n in graph.neurons},
             graph.readout,
         )
+
+
+def read_from(
+    forced: Trace | None, name: str, output: Tensor, step: int | None = None
+) -> Tensor:
+    """What others read of a node: its output, or where forced its spikes there."""
+    if forced is None or name not in forced.spikes:
+        return output
+    spikes = forced.spikes[name]
+    return torch.from_numpy(spikes if step is None else spikes[step]).float()
 
 
 def over_time(cell: Cell, currents: Tensor) -> tuple[Tensor, Tensor]:

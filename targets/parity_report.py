@@ -9,6 +9,10 @@ from typing import Any
 from targets.compare import Comparison
 
 SCHEMA = "stars.parity/1"
+SILENT = (
+    "SILENT: no neuron spiked on any input; equal zeros prove nothing, and no energy"
+    " is spent on spikes; the network decides by its biases alone"
+)
 RATES = (0.01, 0.60)  # spikes per neuron and step within which zeros mean something
 
 
@@ -19,6 +23,13 @@ class Tolerance:
     spikes: int
     membranes: int
     reason: str
+
+    def allows(self, found: Comparison) -> bool:
+        """Whether a comparison has no more mismatches than these."""
+        return (
+            found.spike_mismatches <= self.spikes
+            and found.membrane_mismatches <= self.membranes
+        )
 
 
 EXACT = Tolerance(0, 0, "every target equals the reference unless a row says otherwise")
@@ -34,47 +45,84 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 
 @dataclass(frozen=True)
+class StateForced:
+    """What a target did while each layer read the reference's spikes: local errors.
+
+    Args:
+        comparison: with the reference; None without such a run.
+        reason: why there was none.
+    """
+
+    comparison: Comparison | None
+    reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found = self.comparison
+        return {
+            "ran": found is not None,
+            "reason": self.reason,
+            **({} if found is None else counts(found)),
+        }
+
+
+@dataclass(frozen=True)
 class TargetReport:
     """What one target did.
 
     Args:
         name: of the target.
-        comparison: with the reference.
-        seconds: that its runs took; comparing is not in it.
+        comparison: with the reference, free-running.
+        seconds: that its free runs took; comparing is not in it.
         substituted: whether it ran another network than the reference, on purpose.
+        state_forced: with each layer on the reference's spikes.
+        file: that it ran in place of the network's own; None without one.
     """
 
     name: str
     comparison: Comparison
     seconds: float
     substituted: bool
+    state_forced: StateForced
+    file: str | None = None
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What is allowed."""
+        return TOLERANCES.get(self.name, EXACT)
 
     @property
     def ok(self) -> bool:
-        """Whether it stays within its tolerance, which is zero."""
-        allowed = TOLERANCES.get(self.name, EXACT)
-        return (
-            self.comparison.spike_mismatches <= allowed.spikes
-            and self.comparison.membrane_mismatches <= allowed.membranes
-        )
+        """Whether both runs stay within the tolerance."""
+        both = (self.comparison, self.state_forced.comparison)
+        return all(self.tolerance.allows(one) for one in both if one is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        found = self.comparison
         return {
             "name": self.name,
             "ok": self.ok,
-            "images": found.images,
-            "neuron_steps": found.neuron_steps,
-            "spike_mismatches": found.spike_mismatches,
-            "membrane_mismatches": found.membrane_mismatches,
-            "membrane_steps": found.membrane_steps,
-            "decisions_agree": found.decisions_agree,
+            "tolerance": asdict(self.tolerance),
+            **counts(self.comparison),
             "seconds": round(self.seconds, 3),
             "substituted": self.substituted,
-            "first_divergence": None if found.first is None else asdict(found.first),
-            "layers": [asdict(node) for node in found.nodes],
+            "file": self.file,
+            "state_forced": self.state_forced.to_json(),
         }
+
+
+def counts(found: Comparison) -> dict[str, Any]:
+    """A comparison as plain values."""
+    return {
+        "images": found.images,
+        "neuron_steps": found.neuron_steps,
+        "spike_mismatches": found.spike_mismatches,
+        "membrane_mismatches": found.membrane_mismatches,
+        "membrane_steps": found.membrane_steps,
+        "decisions_agree": found.decisions_agree,
+        "first_divergence": None if found.first is None else asdict(found.first),
+        "layers": [asdict(node) for node in found.nodes],
+    }
 
 
 @dataclass(frozen=True)
@@ -87,6 +135,7 @@ class ParityReport:
         rates: mean spikes per neuron and step of each layer, in the reference.
         skipped: targets that cannot run here, or not this network, with the reason.
         certificate: what was proved before anything ran, as plain values.
+        against: what the targets were compared with.
     """
 
     images: int
@@ -96,6 +145,7 @@ class ParityReport:
     rates: Mapping[str, float]
     skipped: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] | None = None
+    against: str = "reference"
 
     @property
     def ok(self) -> bool:
@@ -108,13 +158,23 @@ class ParityReport:
         low, high = RATES
         return tuple(n for n, rate in self.rates.items() if not low <= rate <= high)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What makes zero mismatches worth nothing: layers without a spike."""
+        return silence(self.rates)
+
     def divergences(self) -> list[str]:
-        """The first place where each target differs, one line a target."""
-        return [
-            f"target '{t.name}' first diverges at {t.comparison.first}"
+        """The first place where each target differs, free-running and state-forced."""
+        runs = [
+            (f"target '{t.name}' {how} at", found.first)
             for t in self.targets
-            if t.comparison.first is not None
+            for how, found in (
+                ("first diverges", t.comparison),
+                ("state-forced first differs", t.state_forced.comparison),
+            )
+            if found is not None
         ]
+        return [f"{text} {first}" for text, first in runs if first is not None]
 
     def completed(
         self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
@@ -128,6 +188,8 @@ class ParityReport:
             "schema": SCHEMA,
             "ok": self.ok,
             "images": self.images,
+            "against": self.against,
+            "warnings": self.warnings,
             "steps": self.steps,
             "neurons": self.neurons,
             "targets": [target.to_json() for target in self.targets],
@@ -136,3 +198,15 @@ class ParityReport:
             "skipped": dict(self.skipped),
             "certificate": None if self.certificate is None else dict(self.certificate),
         }
+
+
+def silence(rates: Mapping[str, float]) -> list[str]:
+    """What to warn of when layers did not spike at all.
+
+    Args:
+        rates: spikes per neuron and step of every spiking layer.
+    """
+    silent = [name for name, rate in rates.items() if rate == 0]
+    if silent and len(silent) == len(rates):
+        return [SILENT]
+    return [f"layer '{name}' never spiked: its zeros prove nothing" for name in silent]

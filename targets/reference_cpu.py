@@ -19,10 +19,15 @@ class ReferenceTarget:
         """None: it needs nothing but numpy."""
         return None
 
-    def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
+    def run(
+        self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
+    ) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape].
+
+        With `forced`, each layer reads the spikes of that trace, not those of the
+        layers before it.
 
         Raises:
             DataError: the inputs are not what the graph takes.
         """
-        return reference.run(graph, inputs)
+        return reference.run(graph, inputs, forced)

@@ -5,8 +5,11 @@ It is what the distillation ended with, run as it was trained: Norse's loop in f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +17,9 @@ from stars.errors import DataError
 from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.trace import Trace
+
+if TYPE_CHECKING:
+    from stars.architectures.network import Network
 
 
 class StudentTarget:
@@ -37,12 +43,16 @@ class StudentTarget:
             return f"{', '.join(missing)} not installed; run 'pip install stars-snn'"
         return None
 
-    def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
+    def run(
+        self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
+    ) -> Trace:
         """The module's trace on inputs [T, B, *input shape], one image held for all T.
 
         Args:
             graph: says T and the readout's name; its weights are not used.
             inputs: the same at every step.
+            forced: each layer reads the spikes of this trace, not those of the layers
+                before it.
 
         Raises:
             DataError: inputs that change from step to step, or another number of steps.
@@ -66,7 +76,7 @@ class StudentTarget:
                 f" module runs for {network.steps}"
             )
         images = torch.from_numpy(inputs[0].astype(np.float32))
-        with exact_kernels(), recorded(network) as layers:
+        with exact_kernels(), recorded(network) as layers, replaced(network, forced):
             outputs = network(images)
         spikes = {name: pair[0].numpy() != 0 for name, pair in layers.items()}
         membranes = {
@@ -74,3 +84,24 @@ class StudentTarget:
         }
         readout = outputs.logits.cumsum(0).numpy().astype(np.float64)
         return Trace(spikes, {**membranes, graph.readout: readout}, graph.readout)
+
+
+@contextmanager
+def replaced(network: Network, forced: Trace | None) -> Iterator[None]:
+    """Within it, each spiking layer hands on the spikes of `forced`, if any."""
+    import torch  # noqa: PLC0415 - listing targets needs no torch
+
+    from stars.student import lif_layers  # noqa: PLC0415
+
+    given = {} if forced is None else forced.spikes
+    layers = lif_layers(network)
+    hooks = []
+    for name, values in given.items():
+        spikes = torch.from_numpy(values).flatten(0, 1).float()
+        hook = layers[name].register_forward_hook(lambda *_, spikes=spikes: spikes)
+        hooks.append(hook)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

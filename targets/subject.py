@@ -12,6 +12,7 @@ from stars.graph import SpikingGraph
 from stars.run import Run
 from targets.base import Target
 from targets.inputs import Inputs, inputs_for, read_array
+from targets.onnx_runtime import OnnxTarget
 from targets.student import StudentTarget
 
 
@@ -41,10 +42,16 @@ class Subject:
             steps: T; needed for such a file, else it takes precedence.
 
         Raises:
+            ConfigError: an ONNX file: it says less than a network is.
             DataError: a directory that is no run.
             FormatError: no such file, foreign or damaged.
             UnsupportedNodeError: primitives that have no node here.
         """
+        if path.suffix == ".onnx":
+            raise ConfigError(
+                f"'{path}' is an ONNX file, which has no network to compare with; give"
+                f" its NIR file and '--onnx {path}'"
+            )
         if not path.is_dir():
             return cls(read(path, dt=dt, steps=steps), path, None)
         run = Run.open(path)
@@ -72,18 +79,28 @@ class Subject:
             )
         return inputs_for(self.graph, data.load(str(spec)).images, f"data '{spec}'")
 
-    def targets(self) -> list[Target]:
-        """Targets that only this subject has: the trained student of a run."""
-        if self.run is None or not self.run.student_path.is_file():
-            return []
-        return [StudentTarget(self.run.student_path)]
+    def targets(self, onnx: Path | None = None) -> list[Target]:
+        """Targets that run what this subject ships: its student, its ONNX file.
+
+        Args:
+            onnx: an ONNX file of the same network; None takes the run's own, if it has
+                one.
+        """
+        found: list[Target] = []
+        if self.run is not None and self.run.student_path.is_file():
+            found.append(StudentTarget(self.run.student_path))
+        if onnx is None and self.run is not None and self.run.onnx_path.is_file():
+            onnx = self.run.onnx_path
+        return found if onnx is None else [*found, OnnxTarget(onnx)]
 
     def substitute(self, name: str, file: Path) -> SpikingGraph | Target:
-        """What `file` puts under target `name`: weights for the student, else a graph.
+        """What `file` puts under target `name`: a file of its own kind, else a graph.
 
         Raises:
             FormatError: no such file, foreign or damaged.
         """
         if name == StudentTarget.name:
             return StudentTarget(file)
+        if name == OnnxTarget.name and file.suffix == ".onnx":
+            return OnnxTarget(file)
         return read(file, dt=self.graph.dt, steps=self.graph.steps)

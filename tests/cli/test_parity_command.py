@@ -16,6 +16,7 @@ from export.to_onnx import to_onnx
 from stars.config import DistillConfig
 from stars.files import sha256
 from stars.graph import SpikingGraph
+from stars.nodes import LIF
 from stars.run import Run
 from stars.testing import random_graph, random_images, random_inputs
 
@@ -122,7 +123,8 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
     assert main([*map(str, arguments), "--substitute", f"norse={broken}"]) == 3
     out = " ".join(capsys.readouterr().out.split())
     for words in (
-        "spike mismatches",
+        "mismatches with reference",
+        "state-forced first differs",
         "norse (substituted)",
         "firing rate",
         "certificate for T = 4: spikes and membranes exact",
@@ -131,6 +133,36 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
         "parity: FAILED for norse",
     ):
         assert words in out
+
+
+def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
+    """The run's own file, right or wrong: here it is of another network."""
+    for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
+        arguments = ["--target", "onnx", "--out", run.onnx_path]
+        assert said(capsys, "export", source, *arguments)[0] == 0
+        found = said(capsys, "parity", run.path, "--target", "onnx")
+        assert found[0] == code
+        (target,) = found[1]["targets"]
+        assert (target["file"], target["ok"]) == (str(run.onnx_path), ok)
+    assert target["first_divergence"]["node"] == "block0_lif0"
+    assert target["state_forced"]["first_divergence"]["node"] == "block0_lif0"
+
+
+def test_an_onnx_file_stands_beside_its_nir_file(capsys, file, images, tmp_path):
+    path = tmp_path / "net.onnx"
+    arguments = ["--target", "onnx", "--form", "unroll", "--out", path]
+    assert said(capsys, "export", file, *arguments)[0] == 0
+    arguments = ["--inputs", images, "--onnx", path, "--against", "norse"]
+    code, found = said(capsys, "parity", file, *arguments, "--target", "onnx")
+    assert code == 0
+    assert found["against"] == "norse"
+    assert found["targets"][0]["file"] == str(path)
+    assert found["targets"][0]["tolerance"]["reason"]
+    assert main(["parity", str(path), "--inputs", str(images)]) == 2
+    assert "give its NIR file and '--onnx" in capsys.readouterr().err
+    used = [*map(str, arguments), "--target", "loihi"]
+    assert main(["parity", str(file), *used]) == 2
+    assert "target 'onnx' is not among" in capsys.readouterr().err
 
 
 def test_a_run_brings_its_own_images_and_keeps_the_report(capsys, run):
@@ -318,7 +350,8 @@ def test_a_lava_bundle_goes_to_a_folder(capsys, run):
 
 
 def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
-    code, found = said(capsys, "energy", run.path)
+    tables = ["--table", "loihi1", "--table", "horowitz45"]
+    code, found = said(capsys, "energy", run.path, *tables)
     assert code == 0
     assert found["schema"] == "stars.energy/1"
     assert json.loads((run.path / "energy.json").read_text()) == found
@@ -332,8 +365,55 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     assert "Horowitz" in arithmetic["table"]["mac"]["source"]
 
 
-def test_energy_as_text_has_both_tables_and_the_ann(capsys, run):
+def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
     assert main(["energy", str(run.path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    for words in ("loihi1 nJ", "horowitz45 nJ", "ANN MAC", "readout", "sum"):
+    for words in (
+        "loihi2 (bound)",
+        "horowitz45-int8",
+        "ANN MAC",
+        "weight bytes",
+        "image, if held: once",
+        "sum, pooled-dense",
+        "teacher zero-skipping",
+        "qnn, 3 bits",
+        "the SNN wins",
+        "nothing to compare with",
+        "range:",
+    ):
         assert words in out
+
+
+def test_energy_takes_a_cost_table_of_ones_own(capsys, file, images, tmp_path):
+    costs = "".join(
+        f'[costs.{name}]\npicojoules = 1000\nsource = "measured"\n'
+        for name in ("ac", "mac", "update_active", "update_inactive", "spike")
+    )
+    texts = "".join(f'{n} = "ours"\n' for n in ("name", "title", "process", "about"))
+    path = tmp_path / "ours.toml"
+    path.write_text(texts + costs)
+    arguments = ["energy", file, "--inputs", images, "--costs", path]
+    code, found = said(capsys, *arguments)
+    assert code == 0
+    assert found["estimates"][-1]["table"]["name"] == "ours"
+    path.write_text(texts + costs.replace("1000", "-1", 1))
+    assert main(["energy", str(file), "--inputs", str(images), "--costs", str(path)])
+    assert "'ac' is -1 pJ; give a number from 0 up" in capsys.readouterr().err
+
+
+def test_energy_of_a_silent_network_is_warned_of_and_no_failure(
+    capsys, graph, images, tmp_path
+):
+    silent = {
+        name: LIF.uniform(graph.shapes[name], tau=2 * graph.dt, v_threshold=2.0**12)
+        for name in graph.spiking
+    }
+    write(graph.replace_nodes(silent), tmp_path / "net.nir")
+    for command in ("energy", "parity"):
+        arguments = [command, tmp_path / "net.nir", "--inputs", images]
+        extra = FAST[:4] if command == "parity" else []
+        code, found = said(capsys, *arguments, *extra)
+        assert code == 0
+        assert found["warnings"][0].startswith("SILENT")
+        assert main([*map(str, arguments), *extra]) == 0
+        assert "warning: SILENT" in capsys.readouterr().out

@@ -29,7 +29,7 @@ from stars.testing import (
 from targets import table
 from targets.base import Target
 from targets.inputs import ArrayInputs
-from targets.parity import TOLERANCES, compare, run_parity
+from targets.parity import TOLERANCES, Options, compare, run_parity
 
 SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
 ALL = [
@@ -170,7 +170,7 @@ def test_one_weight_off_by_one_grid_step_is_found_and_named(name, target, tmp_pa
         graph,
         ArrayInputs(inputs),
         [target, *(table.load(other) for other in others)],
-        substitutes={name: broken},
+        Options(substitutes={name: broken}),
     )
     assert not report.ok
     assert {t.name for t in report.targets if t.ok} == set(others)

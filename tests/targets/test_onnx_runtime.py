@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import targets.onnx_runtime
-from export.to_onnx import write
+from export.to_onnx import FORMS, to_onnx, write
 from stars import reference
 from stars.errors import DataError, FormatError, MissingDependencyError, StarsError
 from stars.graph import SpikingGraph
@@ -22,6 +22,7 @@ from stars.testing import (
     random_graph,
     random_inputs,
 )
+from targets.compare import compare
 from targets.onnx_runtime import LEVELS, OnnxTarget, run_file
 
 
@@ -68,6 +69,43 @@ def test_a_graph_off_the_grid_is_near_the_reference():
         np.testing.assert_allclose(trace.membranes[name], membranes, atol=1e-4)
 
 
+@pytest.mark.parametrize("record", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_gives_its_trace_free_and_on_given_spikes(
+    kind, form, record, tmp_path
+):
+    rng = np.random.default_rng(5)
+    graph = random_graph(rng, kind=kind)
+    inputs = np.array(random_inputs(rng, graph, 3))
+    other = reference.run(graph, inputs[:, ::-1].copy())
+    write(graph, tmp_path / "net.onnx", form=form, record=record, golden=False)
+    for forced in (None, other):
+        trace = run_file(tmp_path / "net.onnx", inputs, forced=forced)
+        desired = reference.run(graph, inputs, forced)
+        assert_same_spikes(trace, desired)
+        assert_same_membranes(trace, desired)
+
+
+def test_the_untouched_file_says_what_its_users_get(tmp_path):
+    """An output that is not what the layers make is seen, taps or no taps."""
+    rng = np.random.default_rng(6)
+    graph = random_graph(rng, kind="mlp")
+    inputs = random_inputs(rng, graph, 3)
+    model = to_onnx(graph, golden=False)
+    body = model.graph.node[0].attribute[0].g
+    (last,) = [n for n in body.node if list(n.output) == ["step/output"]]
+    body.node.append(onnx.helper.make_node("Neg", last.input, ["step/output"]))
+    body.node.remove(last)
+    onnx.save(model, tmp_path / "net.onnx")
+    found = compare(
+        OnnxTarget(tmp_path / "net.onnx").run(graph, inputs),
+        reference.run(graph, inputs),
+    )
+    assert found.spike_mismatches == 0
+    assert found.first.node == graph.readout
+
+
 @pytest.fixture
 def file(tmp_path) -> Path:
     """A file of ours with the trace among its outputs; it takes [T, B, 1, 8, 12]."""
@@ -102,13 +140,14 @@ def newer(path: Path) -> None:
     onnx.save(model, path)
 
 
-def one_step(path: Path) -> None:
-    graph = random_graph(np.random.default_rng(0), kind="conv")
-    write(graph, path, form="step", record=True)
-
-
-def without_trace(path: Path) -> None:
-    write(random_graph(np.random.default_rng(0), kind="conv"), path)
+def renamed(path: Path) -> None:
+    """Of our format, but the values of a layer have other names."""
+    model = onnx.load(path)
+    for operator in model.graph.node[0].attribute[0].g.node:
+        for names in (operator.input, operator.output):
+            for i, name in enumerate(names):
+                names[i] = name.replace("lif0:membrane", "lif0:v")
+    onnx.save(model, path)
 
 
 DAMAGE = {
@@ -118,8 +157,7 @@ DAMAGE = {
     Path.unlink: "not a readable ONNX file",
     foreign: "of another tool",
     newer: "newer version",
-    one_step: "gives no trace",
-    without_trace: "gives no trace",
+    renamed: "has no membranes of",
 }
 
 

@@ -15,7 +15,9 @@ from stars.testing import random_graph, random_images, random_inputs
 from stars.trace import Trace
 from targets import table
 from targets.inputs import ArrayInputs, ImageInputs, inputs_for
+from targets.lanes import Options
 from targets.parity import TOLERANCES, compare, run_parity, willing
+from targets.parity_report import SILENT
 from targets.reference_cpu import ReferenceTarget
 
 
@@ -201,7 +203,7 @@ def test_every_neuron_step_of_every_target_is_counted(graph):
         graph,
         images_of(graph, 10),
         [ReferenceTarget(), many, few],
-        limits={"few": 5},
+        Options(limits={"few": 5}),
     )
     assert report.ok
     images = {target.name: target.comparison.images for target in report.targets}
@@ -239,6 +241,47 @@ def test_rates_are_the_references_and_the_outliers_are_named(graph):
     assert report.rates_outside == ("never", "always")
 
 
+def test_silence_is_said_loudly_and_is_no_failure(graph):
+    silent = graph.replace_nodes(
+        {
+            name: LIF.uniform(graph.shapes[name], tau=2 * graph.dt, v_threshold=2.0**10)
+            for name in graph.spiking
+        }
+    )
+    report = run_parity(silent, images_of(silent, 3), [Fake()])
+    assert report.ok
+    assert report.warnings == report.to_json()["warnings"] == [SILENT]
+    name = graph.spiking[-1]
+    half = graph.replace_nodes({name: silent.nodes[name]})
+    (warning,) = run_parity(half, images_of(half, 3), [Fake()]).warnings
+    assert f"'{name}' never spiked" in warning
+
+
+def test_any_target_can_be_what_the_others_are_compared_with(graph):
+    def flip(trace):
+        return changed(trace, "membranes", "readout", (0, 1, 0), 99.0)
+
+    truth = Fake("truth", spoil=flip)
+    report = run_parity(
+        graph, images_of(graph, 3), [truth, Fake("other")], Options(against=truth)
+    )
+    assert report.against == "truth"
+    same, other = report.targets
+    assert same.ok
+    assert (same.comparison.membrane_mismatches, other.ok) == (0, False)
+    assert other.comparison.first.desired == 99.0
+
+
+def test_what_records_too_little_cannot_be_compared_with(graph):
+    def forget(trace):
+        readout = {"readout": trace.membranes["readout"]}
+        return dataclasses.replace(trace, membranes=readout)
+
+    truth = Fake("truth", spoil=forget)
+    with pytest.raises(TargetError, match="'truth' cannot be what others"):
+        run_parity(graph, images_of(graph, 3), [Fake()], Options(against=truth))
+
+
 def test_a_mismatch_in_any_chunk_makes_the_report_not_ok(graph):
     def flip(trace):
         if trace.batch != 2:  # the last chunk
@@ -268,7 +311,7 @@ def test_a_substitute_is_run_instead_and_fails(graph):
         graph,
         images_of(graph, 3),
         [ReferenceTarget(), Fake()],
-        substitutes={"reference": weaker},
+        Options(substitutes={"reference": weaker}),
     )
     reference_, fake = report.targets
     assert fake.ok
@@ -285,10 +328,14 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(graph):
         ({"targets": []}, "nothing to compare"),
         ({"targets": [ReferenceTarget()]}, "nothing to compare"),
         ({"targets": [target, target]}, "named twice"),
-        ({"limits": {"lava": 3}}, r"no target \['lava'\] in this run"),
-        ({"limits": {"fake": 0}}, "0 images; give 1 or more"),
+        ({"options": Options(limits={"lava": 3})}, r"no target \['lava'\] in this run"),
+        ({"options": Options(limits={"fake": 0})}, "0 images; give 1 or more"),
         ({"inputs": images_of(graph, 0)}, "0 images; give 1 or more"),
-        ({"substitutes": {"fake": other}}, "substitute for target 'fake': has layers"),
+        (
+            {"options": Options(substitutes={"fake": other})},
+            "substitute for target 'fake': has layers",
+        ),
+        ({"options": Options(forced_images=-1)}, "give 0 or more"),
     ]
     for changes, message in cases:
         arguments = {"inputs": inputs, "targets": [target]} | changes

@@ -8,6 +8,7 @@ import torch
 
 from export.from_nir import read
 from export.to_nir import write
+from stars import reference
 from stars.architectures import blueprint
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, FormatError
@@ -15,10 +16,10 @@ from stars.grid_network import layer_grids
 from stars.grid_training import to_grid
 from stars.student import build, to_graph
 from stars.student_file import StudentFile, save
-from stars.testing import random_images
+from stars.testing import assert_same_membranes, assert_same_spikes, random_images
 from targets import table
 from targets.inputs import ImageInputs
-from targets.parity import run_parity
+from targets.parity import Options, run_parity
 from targets.student import StudentTarget
 
 ENCODING = DirectEncoding((0.3,), (0.35,), -5)
@@ -74,12 +75,22 @@ def test_the_student_its_file_and_every_quick_target_are_one(folder, inputs):
     assert report.rates_outside == ()
 
 
+def test_the_students_layers_run_on_the_spikes_that_they_are_given(folder, inputs):
+    graph = read(folder / "student.nir")
+    own = StudentTarget(folder / "student.safetensors")
+    x = inputs.take(0, 6)
+    given = reference.run(graph, x[:, ::-1])
+    trace, desired = own.run(graph, x, given), reference.run(graph, x, given)
+    assert_same_spikes(trace, desired)
+    assert_same_membranes(trace, desired)
+
+
 def test_other_weights_under_the_student_are_found(folder, inputs, tmp_path):
     graph = read(folder / "student.nir")
     broken = save_student(tmp_path / "broken", off_by_one_step=True)
     own = StudentTarget(folder / "student.safetensors")
     other = StudentTarget(broken / "student.safetensors")
-    report = run_parity(graph, inputs, [own], substitutes={"student": other})
+    report = run_parity(graph, inputs, [own], Options(substitutes={"student": other}))
     (target,) = report.targets
     assert not report.ok
     assert target.substituted
@@ -90,7 +101,7 @@ def test_a_graph_under_the_student_is_refused_for_it_would_not_be_run(folder, in
     graph = read(folder / "student.nir")
     own = StudentTarget(folder / "student.safetensors")
     with pytest.raises(ConfigError, match="runs its own weights"):
-        run_parity(graph, inputs, [own], substitutes={"student": graph})
+        run_parity(graph, inputs, [own], Options(substitutes={"student": graph}))
 
 
 def test_inputs_that_change_are_refused(folder):

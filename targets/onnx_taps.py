@@ -1,0 +1,170 @@
+"""An ONNX file of ours with every layer's spikes and membranes read, or set.
+
+The operators and the weights of the file stay as they are. A tap names a value that is
+in the file already as one more output; a forced layer's spikes go on to the next nodes
+from a new input, in place of its own. What a value is says its name: prefix of the
+step, node, role, as `export.onnx_step` gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from export.onnx_operators import onnx
+from stars.errors import FormatError
+
+SPIKES, MEMBRANES, FORCED = "spikes/", "membranes/", "forced/"  # new, public names
+FIRED, MEMBRANE, SENT = ":fired", ":membrane", ":spikes"  # roles; sent on as numbers
+
+
+def spiking(model: Any, form: str) -> tuple[str, ...]:
+    """The nodes of a file that spike, in execution order."""
+    return nodes_with(model, form, FIRED)
+
+
+def tapped(model: Any, form: str, forced: Mapping[str, tuple[int, ...]]) -> Any:
+    """A copy of `model` that gives the trace, and takes some layers' spikes.
+
+    Args:
+        model: an onnx.ModelProto that `export.to_onnx` made.
+        form: of it.
+        forced: shapes of the spiking nodes whose spikes are an input, float32; the
+            file's own spikes are still an output.
+
+    Returns:
+        The model. In the form scan the new values are [T, B, ...]; else there is one of
+        each step, [B, ...], whose name ends as `at_step` says.
+
+    Raises:
+        FormatError: it does not have the values that a file of ours has.
+    """
+    copy = type(model)()
+    copy.CopyFrom(model)
+    neurons, fire = nodes_with(copy, form, MEMBRANE), spiking(copy, form)
+    if missing := [name for name in fire if name not in neurons]:
+        raise FormatError(f"has no membranes of {missing} as a file of ours has them")
+    give, take = (give_scan, take_scan) if form == "scan" else (give_steps, take_steps)
+    for name in neurons:
+        give(copy, form, f"{MEMBRANES}{name}", f"{name}{MEMBRANE}", "FLOAT")
+    for name in fire:
+        give(copy, form, f"{SPIKES}{name}", f"{name}{FIRED}", "BOOL")
+    for name, shape in forced.items():
+        take(copy, form, f"{FORCED}{name}", f"{name}{SENT}", shape)
+    return copy
+
+
+def at_step(name: str, step: int) -> str:
+    """Name of a value of one step, in a form whose steps are apart."""
+    return f"{name}:{step}"
+
+
+def nodes_with(model: Any, form: str, role: str) -> tuple[str, ...]:
+    """Names of the nodes that have a value of a role, in execution order."""
+    prefix = prefixes(model, form)[0]
+    return tuple(
+        name.removeprefix(prefix).removesuffix(role)
+        for operator in place(model, form).node
+        for name in operator.output
+        if name.startswith(prefix) and name.endswith(role)
+    )
+
+
+def prefixes(model: Any, form: str) -> tuple[str, ...]:
+    """What the names of each step begin with."""
+    if form == "unroll":
+        (declared,) = [v for v in model.graph.input if v.name == "input"]
+        steps = declared.type.tensor_type.shape.dim[0].dim_value
+        return tuple(f"step{t}/" for t in range(steps))
+    return ("step/",) if form == "scan" else ("",)
+
+
+def place(model: Any, form: str) -> Any:
+    """The graph that has the operators of the steps: the Scan's body, or the whole."""
+    return body(scan(model)) if form == "scan" else model.graph
+
+
+def scan(model: Any) -> Any:
+    """The one Scan of a model.
+
+    Raises:
+        FormatError: there is none, or another operator.
+    """
+    if [operator.op_type for operator in model.graph.node] != ["Scan"]:
+        raise FormatError("says that it is of the form scan and is not")
+    return model.graph.node[0]
+
+
+def body(operator: Any) -> Any:
+    """The graph of a Scan's step."""
+    (found,) = [a for a in operator.attribute if a.name == "body"]
+    return found.g
+
+
+def give_scan(model: Any, form: str, public: str, value: str, element: str) -> None:
+    """Give a value of every step as an output [T, B, ...], if it is none yet."""
+    if any(output.name == public for output in model.graph.output):
+        return
+    (prefix,) = prefixes(model, form)
+    loop = scan(model)
+    step, inner = body(loop), f"{prefix}{public}"
+    step.node.append(same(f"{prefix}{value}", inner))
+    step.output.append(declared(inner, element))
+    loop.output.append(public)
+    model.graph.output.append(declared(public, element))
+
+
+def give_steps(model: Any, form: str, public: str, value: str, element: str) -> None:
+    """Give a value of each step as an output [B, ...] of its own."""
+    for t, prefix in enumerate(prefixes(model, form)):
+        model.graph.node.append(same(f"{prefix}{value}", at_step(public, t)))
+        model.graph.output.append(declared(at_step(public, t), element))
+
+
+def take_scan(
+    model: Any, form: str, public: str, value: str, shape: tuple[int, ...]
+) -> None:
+    """Let the readers of a value read an input [T, B, ...]."""
+    (prefix,) = prefixes(model, form)
+    loop = scan(model)
+    step, inner = body(loop), f"{prefix}{public}"
+    rewire(step.node, f"{prefix}{value}", inner)
+    step.input.append(declared(inner, "FLOAT", ("B", *shape)))
+    loop.input.append(public)
+    (count,) = [a for a in loop.attribute if a.name == "num_scan_inputs"]
+    count.i += 1
+    model.graph.input.append(declared(public, "FLOAT", ("T", "B", *shape)))
+
+
+def take_steps(
+    model: Any, form: str, public: str, value: str, shape: tuple[int, ...]
+) -> None:
+    """Let the readers of a value read an input [B, ...] of each step."""
+    for t, prefix in enumerate(prefixes(model, form)):
+        rewire(model.graph.node, f"{prefix}{value}", at_step(public, t))
+        given = declared(at_step(public, t), "FLOAT", ("B", *shape))
+        model.graph.input.append(given)
+
+
+def same(source: str, name: str) -> Any:
+    """An operator that gives a value another name."""
+    return onnx().helper.make_node("Identity", [source], [name])
+
+
+def declared(
+    name: str, element: str, shape: tuple[str | int, ...] | None = None
+) -> Any:
+    """The declaration of a value; without a shape, of whatever it turns out to have.
+
+    A free axis is a name.
+    """
+    kind = getattr(onnx().TensorProto, element)
+    return onnx().helper.make_tensor_value_info(name, kind, shape)
+
+
+def rewire(operators: Iterable[Any], old: str, new: str) -> None:
+    """Let every operator that reads `old` read `new`."""
+    for operator in operators:
+        for i, read in enumerate(operator.input):
+            if read == old:
+                operator.input[i] = new
