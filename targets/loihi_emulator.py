@@ -19,9 +19,8 @@ are in channels-last order.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ from stars.trace import Trace
 from targets.loihi_products import Product, Values, channels_last, product_of
 
 WRAP = 2**23
-FLOAT32_BITS = 24
+FLOAT32_EXACT = 2**24  # up to which it has every integer
 BLOCK_BYTES = 2**22  # of the largest layer's membranes over all steps, at a time
 
 
@@ -196,11 +195,17 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
     """`population` with its products, in an arithmetic that is exact."""
     connections, intervals = plan.into(population.name), plan.intervals()
     low, high = accumulator_interval(population, connections, intervals)
+    wraps = max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS
     membranes = membranes_of(population, low, high, steps)
+    # A current that wraps comes back from the other side, outside of these intervals.
+    clipped = wraps or any(clips(population, interval) for interval in membranes)
+    lowest = max(-least for least, _ in membranes)
+    highest = max(lowest, population.threshold or 0) * 2**STATE_SHIFT
     total = np.abs(population.bias)
     for c in connections:
         total = total + (magnitude(c.weights, *intervals[c.source]) << c.shift)
-    kind = arithmetic(population, int(total.max()), membranes)
+    largest = MEMBRANE_LIMIT if clipped else math.ceil(highest)
+    kind = arithmetic(int(total.max()), largest, population.decay_shift)
     products = []
     for c in connections:
         weights = c.weights.astype(kind) * kind(2.0 ** (c.shift + STATE_SHIFT))
@@ -211,13 +216,13 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
         population=population,
         products=tuple(products),
         bias=(population.bias[order] * 2**STATE_SHIFT).astype(kind),
-        wraps=max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS,
-        clips=any(clips(population, interval) for interval in membranes),
+        wraps=wraps,
+        clips=clipped,
     )
 
 
 def arithmetic(
-    population: Population, total: int, membranes: Sequence[tuple[Fraction, Fraction]]
+    total: int, membrane: int, decay_shift: int | None
 ) -> type[np.floating[Any]]:
     """float32 where its 24 bits hold every partial sum and every decay, else float64.
 
@@ -226,15 +231,12 @@ def arithmetic(
     and reset; neither result changes.
 
     Args:
-        population: of the plan.
         total: no partial sum of what arrives is larger, units.
-        membranes: before the reset, at each step, units.
+        membrane: no membrane is larger after its reset, steps.
+        decay_shift: j; None without leak.
     """
-    lowest = max(-least for least, _ in membranes)
-    largest = min(max(lowest, population.threshold or 0) * 2**STATE_SHIFT, WRAP)
-    decay = 2 ** (population.decay_shift or 0) - 1
-    enough = max(total, largest * decay) <= 2**FLOAT32_BITS
-    return np.float32 if enough else np.float64
+    decay = 2 ** (decay_shift or 0) - 1
+    return np.float32 if max(total, membrane * decay) <= FLOAT32_EXACT else np.float64
 
 
 def shape_of(plan: IntegerPlan, source: str) -> Shape:

@@ -214,6 +214,13 @@ def test_a_current_wraps_once_at_24_bits():
     assert membranes(plan, [[-127] * 9]) == [116983]
 
 
+def test_a_membrane_is_clipped_where_only_wrapping_leads():
+    """From positive currents alone no bound would have the membrane negative."""
+    plan = replace(one_neuron([127] * 9, threshold=100_000), input_low=np.zeros(9, int))
+    limit = (2**23 - 1) / 64
+    assert membranes(plan, [[127] * 9] * 3) == [-116983, -limit, -limit]
+
+
 def test_the_register_itself_does_not_wrap_upwards_but_the_membrane_clips():
     plan = one_neuron([64], shift=5, threshold=None, decay_shift=None)
     assert membranes(plan, [[64]]) == [(2**23 - 1) / 64]  # 2^17 << 6 = 2^23 stays
