@@ -10,16 +10,18 @@ The division truncates toward zero; u wraps once at +-2^23, v is clipped to
 +-(2^23 - 1). Source: lava-nc 0.10, `proc/lif/models.py`, AbstractPyLifModelFixed.
 
 The integers are held as floating-point numbers, which is exact and lets BLAS multiply:
-`Layer` says when 24 bits are enough, and when nothing can wrap or clip. Populations
+`layer_of` says when 24 bits are enough, and when nothing can wrap or clip. Populations
 run one after the other over all steps, for nothing flows back, and a few inputs at a
-time, so that everything stays in the processor's caches. Inside, populations of pixels
+time on each core, so that everything stays in the caches. Inside, populations of pixels
 are in channels-last order.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +45,8 @@ from stars.plan import (
 )
 from stars.reference import check_inputs
 from stars.trace import Trace
-from targets.loihi_products import Product, Values, channels_last, product_of
+from targets.loihi_matrix import Arithmetic, Values
+from targets.loihi_products import Product, channels_last, product_of
 
 WRAP = 2**23
 FLOAT32_EXACT = 2**24  # up to which it has every integer
@@ -169,10 +172,8 @@ class Emulator:
         spikes = {
             p.name: self.empty(p, batch, np.bool_) for p in populations if p.spiking
         }
-        largest = max(math.prod(p.shape) for p in populations)
-        count = max(1, BLOCK_BYTES // (4 * self.steps * largest))
-        for start in range(0, batch, count):
-            block = slice(start, start + count)
+
+        def run_block(block: slice) -> None:
             arriving: dict[str, Values] = {self.plan.input_name: q[:, block]}
             for layer in self.layers:
                 name = layer.population.name
@@ -180,11 +181,24 @@ class Emulator:
                 fired = layer.run(drive, self.steps, membranes[name][:, block])
                 if layer.population.spiking:
                     arriving[name] = spikes[name][:, block] = fired
+
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(run_block, self.blocks(batch)))
         return Trace(
             {p.name: in_shape(spikes[p.name], p) for p in populations if p.spiking},
             {p.name: in_shape(membranes[p.name], p) for p in populations},
             populations[-1].name,
         )
+
+    def blocks(self, batch: int) -> list[slice]:
+        """Inputs that are run together: few enough for the caches, some for each core.
+
+        All of them, none twice.
+        """
+        largest = max(math.prod(p.shape) for p in self.plan.populations)
+        count = min(BLOCK_BYTES // (4 * self.steps * largest), -(-batch // cores()))
+        count = max(1, count)
+        return [slice(start, start + count) for start in range(0, batch, count)]
 
     def empty(self, population: Population, batch: int, kind: type) -> Values:
         """Room for a record, [T, B, N]."""
@@ -208,9 +222,10 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
     kind = arithmetic(int(total.max()), largest, population.decay_shift)
     products = []
     for c in connections:
-        weights = c.weights.astype(kind) * kind(2.0 ** (c.shift + STATE_SHIFT))
-        source = shape_of(plan, c.source)
-        products.append((c.source, product_of(weights, source, population.shape)))
+        spikes = c.source != plan.input_name
+        form = Arithmetic(kind, 2.0 ** (c.shift + STATE_SHIFT), spikes)
+        shapes = shape_of(plan, c.source), population.shape
+        products.append((c.source, product_of(c.weights, *shapes, form)))
     order = channels_last(population.shape)
     return Layer(
         population=population,
@@ -237,6 +252,13 @@ def arithmetic(
     """
     decay = 2 ** (decay_shift or 0) - 1
     return np.float32 if max(total, membrane * decay) <= FLOAT32_EXACT else np.float64
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def shape_of(plan: IntegerPlan, source: str) -> Shape:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from stars.nodes import Shape
+from targets.loihi_matrix import Arithmetic, Multiply, Values, multiplication
 
-Values = NDArray[Any]
 Places = NDArray[np.int64]
 
 SPARSE_COST = 24  # of an entry, in multiplications of a dense product
@@ -35,13 +35,16 @@ class Product(Protocol):
         """The product for x [..., N source] of any type -> [..., N target]."""
 
 
-def product_of(weights: csr_array, source: Shape, target: Shape) -> Product:
-    """The quickest form of `weights`, in whose type the product is computed.
+def product_of(
+    weights: csr_array, source: Shape, target: Shape, form: Arithmetic
+) -> Product:
+    """The quickest form of `weights`.
 
     Args:
-        weights: float32 or float64 [N target, N source], both in (C, H, W) order.
+        weights: integers [N target, N source], both in (C, H, W) order.
         source: shape of the population that the values come from.
         target: of the one that they go to.
+        form: what is computed with.
     """
     size = math.prod(weights.shape)
     costs: dict[type[Product], float] = {Sparse: SPARSE_COST * weights.nnz}
@@ -52,9 +55,12 @@ def product_of(weights: csr_array, source: Shape, target: Shape) -> Product:
         costs[Convolution] = kernel.cost
     best = min(costs, key=lambda form: costs[form])
     if kernel is not None and best is Convolution:
-        return Convolution(kernel)
+        matrix = kernel.weights.reshape(-1, target[0])
+        return Convolution(kernel, multiplication(matrix, form))
     ordered = weights[channels_last(target)][:, channels_last(source)]
-    return Dense(ordered.toarray().T) if best is Dense else Sparse(ordered)
+    if best is Dense:
+        return Dense(multiplication(ordered.toarray().T, form))
+    return Sparse(ordered.astype(form.kind) * form.kind(form.factor))
 
 
 def channels_last(shape: Shape) -> Places:
@@ -65,13 +71,13 @@ def channels_last(shape: Shape) -> Places:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """A matrix product; matrix is [N source, N target]."""
+    """One matrix product."""
 
-    matrix: Values
+    multiply: Multiply
 
     def __call__(self, x: Values) -> Values:
         """See `Product`."""
-        return np.asarray(x.astype(self.matrix.dtype, copy=False) @ self.matrix)
+        return self.multiply(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,21 +121,20 @@ class Convolution:
     """A convolution as one matrix product for a few images at a time."""
 
     kernel: Kernel
+    multiply: Multiply
 
     def __call__(self, x: Values) -> Values:
         """See `Product`."""
         kernel = self.kernel
         channels, height, width = kernel.source
         images = x.reshape(-1, height, width, channels)
-        out, rows, columns = kernel.target
-        matrix = kernel.weights.reshape(-1, out)
-        result = np.empty((len(images) * rows * columns, out), matrix.dtype)
-        each = rows * columns
-        count = max(1, WINDOW_BYTES // (each * matrix[:, 0].nbytes))
-        for start in range(0, len(images), count):
-            windows = self.windows(images[start : start + count])
-            np.matmul(windows, matrix, out=result[start * each :][: len(windows)])
-        return result.reshape(*x.shape[:-1], -1)
+        window = kernel.weights[..., 0].size * x.dtype.itemsize
+        count = max(1, WINDOW_BYTES // (kernel.target[1] * kernel.target[2] * window))
+        parts = [
+            self.multiply(self.windows(images[start : start + count]))
+            for start in range(0, len(images), count)
+        ]
+        return np.concatenate(parts).reshape(*x.shape[:-1], -1)
 
     def windows(self, images: Values) -> Values:
         """What is under the kernel at each place, [B H' W', kh kw C], a copy."""
@@ -141,7 +146,7 @@ class Convolution:
         reach = sy * (rows - 1) + kh, sx * (columns - 1) + kw
         padded = np.zeros(
             (count, max(top + height, reach[0]), max(left + width, reach[1]), channels),
-            kernel.weights.dtype,
+            images.dtype,
         )
         padded[:, top : top + height, left : left + width] = images
         image, down, right, one = padded.strides

@@ -10,6 +10,8 @@ from scipy.sparse import csr_array
 
 from stars.compose import unroll
 from stars.nodes import Conv2d, SumPool2d
+from targets import loihi_matrix, loihi_products
+from targets.loihi_matrix import Arithmetic
 from targets.loihi_products import (
     Convolution,
     Dense,
@@ -29,17 +31,30 @@ def conv(out, channels, kernel, **options):
 
 
 def matrix_of(node, shape):
-    """(weights float32 [N target, N source], shape of the target)."""
+    """(integer weights [N target, N source], shape of the target)."""
     unrolled, _ = unroll(node, shape)
-    return unrolled.at(0).astype(np.float32), node.output_shape(shape)
+    return csr_array(unrolled.at(0)), node.output_shape(shape)
 
 
-def assert_multiplies(product, weights, source, target):
-    x = RNG.integers(-127, 128, (2, 3, weights.shape[1]))
-    expected = (weights @ x.reshape(6, -1).T).T.reshape(2, 3, -1)
-    result = product(x[..., channels_last(source)])
-    assert result.dtype == weights.dtype
-    np.testing.assert_array_equal(result, expected[..., channels_last(target)])
+FORMS = [
+    Arithmetic(np.float32, 2.0**8),
+    Arithmetic(np.float64, 2.0**8),
+    Arithmetic(np.float32, 2.0**8, spikes=True),
+]
+
+
+def assert_multiplies(weights, source, target, expected_form=None):
+    """In every arithmetic the product is what integers give."""
+    for form in FORMS:
+        product = product_of(weights, source, target, form)
+        assert expected_form is None or isinstance(product, expected_form)
+        x = RNG.integers(-127, 128, (2, 3, weights.shape[1]))
+        x = x > 0 if form.spikes else x
+        expected = (weights @ x.reshape(6, -1).T.astype(np.int64)).T * 2**8
+        result = product(x[..., channels_last(source)])
+        assert result.dtype == form.kind
+        expected = expected.reshape(2, 3, -1)[..., channels_last(target)]
+        np.testing.assert_array_equal(result, expected)
 
 
 CONVOLUTIONS = {
@@ -58,12 +73,13 @@ CONVOLUTIONS = {
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_a_convolution_is_found_in_its_unrolled_matrix(name):
+def test_a_convolution_is_found_in_its_unrolled_matrix(name, monkeypatch):
     node, source = CONVOLUTIONS[name]
     weights, target = matrix_of(node, source)
-    kernel = find_kernel(weights, source, target)
-    assert kernel is not None
-    assert_multiplies(Convolution(kernel), weights, source, target)
+    assert_multiplies(weights, source, target)
+    monkeypatch.setattr(loihi_products, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(loihi_products, "SPARSE_COST", 1e9)
+    assert_multiplies(weights, source, target, Convolution)
 
 
 def test_a_pool_and_a_convolution_are_one_convolution():
@@ -74,7 +90,7 @@ def test_a_pool_and_a_convolution_are_one_convolution():
     kernel = find_kernel(weights, (2, 10, 8), target)
     assert kernel.stride == (2, 2)
     assert kernel.weights.shape == (6, 6, 2, 3)
-    assert_multiplies(Convolution(kernel), weights, (2, 10, 8), target)
+    assert_multiplies(weights, (2, 10, 8), target)
 
 
 @pytest.mark.parametrize("change", ["another value", "a missing entry", "a new entry"])
@@ -91,20 +107,27 @@ def test_one_entry_that_differs_makes_it_no_convolution(change):
     changed = csr_array(weights)
     changed.eliminate_zeros()
     assert find_kernel(changed, source, target) is None
-    assert_multiplies(product_of(changed, source, target), changed, source, target)
+    assert_multiplies(changed, source, target)
 
 
 def test_the_cheapest_form_is_taken():
     for out, image, form in ((8, 12, Convolution), (2, 3, Dense)):
         node = conv(out, 4, (3, 3), padding=(1, 1))
         weights, target = matrix_of(node, (4, image, image))
-        product = product_of(weights, (4, image, image), target)
-        assert isinstance(product, form)
-        assert_multiplies(product, weights, (4, image, image), target)
-    identity = csr_array(np.eye(400, dtype=np.float64))
-    product = product_of(identity, (400,), (400,))
-    assert isinstance(product, Sparse)
-    assert_multiplies(product, identity, (400,), (400,))
+        assert_multiplies(weights, (4, image, image), target, form)
+    identity = csr_array(np.eye(400, dtype=np.int32))
+    assert_multiplies(identity, (400,), (400,), Sparse)
+
+
+def test_spikes_are_multiplied_alike_without_onnx_runtime(monkeypatch):
+    _, source = CONVOLUTIONS["strided"]
+    node = conv(64, 3, (5, 5), stride=(2, 2), padding=(2, 2))
+    weights, target = matrix_of(node, source)
+    assert node.weight.size >= loihi_matrix.WORTH_A_SESSION
+    assert loihi_matrix.onnx_runtime_is_there()
+    assert_multiplies(weights, source, target)
+    monkeypatch.setattr(loihi_matrix, "onnx_runtime_is_there", lambda: False)
+    assert_multiplies(weights, source, target)
 
 
 def test_zeros_that_are_stored_are_none():
@@ -116,8 +139,6 @@ def test_zeros_that_are_stored_are_none():
 
 
 def test_a_matrix_of_zeros_is_no_convolution():
-    empty = csr_array((18, 18), dtype=np.float32)
-    assert find_kernel(empty, (2, 3, 3), (2, 3, 3)) is None
-    assert_multiplies(
-        product_of(empty, (2, 3, 3), (2, 3, 3)), empty, (2, 3, 3), (2, 3, 3)
-    )
+    empty, shape = csr_array((18, 18), dtype=np.int32), (2, 3, 3)
+    assert find_kernel(empty, shape, shape) is None
+    assert_multiplies(empty, shape, shape)
