@@ -248,7 +248,15 @@ def _flatten(node: nir.Flatten) -> Flatten:
 
 
 def _lif(node: nir.LIF) -> LIF:
-    return LIF(node.tau, node.r, node.v_leak, node.v_threshold, node.v_reset)
+    step = node.metadata.get("membrane_step")
+    return LIF(
+        tau=node.tau,
+        r=node.r,
+        v_leak=node.v_leak,
+        v_threshold=node.v_threshold,
+        v_reset=node.v_reset,
+        membrane_step=None if step is None else float(step),
+    )
 
 
 def _integrator(node: nir.I) -> Integrator:

@@ -258,7 +258,11 @@ def _flatten(step: Step, name: str, _: Flatten, x: str) -> str:
 
 
 def _lif(step: Step, name: str, node: LIF, x: str, v: str) -> NeuronValues:
-    """One step: v' = v + k (v_leak - v + r x), which spikes above v_threshold."""
+    """One step, which spikes above v_threshold.
+
+    v' = v + k (v_leak - v + r x), or v_leak + g trunc((1 - k) (v - v_leak) / g) + k r x
+    where the decay truncates.
+    """
 
     def constant(role: str, values: Array) -> str:
         return step.constants.population(f"{name}:{role}", values)
@@ -266,15 +270,27 @@ def _lif(step: Step, name: str, node: LIF, x: str, v: str) -> NeuronValues:
     def value(kind: str, inputs: list[str], role: str, **options: Any) -> str:
         return step.value(kind, inputs, name, role, **options)
 
-    if (node.r != 1).any():
-        x = value("Mul", [x, constant("r", node.r)], "current")
-    if node.v_leak.any():
-        pull = value("Sub", [constant("v_leak", node.v_leak), v], "pull")
-        drive = value("Add", [pull, x], "drive")
-    else:  # the same bits from one operator
-        drive = value("Sub", [x, v], "drive")
-    change = value("Mul", [drive, constant("k", step.graph.dt / node.tau)], "change")
-    before = value("Add", [v, change], "before_reset")
+    k = step.graph.dt / node.tau
+    if node.membrane_step is None:
+        if (node.r != 1).any():
+            x = value("Mul", [x, constant("r", node.r)], "current")
+        if node.v_leak.any():
+            pull = value("Sub", [constant("v_leak", node.v_leak), v], "pull")
+            drive = value("Add", [pull, x], "drive")
+        else:  # the same bits from one operator
+            drive = value("Sub", [x, v], "drive")
+        change = value("Mul", [drive, constant("k", k)], "change")
+        before = value("Add", [v, change], "before_reset")
+    else:
+        leak, g = constant("v_leak", node.v_leak), node.membrane_step
+        above = value("Sub", [v, leak], "above_leak")
+        kept = value("Mul", [above, constant("keep", (1 - k) / g)], "kept")
+        size = value("Floor", [value("Abs", [kept], "kept_size")], "whole_steps")
+        whole = value("Mul", [value("Sign", [kept], "side"), size], "truncated")
+        volts = value("Mul", [whole, step.constants.float32(f"{name}:g", g)], "volts")
+        rest = value("Add", [leak, volts], "decayed")
+        change = value("Mul", [x, constant("k_r", k * node.r)], "change")
+        before = value("Add", [rest, change], "before_reset")
     threshold = constant("v_threshold", node.v_threshold)
     fired = value("Greater", [before, threshold], "fired")
     reset = constant("v_reset", node.v_reset)

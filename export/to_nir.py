@@ -75,6 +75,8 @@ def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
     converted.output_type = {"output": np.array(graph.shapes[name])}
     if isinstance(node, LIF):
         converted.metadata = {"k": json.dumps(decay_ratios(graph.dt, node))}
+        if node.membrane_step is not None:
+            converted.metadata["membrane_step"] = node.membrane_step
     return converted
 
 

@@ -109,6 +109,8 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
     form, steps, dt               form of the file; T; seconds a step
     reset                         the discrete-time rule of every LIF
     k                             dt / tau as exact ratios, by LIF node (JSON)
+    membrane_step                 volts that its decay truncates to, by LIF node (JSON;
+                                  null: it keeps every bit)
     encoding                      how images become the input (JSON; null: unknown)
     initial_state                 membrane before the first step, by neuron node: one
                                   number, or nested lists [...] of each neuron (JSON)
@@ -128,6 +130,7 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
         "dt": repr(float(graph.dt)),
         "reset": RESET,
         "k": json.dumps(ratios),
+        "membrane_step": json.dumps({n: v.membrane_step for n, v in lifs.items()}),
         "encoding": json.dumps(encoding(graph.encoding)),
         "initial_state": json.dumps({n: initial(graph, n) for n in graph.neurons}),
         "readout": graph.readout,

@@ -30,6 +30,7 @@ from stars.nodes import (
     SumPool2d,
 )
 from stars.plan import BIAS_LIMIT, lower, place_all
+from stars.truncation import with_truncating_decay
 
 __all__ = [
     "Certificate",
@@ -41,6 +42,7 @@ __all__ = [
     "quantise",
     "sum_pools",
     "weight_exponent",
+    "with_truncating_decay",
 ]
 
 WEIGHT_BITS = 8

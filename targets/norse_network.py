@@ -148,6 +148,8 @@ def flatten(_: Flatten) -> MapModule:
 
 def lif(node: LIF, dt: float) -> NeuronModule:
     """Norse's LIFBoxCell over time; a resistance other than 1 scales the current."""
+    if node.membrane_step is not None:
+        return truncating_lif(node, dt, node.membrane_step)
     parameters = LIFBoxParameters(
         tau_mem_inv=float32(1.0 / node.tau),
         v_leak=float32(node.v_leak),
@@ -162,6 +164,26 @@ def lif(node: LIF, dt: float) -> NeuronModule:
             spike, state = cell(current, state)
             spikes.append(spike)
             membranes.append(state.v)
+        return torch.stack(spikes), torch.stack(membranes)
+
+    return over_time
+
+
+def truncating_lif(node: LIF, dt: float, step: float) -> NeuronModule:
+    """The same with a decay that truncates, which Norse's cell cannot do."""
+    k = dt / node.tau
+    keep, gain = float32((1 - k) / step), float32(k * node.r)
+    leak, threshold = float32(node.v_leak), float32(node.v_threshold)
+    reset = float32(node.v_reset)
+
+    def over_time(currents: Tensor) -> tuple[Tensor, Tensor]:
+        v, spikes, membranes = leak, [], []
+        for increment in currents * gain:
+            v = leak + torch.trunc((v - leak) * keep) * step + increment
+            spike = v > threshold
+            v = torch.where(spike, reset, v)
+            spikes.append(spike.float())
+            membranes.append(v)
         return torch.stack(spikes), torch.stack(membranes)
 
     return over_time

@@ -15,7 +15,9 @@ from export.from_nir import read
 from export.to_nir import write
 from stars import reference
 from stars.dyadic import dyadic
+from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.grid import certify, with_truncating_decay
 from stars.nodes import Affine, Conv2d
 from stars.testing import (
     KINDS,
@@ -89,6 +91,30 @@ def test_every_kind_of_graph_runs_as_the_reference_does(target, kind, tmp_path):
     rng = np.random.default_rng(7)
     graph = through_file(random_graph(rng, kind=kind), tmp_path / "net.nir")
     assert_equals_reference(target, graph, random_inputs(rng, graph, 3))
+
+
+@pytest.mark.parametrize("name", ALL, indirect=True)
+@pytest.mark.parametrize("kind", ["mlp", "residual", "shortcut"])
+def test_a_truncating_decay_is_exact_where_a_plain_one_is_not(
+    name, target, kind, tmp_path
+):
+    """Sixteen steps: Lava fixed_pt, and all that is held against it, truncate alike."""
+    rng = np.random.default_rng(4)
+    plain = random_graph(rng, kind=kind, steps=16)
+    graph = through_file(with_truncating_decay(plain), tmp_path / "net.nir")
+    assert certify(graph).ok
+    inputs = random_inputs(rng, graph, 6)
+    if name == "lava-float":
+        with pytest.raises(UnsupportedNodeError, match="no truncating decay"):
+            target.run(graph, inputs)
+        return
+    desired = reference.run(graph, inputs)
+    assert min(desired.rates().values()) > 0.01
+    with pytest.raises(AssertionError, match="membranes diverge"):
+        assert_same_membranes(reference.run(plain, inputs), desired)
+    actual = target.run(graph, inputs)
+    assert_same_spikes(actual, desired)
+    assert_same_membranes(actual, desired)
 
 
 def off_by_one_step(graph: SpikingGraph, name: str, fired: np.ndarray) -> SpikingGraph:
