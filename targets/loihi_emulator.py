@@ -120,8 +120,8 @@ class Layer:
         total += self.bias
         return total
 
-    def run(self, drive: Values, steps: int, record: Array) -> NDArray[np.bool_]:
-        """Spikes [T, B, N]; membranes in volts after the reset go to `record`.
+    def run(self, drive: Values, steps: int, record: Array | None) -> NDArray[np.bool_]:
+        """Spikes [T, B, N]; membranes in volts after the reset go to `record`, if any.
 
         A drive of one step stands for all.
         """
@@ -140,8 +140,8 @@ class Layer:
             if population.threshold is not None:
                 np.greater(v, population.threshold << STATE_SHIFT, out=fired[t])
                 v *= np.logical_not(fired[t], out=quiet)
-            np.multiply(v, volt, out=record[t], dtype=np.float64)
-            if population.offset:
+            if record is not None:
+                np.multiply(v, volt, out=record[t], dtype=np.float64)
                 record[t] += population.offset
         return fired
 
@@ -160,33 +160,38 @@ class Emulator:
         layers = tuple(layer_of(plan, p, steps) for p in plan.populations)
         return cls(plan, steps, layers)
 
-    def run(self, inputs: Array) -> Trace:
+    def run(self, inputs: Array, *, hidden: bool = True) -> Trace:
         """The trace on inputs [T, B, *input shape], in volts, exact.
+
+        Args:
+            inputs: multiples of the input's grid.
+            hidden: False keeps no record but the readout's, which is quicker where only
+                the decisions are wanted.
 
         Raises:
             DataError: an input is not one of the integers that the plan allows.
         """
         q = integer_inputs(self.plan, inputs)[..., channels_last(self.plan.input_shape)]
         batch, populations = q.shape[1], self.plan.populations
-        membranes = {p.name: self.empty(p, batch, np.float64) for p in populations}
-        spikes = {
-            p.name: self.empty(p, batch, np.bool_) for p in populations if p.spiking
-        }
+        kept = [p for p in populations if hidden or p is populations[-1]]
+        membranes = {p.name: self.empty(p, batch, np.float64) for p in kept}
+        spikes = {p.name: self.empty(p, batch, np.bool_) for p in kept if p.spiking}
 
         def run_block(block: slice) -> None:
             arriving: dict[str, Values] = {self.plan.input_name: q[:, block]}
             for layer in self.layers:
                 name = layer.population.name
-                drive = layer.drive(arriving)
-                fired = layer.run(drive, self.steps, membranes[name][:, block])
-                if layer.population.spiking:
-                    arriving[name] = spikes[name][:, block] = fired
+                record = membranes[name][:, block] if name in membranes else None
+                fired = layer.run(layer.drive(arriving), self.steps, record)
+                arriving[name] = fired
+                if name in spikes:
+                    spikes[name][:, block] = fired
 
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(run_block, self.blocks(batch)))
         return Trace(
-            {p.name: in_shape(spikes[p.name], p) for p in populations if p.spiking},
-            {p.name: in_shape(membranes[p.name], p) for p in populations},
+            {p.name: in_shape(spikes[p.name], p) for p in kept if p.spiking},
+            {p.name: in_shape(membranes[p.name], p) for p in kept},
             populations[-1].name,
         )
 

@@ -66,20 +66,29 @@ def by_integers(matrix: Values, factor: float) -> Multiply:
     constant = onnx.numpy_helper.from_array
     graph = onnx.helper.make_graph(
         [
-            make("MatMulInteger", ["rows", "matrix"], ["sums"]),
-            make("Cast", ["sums"], ["floats"], to=float32),
-            make("Mul", ["floats", "factor"], ["product"]),
+            make(
+                "MatMulIntegerToFloat",
+                ["rows", "matrix", "one", "factor"],
+                ["product"],
+                domain="com.microsoft",
+            )
         ],
         "product",
         [onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.UINT8, None)],
         [onnx.helper.make_tensor_value_info("product", float32, None)],
         [
             constant(matrix.astype(np.int8), "matrix"),
+            constant(np.float32(1).reshape(()), "one"),
             constant(np.float32(factor).reshape(()), "factor"),
         ],
     )
     model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8
+        graph,
+        opset_imports=[
+            onnx.helper.make_opsetid("", 13),
+            onnx.helper.make_opsetid("com.microsoft", 1),
+        ],
+        ir_version=8,
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

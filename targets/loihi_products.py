@@ -134,7 +134,8 @@ class Convolution:
             self.multiply(self.windows(images[start : start + count]))
             for start in range(0, len(images), count)
         ]
-        return np.concatenate(parts).reshape(*x.shape[:-1], -1)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return whole.reshape(*x.shape[:-1], -1)
 
     def windows(self, images: Values) -> Values:
         """What is under the kernel at each place, [B H' W', kh kw C], a copy."""

@@ -20,7 +20,7 @@ from stars.testing import (
     random_graph,
     random_inputs,
 )
-from targets.loihi_emulator import LoihiEmulator, emulate
+from targets.loihi_emulator import Emulator, LoihiEmulator, emulate
 from targets.reference_cpu import ReferenceTarget
 
 TARGET = LoihiEmulator()
@@ -281,6 +281,19 @@ def test_a_held_input_gives_what_its_copies_give():
     actual, desired = TARGET.run(graph, held), TARGET.run(graph, held.copy())
     assert_same_membranes(actual, desired)
     assert actual.spikes["lif0"].shape == desired.spikes["lif0"].shape
+
+
+def test_without_hidden_records_the_readout_is_the_same():
+    rng = np.random.default_rng(0)
+    graph = random_graph(rng, kind="vgg")
+    inputs = random_inputs(rng, graph, 30)
+    emulator = Emulator.of(lower(graph), graph.steps)
+    few, all_of_it = emulator.run(inputs, hidden=False), emulator.run(inputs)
+    assert set(few.membranes) == {"readout"}
+    assert few.spikes == {}
+    np.testing.assert_array_equal(
+        few.membranes["readout"], all_of_it.membranes["readout"]
+    )
 
 
 @pytest.mark.parametrize(
