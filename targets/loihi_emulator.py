@@ -142,7 +142,8 @@ class Layer:
                 v *= np.logical_not(fired[t], out=quiet)
             if record is not None:
                 np.multiply(v, volt, out=record[t], dtype=np.float64)
-                record[t] += population.offset
+                if population.offset:
+                    record[t] += population.offset
         return fired
 
 
