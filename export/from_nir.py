@@ -291,6 +291,18 @@ def _delay(node: nir.Delay, dt: float) -> Delay:
     return Delay.of_seconds(node.delay, dt)
 
 
+def _lif(node: nir.LIF, _: float) -> LIF:
+    step = node.metadata.get("membrane_step")
+    return LIF(
+        tau=node.tau,
+        r=node.r,
+        v_leak=node.v_leak,
+        v_threshold=node.v_threshold,
+        v_reset=node.v_reset,
+        membrane_step=None if step is None else float(step),
+    )
+
+
 def same_fields(kind: type[Node]) -> Callable[[nir.NIRNode, float], Node]:
     """The conversion of a primitive whose fields are the node's own, name by name."""
     names = tuple(field.name for field in fields(kind))
@@ -312,7 +324,7 @@ FROM_NIR: Mapping[type[nir.NIRNode], Callable[[Any, float], Node]] = {
     nir.Delay: _delay,
     nir.Threshold: same_fields(Threshold),
     nir.IF: same_fields(IF),
-    nir.LIF: same_fields(LIF),
+    nir.LIF: _lif,
     nir.CubaLIF: same_fields(CubaLIF),
     nir.LI: same_fields(LI),
     nir.CubaLI: same_fields(CubaLI),

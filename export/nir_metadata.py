@@ -10,6 +10,7 @@ delayed_edges                 edges that deliver the value of the step before, b
                               rule of `stars.recurrence` (JSON; only with a cycle)
 text                          the graph's own metadata (JSON)
 k (of each LIF node)          dt / tau as exact ratios (JSON)
+membrane_step (of some LIF)   volts; its decay truncates to multiples of it (format 2)
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from stars.nodes import LI, LIF
 
 Number = TypeVar("Number", int, float)
 
-FORMAT = 1  # of the metadata; a reader refuses a larger one
+FORMAT = 2  # of the metadata; a reader refuses a larger one
+PLAIN_FORMAT = 1  # of a graph in which no decay truncates
 RESET = "to v_reset, in the step in which v > v_threshold"
 
 # What h5py and nir raise on a file that is damaged or no NIR: nir checks by assert and
@@ -50,7 +52,7 @@ UNREADABLE = (
 def metadata(graph: SpikingGraph) -> dict[str, Any]:
     """What NIR cannot say about a graph."""
     return {
-        "stars_format": FORMAT,
+        "stars_format": FORMAT if truncates(graph) else PLAIN_FORMAT,
         "stars_version": own_version(),
         "time_unit": "s",
         "dt": float(graph.dt),
@@ -73,6 +75,12 @@ def delayed(graph: SpikingGraph) -> dict[str, str]:
     """The edges of a cycle that deliver one step late; nothing without one."""
     edges = sorted(graph.delayed)
     return {"delayed_edges": json.dumps(edges)} if edges else {}
+
+
+def truncates(graph: SpikingGraph) -> bool:
+    """Whether the decay of any LIF does; older readers would not see it."""
+    lifs = (node for node in graph.nodes.values() if isinstance(node, LIF))
+    return any(node.decay == "truncate" for node in lifs)
 
 
 def own_version() -> str:

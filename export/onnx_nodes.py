@@ -163,8 +163,36 @@ def _as_float(step: Step, name: str, fired: str) -> str:
 
 
 def _lif(step: Step, name: str, node: LIF, x: str, v: str) -> NodeValues:
+    if node.membrane_step is not None:
+        return _truncating_lif(step, name, node, x, v, node.membrane_step)
     step_of_v = Relaxation("", node.tau, node.r, node.v_leak)
     return _fired(step, name, node, step_of_v.add(step, name, x, v, "before_reset"))
+
+
+def _truncating_lif(
+    step: Step, name: str, node: LIF, x: str, v: str, g: float
+) -> NodeValues:
+    """One step, v' = v_leak + g trunc((1 - k) (v - v_leak) / g) + k r x.
+
+    Older operator sets have no truncation; Sign times Floor of Abs is one.
+    """
+    k = step.graph.dt / node.tau
+
+    def constant(role: str, values: Array) -> str:
+        return step.constants.population(f"{name}:{role}", values)
+
+    def value(kind: str, inputs: list[str], role: str) -> str:
+        return step.value(kind, inputs, name, role)
+
+    leak = constant("v_leak", node.v_leak)
+    above = value("Sub", [v, leak], "above_leak")
+    kept = value("Mul", [above, constant("keep", (1 - k) / g)], "kept")
+    size = value("Floor", [value("Abs", [kept], "kept_size")], "whole_steps")
+    whole = value("Mul", [value("Sign", [kept], "side"), size], "truncated")
+    volts = value("Mul", [whole, step.constants.float32(f"{name}:g", g)], "volts")
+    rest = value("Add", [leak, volts], "decayed")
+    change = value("Mul", [x, constant("k_r", k * node.r)], "change")
+    return _fired(step, name, node, value("Add", [rest, change], "before_reset"))
 
 
 def _li(step: Step, name: str, node: LI, x: str, v: str) -> NodeValues:

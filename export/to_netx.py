@@ -22,6 +22,7 @@ Source: lava-dl 0.6.0, `lava/lib/dl/netx/hdf5.py`, which is the only reader.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from stars.dyadic import Integers, largest, trailing_zeros
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.files import atomic
 from stars.graph import SpikingGraph
-from stars.nodes import Conv2d, Node, Shape, SumPool2d
+from stars.nodes import LIF, Conv2d, Node, Shape, SumPool2d
 from stars.plan import (
     BIAS_LIMIT,
     STATE_SHIFT,
@@ -79,7 +80,7 @@ def write(graph: SpikingGraph, path: Path) -> IntegerPlan:
         UnsupportedNodeError: the format cannot say it; holds every reason.
         DataError: the file cannot be written.
     """
-    plan = plan_without_shifts(lower(graph))
+    plan = plan_without_shifts(lower(graph), fixed=truncating(graph))
     layers = layers_of(graph, plan)
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         group = file.create_group("layer")
@@ -128,8 +129,18 @@ def neuron_fields(population: Population) -> Fields:
     }
 
 
-def plan_without_shifts(plan: IntegerPlan) -> IntegerPlan:
+def truncating(graph: SpikingGraph) -> set[str]:
+    """Names of the nodes that say themselves what the chip's membrane counts in."""
+    lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF)}
+    return {name for name, node in lifs.items() if node.decay == "truncate"}
+
+
+def plan_without_shifts(plan: IntegerPlan, *, fixed: Set[str]) -> IntegerPlan:
     """`plan` with each population's unit as coarse as its left shift allows.
+
+    Args:
+        plan: sequential.
+        fixed: names of populations that keep their unit.
 
     Raises:
         UnsupportedNodeError: populations that one connection from the population before
@@ -139,7 +150,8 @@ def plan_without_shifts(plan: IntegerPlan) -> IntegerPlan:
     populations, connections, reasons = [], [], []
     for population in plan.populations:
         (connection,) = plan.into(population.name)
-        shift = removable_shift(population, connection, plan.steps)
+        movable = population.name not in fixed
+        shift = removable_shift(population, connection, plan.steps) if movable else 0
         coarse, feeding = coarser(population, connection, shift)
         populations.append(coarse)
         connections.append(feeding)

@@ -83,6 +83,8 @@ def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
     converted.output_type = {"output": np.array(graph.shapes[name])}
     if isinstance(node, LIF | LI):
         converted.metadata = {"k": json.dumps(decay_ratios(graph.dt, node))}
+        if isinstance(node, LIF) and node.membrane_step is not None:
+            converted.metadata["membrane_step"] = node.membrane_step
     return converted
 
 
@@ -154,6 +156,12 @@ def same_fields(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
     return lambda node, *_: primitive(**node.parameters())
 
 
+def _lif(node: LIF, *_: object) -> nir.LIF:
+    values = node.parameters()
+    values.pop("membrane_step")  # NIR has no truncation; it stands in the metadata
+    return nir.LIF(**values)
+
+
 # Each entry takes a node of its own type; the table's type cannot say so.
 TO_NIR: Mapping[type[Node], Callable[[Any, Shape, float], nir.NIRNode]] = {
     Input: _input,
@@ -168,7 +176,7 @@ TO_NIR: Mapping[type[Node], Callable[[Any, Shape, float], nir.NIRNode]] = {
     Delay: _delay,
     Threshold: same_fields(nir.Threshold),
     IF: same_fields(nir.IF),
-    LIF: same_fields(nir.LIF),
+    LIF: _lif,
     CubaLIF: same_fields(nir.CubaLIF),
     LI: same_fields(nir.LI),
     CubaLI: same_fields(nir.CubaLI),

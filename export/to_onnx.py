@@ -114,6 +114,8 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
     form, steps, dt               form of the file; T; seconds a step
     reset                         the discrete-time rule of every spiking neuron
     k                             dt / tau as exact ratios, by LIF and LI node (JSON)
+    membrane_step                 volts that its decay truncates to, by LIF node (JSON;
+                                  null: it keeps every bit)
     encoding                      how images become the input (JSON; null: unknown)
     initial_state                 every state/... before the first step: one number, or
                                   nested lists [...] of each value (JSON)
@@ -133,6 +135,9 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
         "dt": repr(float(graph.dt)),
         "reset": RESET,
         "k": json.dumps(ratios),
+        "membrane_step": json.dumps(
+            {n: v.membrane_step for n, v in graph.nodes.items() if isinstance(v, LIF)}
+        ),
         "encoding": json.dumps(graph.encoding and to_entries(graph.encoding)),
         "initial_state": json.dumps(
             {name: plain(state) for name, state in initial_states(graph).items()}

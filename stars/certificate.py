@@ -12,12 +12,13 @@ of the plan by interval arithmetic. All are sufficient; none is an estimate.
 3. The chip's decay truncates. All that is added to a membrane is a multiple of
    2^h units (h is the spare shift), and each of the T - 1 decays by 2^-j moves the
    last bit j lower. The chip keeps 6 bits below a unit, so that nothing is cut off
-   while j (T - 1) <= 6 + h.
+   while j (T - 1) <= 6 + h. A node whose own decay truncates does what the chip does.
 4. float32. Multiples of one power of two are exact, and their sums too in whatever
    order, while they are at most 2^24 of it. In a map, sum |w| |x| + |b| bounds every
    partial sum, in units of the product of weight and input grids. In a neuron at step
    t the finest grid is 2^(h - j (t - 1)) units, and |current| + |v| bounds both
-   v_leak - v + r x (times k) and the new membrane.
+   v_leak - v + r x (times k) and the new membrane. Where the decay truncates the grid
+   is 2^-6 units at every step, and v is multiplied by 2^j - 1 first.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from stars.bounds import magnitude
 from stars.dyadic import bits, dyadic, largest, trailing_zeros
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Array, Input, Map, Scale, SumPool2d, Weighted
+from stars.nodes import LIF, Array, Input, Map, Scale, SumPool2d, Weighted
 from stars.plan import (
     ACCUMULATOR_BITS,
     STATE_SHIFT,
@@ -139,7 +140,10 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
         return Certificate(steps, 0, (), error.violations)
     except (GraphError, UnsupportedNodeError) as error:
         return Certificate(steps, 0, (), (str(error),))
-    rows = tuple(population_bits(plan, p, steps) for p in plan.populations)
+    rows = tuple(
+        population_bits(plan, p, steps, truncates=decay_of(graph, p) == "truncate")
+        for p in plan.populations
+    )
     breaks = map_breaks(graph)
     exact = 0 if breaks else min(row.exact_steps for row in rows)
     return Certificate(
@@ -147,10 +151,23 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
     )
 
 
+def decay_of(graph: SpikingGraph, population: Population) -> str:
+    """The decay of the population's node; a readout has none, which is exact."""
+    node = graph.nodes[population.name]
+    return node.decay if isinstance(node, LIF) else "exact"
+
+
 def population_bits(
-    plan: IntegerPlan, population: Population, steps: int
+    plan: IntegerPlan, population: Population, steps: int, *, truncates: bool
 ) -> PopulationBits:
-    """What `population` needs of each register for a run of `steps`."""
+    """What `population` needs of each register for a run of `steps`.
+
+    Args:
+        plan: with the population in it.
+        population: of the plan.
+        steps: T.
+        truncates: whether the node's own decay does, as the chip's.
+    """
     connections, sources = plan.into(population.name), plan.intervals()
     low, high = accumulator_interval(population, connections, sources)
     total = np.abs(population.bias)
@@ -159,8 +176,13 @@ def population_bits(
     membranes = membranes_of(population, low, high, max(steps, HORIZON))
     spare = spare_shift(plan, population)
     accumulator = max(-int(low.min()), int(high.max()))
-    needs = float32_needs(population, membranes, int(total.max()), spare)
-    first = first_breaks(population, accumulator, membranes, needs, spare)
+    if truncates:
+        needs = truncating_needs(population, membranes, int(total.max()))
+    else:
+        needs = float32_needs(population, membranes, int(total.max()), spare)
+    first = first_breaks(population, accumulator, membranes, needs)
+    if not truncates:
+        first |= truncation_breaks(population, spare)
     return PopulationBits(
         name=population.name,
         neurons=len(population.bias),
@@ -206,9 +228,28 @@ def float32_needs(
     for step, (least, most) in enumerate(membranes):
         value = max(current + before, -least, most) + abs(offset)
         needs.append(value * Fraction(2) ** (j * step - grid))
-        ceiling = most if population.threshold is None else population.threshold
-        before = max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
+        before = after_reset(population, least, most)
     return needs
+
+
+def truncating_needs(
+    population: Population, membranes: list[tuple[Fraction, Fraction]], current: int
+) -> list[Fraction]:
+    """`float32_needs` where the decay truncates: in steps of the chip's membrane."""
+    j = population.decay_shift or 0
+    offset = abs(Fraction(np.ldexp(population.offset, -population.exponent)))
+    before, needs = Fraction(0), []
+    for least, most in membranes:
+        value = max(current + before, -least, most) + offset
+        needs.append(max(value, before * (2**j - 1)) * 2**STATE_SHIFT)
+        before = after_reset(population, least, most)
+    return needs
+
+
+def after_reset(population: Population, least: Fraction, most: Fraction) -> Fraction:
+    """The largest magnitude of a membrane that was between these two."""
+    ceiling = most if population.threshold is None else population.threshold
+    return max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
 
 
 def first_breaks(
@@ -216,7 +257,6 @@ def first_breaks(
     accumulator: int,
     membranes: list[tuple[Fraction, Fraction]],
     needs: list[Fraction],
-    spare: int,
 ) -> dict[str, int]:
     """The first step, from 1, at which each bound is left, by what is then said."""
     found: dict[str, int] = {}
@@ -231,16 +271,21 @@ def first_breaks(
             text = f"the membrane lies in {least} to {most} units at step {step}; the"
             found[f"{text} chip clips at +-131072"] = step
             break
-    j = population.decay_shift or 0
-    if j and (whole := 1 + (STATE_SHIFT + spare) // j) < HORIZON:
-        text = f"the chip's decay truncates from step {whole + 1} on: j (T - 1) > 6 + h"
-        found[f"{text} with j = {j}, h = {spare}"] = whole + 1
     for step, need in enumerate(needs, start=1):
         if need > 2**FLOAT32_BITS:
             text = f"float32 needs {ceil_log2(need)} bits at step {step}"
             found[f"{text}, has {FLOAT32_BITS}"] = step
             break
     return found
+
+
+def truncation_breaks(population: Population, spare: int) -> dict[str, int]:
+    """The first step at which the chip truncates what the node would keep."""
+    j = population.decay_shift or 0
+    if not j or (whole := 1 + (STATE_SHIFT + spare) // j) >= HORIZON:
+        return {}
+    text = f"the chip's decay truncates from step {whole + 1} on: j (T - 1) > 6 + h"
+    return {f"{text} with j = {j}, h = {spare}": whole + 1}
 
 
 def membrane_bits(

@@ -40,6 +40,8 @@ class Draft:
         name, shape, spiking, decay_shift, offset: see Population.
         gain: k r, [N]: volts a step for each volt of input.
         threshold: above v_reset, volts.
+        chip_step: log2 of the volts that the chip's membrane counts in, where the node
+            says so: its decay truncates there.
         violations: what does not fit, whatever the unit.
     """
 
@@ -50,6 +52,7 @@ class Draft:
     decay_shift: int | None = None
     threshold: Dyadic | None = None
     offset: float = 0.0
+    chip_step: int | None = None
     arrivals: list[Arrival] = field(default_factory=list)
     bias: Dyadic = ZERO
     violations: list[str] = field(default_factory=list)
@@ -126,7 +129,7 @@ def draft_lif(name: str, node: LIF, dt: float) -> Draft:
             f"node {name!r}: v_leak is {leak!r} and v_reset {reset!r}; they must be"
             " equal, for the chip's membrane starts and rests where it resets"
         )
-    r = dyadic(node.r, "r")
+    r, step = dyadic(node.r, "r"), node.membrane_step
     threshold = add(
         dyadic(node.v_threshold.flat[:1], "v_threshold"),
         dyadic(-node.v_reset.flat[:1], "v_reset"),
@@ -139,6 +142,7 @@ def draft_lif(name: str, node: LIF, dt: float) -> Draft:
         decay_shift=shift,
         threshold=threshold,
         offset=reset,
+        chip_step=None if step is None else math.frexp(step)[1] - 1,
         violations=wrong,
     )
 

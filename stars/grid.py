@@ -21,6 +21,7 @@ from stars.graph import SpikingGraph
 from stars.nodes import LIF, Array, Input, Map, Neuron, Scale, SumPool2d, Weighted
 from stars.plan import BIAS_LIMIT, lower, place_all
 from stars.rewrite import fold_resistances, round_decays, sum_pools
+from stars.truncation import with_truncating_decay
 
 __all__ = [
     "Certificate",
@@ -35,6 +36,7 @@ __all__ = [
     "sum_pools",
     "weight_exponent",
     "weighted",
+    "with_truncating_decay",
 ]
 
 WEIGHT_BITS = 8

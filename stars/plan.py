@@ -242,14 +242,35 @@ def place_best(
     latency: Mapping[str, int],
     sources: Mapping[str, Interval],
 ) -> Placed:
-    """`draft` in its derived unit, or a finer one if T steps need it and it fits."""
+    """`draft` in its derived unit, or a finer one if T steps need it and it fits.
+
+    A node whose decay truncates says itself what its unit is.
+    """
     unit = draft.unit()
+    if draft.chip_step is not None:
+        return place_as_told(draft, draft.chip_step + STATE_SHIFT, latency)
     placed = place(draft, unit, latency)
     for spare in range(spare_wanted(draft, unit, steps), 0, -1):
         finer = place(draft, unit - spare, latency)
         if not finer.violations and has_room(finer, steps, sources):
             return finer
     return placed
+
+
+def place_as_told(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
+    """`draft` in units of 2^unit volts, which the node chose.
+
+    Raises:
+        GraphError: something that arrives is finer than that.
+    """
+    if draft.unit() < unit:
+        raise GraphError(
+            f"not on the grid: node {draft.name!r}: its membrane_step of"
+            f" 2^{unit - STATE_SHIFT} V makes units of 2^{unit} V, but what arrives, or"
+            f" a voltage, is a multiple of 2^{draft.unit()} V alone;"
+            " stars.grid.with_truncating_decay chooses the step"
+        )
+    return place(draft, unit, latency)
 
 
 def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> bool:
@@ -266,12 +287,13 @@ def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
     """Bits to make the unit finer so that no decay within `steps` is truncated.
 
     The membrane's last bit is j bits finer after each decay, T - 1 times; the chip
-    keeps `STATE_SHIFT` bits below one unit.
+    keeps `STATE_SHIFT` bits below one unit. No sum would fit with `ACCUMULATOR_BITS`.
     """
     increment = draft.increment_exponent()
     if draft.decay_shift is None or increment is None:
         return 0
-    return max(0, draft.decay_shift * (steps - 1) - STATE_SHIFT - (increment - unit))
+    needed = draft.decay_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
+    return min(max(0, needed), ACCUMULATOR_BITS)
 
 
 def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:

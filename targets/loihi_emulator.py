@@ -8,38 +8,49 @@ One step of a population, in the chip's integers, 64 of them to one unit of the 
 
 The division truncates toward zero; u wraps once at +-2^23, v is clipped to
 +-(2^23 - 1). Source: lava-nc 0.10, `proc/lif/models.py`, AbstractPyLifModelFixed.
-Populations run one after the other over all steps, for nothing flows back.
+
+The integers are held as floating-point numbers, which is exact and lets BLAS multiply:
+`layer_of` says when 24 bits are enough, and when nothing can wrap or clip. Populations
+run one after the other over all steps, for nothing flows back, and a few inputs at a
+time on each core, so that everything stays in the caches. Inside, populations of pixels
+are in channels-last order.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from stars.bounds import magnitude
 from stars.errors import DataError
 from stars.graph import SpikingGraph
-from stars.nodes import Array
+from stars.nodes import Array, Shape
 from stars.plan import (
+    ACCUMULATOR_BITS,
     MEMBRANE_LIMIT,
     STATE_SHIFT,
     IntegerPlan,
     Population,
     accumulator_interval,
+    clips,
     lower,
+    membranes_of,
 )
 from stars.reference import check_inputs
 from stars.trace import Trace
+from targets.loihi_matrix import Arithmetic, Values
+from targets.loihi_products import Product, channels_last, product_of
 
 WRAP = 2**23
-FLOAT32_BITS = 24
-DENSE_FROM = 1 / 24  # share of entries from which a dense product is the faster one
-DENSE_LIMIT = 2**26  # entries of a dense matrix, 256 MB
+FLOAT32_EXACT = 2**24  # up to which it has every integer
+BLOCK_BYTES = 2**22  # of the largest layer's membranes over all steps, at a time
 
 
 class LoihiEmulator:
@@ -47,7 +58,10 @@ class LoihiEmulator:
 
     name = "loihi"
     description = "integer arithmetic of Loihi as Lava fixed_pt defines it, emulated"
-    chunk = 200  # larger ones leave the processor's caches and are slower
+    chunk = 200
+
+    def __init__(self) -> None:
+        self._last: tuple[SpikingGraph, int, Emulator] | None = None
 
     def unavailable(self) -> str | None:
         """None: it needs nothing but numpy and scipy."""
@@ -56,6 +70,8 @@ class LoihiEmulator:
     def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape].
 
+        What was prepared for a graph serves the next call with the same one.
+
         Raises:
             GraphError: the graph is off the grid.
             LimitError: it does not fit the chip; holds every violation.
@@ -63,7 +79,10 @@ class LoihiEmulator:
             DataError: inputs off the input's grid.
         """
         inputs = check_inputs(graph, inputs)
-        return emulate(lower(graph), inputs)
+        steps = len(inputs)
+        if self._last is None or self._last[0] is not graph or self._last[1] != steps:
+            self._last = graph, steps, Emulator.of(lower(graph), steps)
+        return self._last[2].run(inputs)
 
 
 def emulate(plan: IntegerPlan, inputs: Array) -> Trace:
@@ -72,21 +91,187 @@ def emulate(plan: IntegerPlan, inputs: Array) -> Trace:
     Raises:
         DataError: an input is not one of the integers that the plan allows.
     """
-    steps = inputs.shape[0]
-    arriving: dict[str, NDArray[Any]] = {plan.input_name: integer_inputs(plan, inputs)}
-    intervals = plan.intervals()
-    spikes: dict[str, NDArray[np.bool_]] = {}
-    membranes: dict[str, Array] = {}
-    for population in plan.populations:
-        current = current_into(plan, population, arriving, intervals)
-        fired, v = run_population(population, current, steps)
-        shape = (*v.shape[:2], *population.shape)
-        volts = np.ldexp(v.astype(np.float64), population.exponent - STATE_SHIFT)
-        membranes[population.name] = (volts + population.offset).reshape(shape)
-        if population.spiking:
-            spikes[population.name] = fired.reshape(shape)
-            arriving[population.name] = fired
-    return Trace(spikes, membranes, plan.populations[-1].name)
+    return Emulator.of(plan, len(inputs)).run(inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A population made ready to run, in the chip's steps, channels-last.
+
+    Args:
+        population: of the plan.
+        products: what arrives, by source.
+        bias: [N]; its type is that of all arithmetic here.
+        wraps, clips: whether a current, or a membrane, could; else nothing looks.
+    """
+
+    population: Population
+    products: tuple[tuple[str, Product], ...]
+    bias: Values
+    wraps: bool
+    clips: bool
+
+    def drive(self, arriving: Mapping[str, Values]) -> Values:
+        """What is added to the membranes at each step, [T or 1, B, N]."""
+        first, *others = (product(arriving[name]) for name, product in self.products)
+        total = sum(others, first)
+        if self.wraps:
+            wrap(total)
+        total += self.bias
+        return total
+
+    def run(self, drive: Values, steps: int, record: Array | None) -> NDArray[np.bool_]:
+        """Spikes [T, B, N]; membranes in volts after the reset go to `record`, if any.
+
+        A drive of one step stands for all.
+        """
+        population = self.population
+        v = np.zeros_like(drive[0])
+        fired = np.zeros((steps, *v.shape), np.bool_)
+        quiet = np.empty_like(fired[0])
+        volt = 2.0 ** (population.exponent - STATE_SHIFT)
+        for t in range(steps):
+            if population.decay_shift is not None:
+                v *= 1 - 2.0**-population.decay_shift
+                np.trunc(v, out=v)
+            v += drive[min(t, len(drive) - 1)]
+            if self.clips:
+                np.clip(v, -MEMBRANE_LIMIT, MEMBRANE_LIMIT, out=v)
+            if population.threshold is not None:
+                np.greater(v, population.threshold << STATE_SHIFT, out=fired[t])
+                v *= np.logical_not(fired[t], out=quiet)
+            if record is not None:
+                np.multiply(v, volt, out=record[t], dtype=np.float64)
+                if population.offset:
+                    record[t] += population.offset
+        return fired
+
+
+@dataclass(frozen=True, eq=False)
+class Emulator:
+    """A plan made ready for runs of `steps`."""
+
+    plan: IntegerPlan
+    steps: int
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, plan: IntegerPlan, steps: int) -> Emulator:
+        """The layers of `plan`, each in the form that is quickest and exact."""
+        layers = tuple(layer_of(plan, p, steps) for p in plan.populations)
+        return cls(plan, steps, layers)
+
+    def run(self, inputs: Array, *, hidden: bool = True) -> Trace:
+        """The trace on inputs [T, B, *input shape], in volts, exact.
+
+        Args:
+            inputs: multiples of the input's grid.
+            hidden: False keeps no record but the readout's, which is quicker where only
+                the decisions are wanted.
+
+        Raises:
+            DataError: an input is not one of the integers that the plan allows.
+        """
+        q = integer_inputs(self.plan, inputs)[..., channels_last(self.plan.input_shape)]
+        batch, populations = q.shape[1], self.plan.populations
+        kept = [p for p in populations if hidden or p is populations[-1]]
+        membranes = {p.name: self.empty(p, batch, np.float64) for p in kept}
+        spikes = {p.name: self.empty(p, batch, np.bool_) for p in kept if p.spiking}
+
+        def run_block(block: slice) -> None:
+            arriving: dict[str, Values] = {self.plan.input_name: q[:, block]}
+            for layer in self.layers:
+                name = layer.population.name
+                record = membranes[name][:, block] if name in membranes else None
+                fired = layer.run(layer.drive(arriving), self.steps, record)
+                arriving[name] = fired
+                if name in spikes:
+                    spikes[name][:, block] = fired
+
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(run_block, self.blocks(batch)))
+        return Trace(
+            {p.name: in_shape(spikes[p.name], p) for p in kept if p.spiking},
+            {p.name: in_shape(membranes[p.name], p) for p in kept},
+            populations[-1].name,
+        )
+
+    def blocks(self, batch: int) -> list[slice]:
+        """Inputs that are run together: few enough for the caches, some for each core.
+
+        All of them, none twice.
+        """
+        largest = max(math.prod(p.shape) for p in self.plan.populations)
+        count = min(BLOCK_BYTES // (4 * self.steps * largest), -(-batch // cores()))
+        count = max(1, count)
+        return [slice(start, start + count) for start in range(0, batch, count)]
+
+    def empty(self, population: Population, batch: int, kind: type) -> Values:
+        """Room for a record, [T, B, N]."""
+        return np.empty((self.steps, batch, math.prod(population.shape)), kind)
+
+
+def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
+    """`population` with its products, in an arithmetic that is exact."""
+    connections, intervals = plan.into(population.name), plan.intervals()
+    low, high = accumulator_interval(population, connections, intervals)
+    wraps = max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS
+    membranes = membranes_of(population, low, high, steps)
+    # A current that wraps comes back from the other side, outside of these intervals.
+    clipped = wraps or any(clips(population, interval) for interval in membranes)
+    lowest = max(-least for least, _ in membranes)
+    highest = max(lowest, population.threshold or 0) * 2**STATE_SHIFT
+    total = np.abs(population.bias)
+    for c in connections:
+        total = total + (magnitude(c.weights, *intervals[c.source]) << c.shift)
+    largest = MEMBRANE_LIMIT if clipped else math.ceil(highest)
+    kind = arithmetic(int(total.max()), largest, population.decay_shift)
+    products = []
+    for c in connections:
+        spikes = c.source != plan.input_name
+        form = Arithmetic(kind, 2.0 ** (c.shift + STATE_SHIFT), spikes)
+        shapes = shape_of(plan, c.source), population.shape
+        products.append((c.source, product_of(c.weights, *shapes, form)))
+    order = channels_last(population.shape)
+    return Layer(
+        population=population,
+        products=tuple(products),
+        bias=(population.bias[order] * 2**STATE_SHIFT).astype(kind),
+        wraps=wraps,
+        clips=clipped,
+    )
+
+
+def arithmetic(
+    total: int, membrane: int, decay_shift: int | None
+) -> type[np.floating[Any]]:
+    """float32 where its 24 bits hold every partial sum and every decay, else float64.
+
+    A decay multiplies v by 2^j - 1, and then divides by 2^j. A membrane beyond 2^24
+    steps may be rounded before it is clipped, or before it is found above the threshold
+    and reset; neither result changes.
+
+    Args:
+        total: no partial sum of what arrives is larger, units.
+        membrane: no membrane is larger after its reset, steps.
+        decay_shift: j; None without leak.
+    """
+    decay = 2 ** (decay_shift or 0) - 1
+    return np.float32 if max(total, membrane * decay) <= FLOAT32_EXACT else np.float64
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def shape_of(plan: IntegerPlan, source: str) -> Shape:
+    """Shape of the input or of a population."""
+    if source == plan.input_name:
+        return plan.input_shape
+    return next(p.shape for p in plan.populations if p.name == source)
 
 
 def integer_inputs(plan: IntegerPlan, inputs: Array) -> NDArray[np.float32]:
@@ -108,80 +293,16 @@ def integer_inputs(plan: IntegerPlan, inputs: Array) -> NDArray[np.float32]:
     return q.astype(np.float32)
 
 
-def current_into(
-    plan: IntegerPlan,
-    population: Population,
-    arriving: Mapping[str, NDArray[Any]],
-    intervals: Mapping[str, Any],
-) -> NDArray[Any]:
-    """The sum of all that arrives, [T or 1, B, N], units; int32 where it suffices."""
-    connections = plan.into(population.name)
-    low, high = accumulator_interval(population, connections, intervals)
-    small = max(-int(low.min()), int(high.max())) < WRAP
-    total: NDArray[Any] = np.zeros((1, 1, 1), np.int32 if small else np.int64)
-    for connection in connections:
-        reach = magnitude(connection.weights, *intervals[connection.source])
-        exact = np.float32 if reach.max() <= 2**FLOAT32_BITS else np.float64
-        part = product(connection.weights, arriving[connection.source], exact)
-        part = part.astype(total.dtype)
-        total = total + (part << connection.shift)
-    return total
+def wrap(u: Values) -> None:
+    """A current as the 24-bit register holds it, in place; Lava wraps once."""
+    above, below = u > WRAP, u <= -WRAP
+    u[above] -= 2 * WRAP
+    u[below] += 2 * WRAP
 
 
-def product(
-    weights: csr_array, x: NDArray[Any], kind: type[np.floating[Any]]
-) -> NDArray[Any]:
-    """The product weights @ x for x [T, B, N source] -> [T, B, N target].
-
-    Exact in any order of summation: float32 while sum |w| |x| <= 2^24 for every row,
-    float64 up to 2^53, which 8-bit weights cannot leave.
-    """
-    flat = x.reshape(-1, x.shape[-1])
-    size = math.prod(weights.shape)
-    if weights.nnz >= size * DENSE_FROM and size <= DENSE_LIMIT:
-        result = flat.astype(kind) @ weights.astype(kind).toarray().T
-    else:
-        result = (weights.astype(kind) @ flat.T.astype(kind, order="C")).T
-    return np.asarray(result.reshape(*x.shape[:2], -1))
-
-
-def run_population(
-    population: Population, current: NDArray[Any], steps: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """(spikes, membranes after the reset), [T, B, N], the chip's integers.
-
-    The current, [T or 1, B, N], is in units; one step of it stands for all.
-    """
-    shape = (steps, *current.shape[1:])
-    fired, membranes = np.zeros(shape, bool), np.empty(shape, np.int32)
-    bias = (population.bias << STATE_SHIFT).astype(np.int32)
-    v = np.zeros(shape[1:], np.int32)
-    for t in range(steps):
-        if t < len(current):
-            drive = wrap(current[t] << STATE_SHIFT) + bias
-        v = np.clip(decay(v, population) + drive, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
-        if population.threshold is not None:
-            np.greater(v, population.threshold << STATE_SHIFT, out=fired[t])
-            v[fired[t]] = 0
-        membranes[t] = v
-    return fired, membranes
-
-
-def wrap(u: NDArray[Any]) -> NDArray[Any]:
-    """A current as the 24-bit register holds it; Lava wraps once, and so does this."""
-    if max(int(u.max(initial=0)), -int(u.min(initial=0))) < WRAP:
-        return u
-    wrapped = np.where(u > WRAP, u - 2 * WRAP, u)
-    return np.where(wrapped <= -WRAP, u + 2 * WRAP, wrapped)
-
-
-def decay(v: NDArray[np.int32], population: Population) -> NDArray[np.int32]:
-    """The membrane v after the leak, trunc(v (4096 - dv) / 4096) with dv = 4096 / 2^j.
-
-    That is v - ceil(v / 2^j) for v > 0 and v - floor(v / 2^j) for the rest, which
-    never leaves 32 bits.
-    """
-    j = population.decay_shift
-    if j is None:
-        return v
-    return v - ((v + (v > 0) * np.int32(2**j - 1)) >> j)
+def in_shape(values: Values, population: Population) -> Values:
+    """[T, B, N] in channels-last order -> [T, B, *shape], a view."""
+    if len(population.shape) < 3:
+        return values.reshape(*values.shape[:2], *population.shape)
+    channels, *pixels = population.shape
+    return np.moveaxis(values.reshape(*values.shape[:2], *pixels, channels), -1, 2)

@@ -258,6 +258,8 @@ def scale(node: Scale) -> MapModule:
 
 def lif(node: LIF | CubaLIF, dt: float) -> Cell:
     """Norse's LIFBoxCell; a resistance other than 1 scales the current."""
+    if isinstance(node, LIF) and node.membrane_step is not None:
+        return truncating_lif(node, dt, node.membrane_step)
     tau = node.tau if isinstance(node, LIF) else node.tau_mem
     parameters = LIFBoxParameters(
         tau_mem_inv=float32(1.0 / tau),
@@ -270,6 +272,24 @@ def lif(node: LIF | CubaLIF, dt: float) -> Cell:
     def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         spikes, state = cell(current * resistance, state)
         return spikes, state.v, state
+
+    return step
+
+
+def truncating_lif(node: LIF, dt: float, volts: float) -> Cell:
+    """The same with a decay that truncates to `volts`, which Norse's cell cannot do."""
+    k = dt / node.tau
+    keep, gain = float32((1 - k) / volts), float32(k * node.r)
+    leak, bound = float32(node.v_leak), float32(node.v_threshold)
+    reset = float32(node.v_reset)
+
+    def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        before = leak if state is None else state
+        kept = torch.trunc((before - leak) * keep) * volts
+        v = leak + kept + current * gain
+        spikes = v > bound
+        v = torch.where(spikes, reset, v)
+        return spikes.float(), v, v
 
     return step
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from stars.errors import GraphError
 from stars.nodes.base import (
     Array,
     Neuron,
@@ -25,14 +28,22 @@ class LIF(Neuron):
         s  = [v' > v_threshold]
         v  = s v_reset + (1 - s) v'
 
-    Every field has the population's full shape; the membrane starts at v_leak.
+    Every field but the last has the population's full shape; the membrane starts at
+    v_leak. With a `membrane_step` g the decay truncates, as on a chip with integer
+    membranes, and there is nothing else that rounds:
+
+        v' = v_leak + g trunc((1 - dt / tau) (v - v_leak) / g) + (dt / tau) r x
+
+    trunc is toward zero; the next lines are the same.
 
     Args:
         tau: membrane time constant, seconds, > 0.
         r: membrane resistance, dimensionless here.
         v_leak, v_threshold, v_reset: volts, relative to a threshold of 1.
+        membrane_step: g, volts, a power of two; None keeps every bit of a decay.
 
-    Source: Norse 1.1, `lif_box_feed_forward_step`; NIR 1.0, primitive LIF.
+    Source: Norse 1.1, `lif_box_feed_forward_step`; NIR 1.0, primitive LIF. The
+    truncation: lava-nc 0.10, `proc/lif/models.py`, AbstractPyLifModelFixed.
     """
 
     tau: Array
@@ -40,11 +51,20 @@ class LIF(Neuron):
     v_leak: Array
     v_threshold: Array
     v_reset: Array
+    membrane_step: float | None = None
 
     def __post_init__(self) -> None:
-        frozen_population(self, tuple(self.parameters()))
+        names = [name for name in self.parameters() if name != "membrane_step"]
+        frozen_population(self, names)
         check_time_constant(self.tau, "tau")
         check_reset(self.v_reset, self.v_threshold)
+        if self.membrane_step is not None:
+            step = float(self.membrane_step)
+            object.__setattr__(self, "membrane_step", step)
+            if not (0 < step < math.inf and math.frexp(step)[0] == 0.5):
+                raise GraphError(
+                    f"membrane_step is {step} V; it must be a power of two, or None"
+                )
 
     @classmethod
     def uniform(
@@ -58,13 +78,23 @@ class LIF(Neuron):
         v_reset: float = 0.0,
     ) -> LIF:
         """A population of `shape` in which every neuron is alike."""
-        values = (tau, r, v_leak, v_threshold, v_reset)
-        return cls(*(np.full(shape, value, dtype=np.float64) for value in values))
+        return cls(
+            tau=np.full(shape, tau),
+            r=np.full(shape, r),
+            v_leak=np.full(shape, v_leak),
+            v_threshold=np.full(shape, v_threshold),
+            v_reset=np.full(shape, v_reset),
+        )
 
     @property
     def shape(self) -> Shape:
         """Shape of the population."""
         return self.tau.shape
+
+    @property
+    def decay(self) -> Literal["exact", "truncate"]:
+        """Whether a decay keeps every bit or truncates to the membrane's step."""
+        return "exact" if self.membrane_step is None else "truncate"
 
     @property
     def spiking(self) -> bool:
@@ -77,5 +107,10 @@ class LIF(Neuron):
 
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
         """(spikes as 0. and 1., membrane after the reset)."""
-        v = v + (dt / self.tau) * (self.v_leak - v + self.r * current)
+        k = dt / self.tau
+        if self.membrane_step is None:
+            v = v + k * (self.v_leak - v + self.r * current)
+        else:
+            kept = np.trunc((1 - k) * (v - self.v_leak) / self.membrane_step)
+            v = self.v_leak + kept * self.membrane_step + k * self.r * current
         return fire(v, self.v_threshold, self.v_reset)

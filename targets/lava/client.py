@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stars.errors import MissingDependencyError
+from stars.errors import MissingDependencyError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import Array
+from stars.nodes import LIF, Array
 from stars.plan import IntegerPlan, lower
 from stars.plan_file import write_plan
 from stars.reference import check_inputs
@@ -60,12 +60,29 @@ class LavaTarget:
             TargetError: the worker failed, died or hung; with the end of its log.
         """
         inputs = check_inputs(graph, inputs)
+        if self.mode == "float":
+            check_exact_decay(graph)
         plan = lower(graph)
 
         def put(job: Job) -> None:
             write_plan(job.folder / "plan.npz", plan)
 
         return run_job(plan, inputs, self.mode, put, self.patience)
+
+
+def check_exact_decay(graph: SpikingGraph) -> None:
+    """Refuse what Lava's floating-point models cannot do.
+
+    Raises:
+        UnsupportedNodeError: the decay of some nodes truncates.
+    """
+    nodes = graph.nodes.items()
+    found = [n for n, v in nodes if isinstance(v, LIF) and v.decay == "truncate"]
+    if found:
+        raise UnsupportedNodeError(
+            f"target 'lava-float': the nodes {found} truncate their decay; Lava's"
+            " floating-point models have no truncating decay, choose other targets"
+        )
 
 
 def lava_float() -> LavaTarget:

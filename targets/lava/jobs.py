@@ -60,20 +60,50 @@ def job_folder(plan: IntegerPlan, inputs: Array, mode: Mode) -> Iterator[Job]:
 
     Raises:
         DataError: an input is not one of the integers that the plan allows.
+        TargetError: the disk is full, or the folder cannot be written.
     """
     steps, samples = inputs.shape[:2]
     integers = integer_inputs(plan, inputs).astype(np.int8)
     rows = np.broadcast_to(integers, (steps, *integers.shape[1:])).swapaxes(0, 1)
-    folder = Path(tempfile.mkdtemp(prefix="stars-lava-"))
+    folder = make_folder()
     prefix = f"/stars_{secrets.token_hex(8)}_"
     job = Job(folder, mode, plan, steps, samples, prefix)
     try:
-        np.save(folder / "x.npy", rows.reshape(samples * steps, -1))
-        np.save(folder / "progress.npy", np.zeros(len(plan.populations) + 1, np.int64))
-        (folder / "job.json").write_text(json.dumps(description(job)), encoding="utf-8")
+        with telling(folder):
+            np.save(folder / "x.npy", rows.reshape(samples * steps, -1))
+            progress = np.zeros(len(plan.populations) + 1, np.int64)
+            np.save(folder / "progress.npy", progress)
+            text = json.dumps(description(job))
+            (folder / "job.json").write_text(text, encoding="utf-8")
         yield job
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder() -> Path:
+    """A new folder among the temporary ones.
+
+    Raises:
+        TargetError: there is no room for it.
+    """
+    with telling(Path(tempfile.gettempdir())):
+        return Path(tempfile.mkdtemp(prefix="stars-lava-"))
+
+
+@contextmanager
+def telling(folder: Path) -> Iterator[None]:
+    """Within it, a disk that cannot be written is a TargetError.
+
+    Raises:
+        TargetError: with what the system said.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(
+            f"lava: cannot write to '{folder}': {error.strerror}; free some space, or"
+            " set TMPDIR to a folder with more"
+        ) from error
 
 
 def description(job: Job) -> dict[str, object]:

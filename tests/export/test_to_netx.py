@@ -15,6 +15,7 @@ from stars import reference
 from stars.encode import DirectEncoding
 from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.grid import with_truncating_decay
 from stars.nodes import LIF, AvgPool2d, Conv2d, Input, Integrator, Output, SumPool2d
 from stars.plan import lower
 from stars.testing import (
@@ -68,6 +69,22 @@ def test_the_loader_gives_the_emulators_output(kind: str, tmp_path: Path) -> Non
     assert min(expected.rates().values()) > 0.01
     assert_same_spikes(trace, expected)
     assert_same_membranes(trace, expected)
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_a_truncating_decay_goes_through_lavas_loader(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    plain = random_graph(rng, kind="flat", steps=16)
+    graph = with_truncating_decay(plain)
+    inputs = random_inputs(rng, graph, 5)
+    plan = write(graph, tmp_path / "net.net")
+    trace = run_netx(tmp_path / "net.net", plan, inputs)
+    expected = reference.run(graph, inputs)
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
+    with pytest.raises(AssertionError, match="membranes diverge"):
+        assert_same_membranes(reference.run(plain, inputs), expected)
 
 
 @pytest.mark.lava

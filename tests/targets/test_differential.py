@@ -17,6 +17,7 @@ from stars import reference
 from stars.dyadic import dyadic
 from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.grid import certify, with_truncating_decay
 from stars.nodes import LIF, Affine, Conv2d, Delay, Input, Output
 from stars.testing import (
     FREE_KINDS,
@@ -133,6 +134,30 @@ def test_what_has_no_integers_is_refused_with_every_reason(name):
         *("'lif0' -> 'rec0'", "'lif1' -> 'rec1'", "'lif1' -> 'wait'", "one step late"),
     ):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ALL, indirect=True)
+@pytest.mark.parametrize("kind", ["mlp", "residual", "shortcut"])
+def test_a_truncating_decay_is_exact_where_a_plain_one_is_not(
+    name, target, kind, tmp_path
+):
+    """Sixteen steps: Lava fixed_pt, and all that is held against it, truncate alike."""
+    rng = np.random.default_rng(4)
+    plain = random_graph(rng, kind=kind, steps=16)
+    graph = through_file(with_truncating_decay(plain), tmp_path / "net.nir")
+    assert certify(graph).ok
+    inputs = random_inputs(rng, graph, 6)
+    if name == "lava-float":
+        with pytest.raises(UnsupportedNodeError, match="no truncating decay"):
+            target.run(graph, inputs)
+        return
+    desired = reference.run(graph, inputs)
+    assert min(desired.rates().values()) > 0.01
+    with pytest.raises(AssertionError, match="membranes diverge"):
+        assert_same_membranes(reference.run(plain, inputs), desired)
+    actual = target.run(graph, inputs)
+    assert_same_spikes(actual, desired)
+    assert_same_membranes(actual, desired)
 
 
 def off_by_one_step(graph: SpikingGraph, name: str, fired: np.ndarray) -> SpikingGraph:

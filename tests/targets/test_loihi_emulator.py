@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from stars.testing import (
     random_graph,
     random_inputs,
 )
-from targets.loihi_emulator import LoihiEmulator, emulate
+from targets.loihi_emulator import Emulator, LoihiEmulator, emulate
 from targets.reference_cpu import ReferenceTarget
 
 TARGET = LoihiEmulator()
@@ -37,87 +38,119 @@ def test_four_steps_at_one_half_equal_the_reference_bit_for_bit(seed, kind):
     assert actual.readout == desired.readout
 
 
-# --- an independent oracle: Lava's equations, one number at a time ---
+# --- an independent oracle: Lava's equations in plain integers, sparse products ---
 
 
 def truncated(value):
-    """v (4096 - dv) / 4096 toward zero, as Lava writes it."""
-    return int(math.copysign(abs(value) >> 12, value)) if value else 0
+    """value / 4096 toward zero, as Lava writes it."""
+    return np.sign(value) * (np.abs(value) >> 12)
 
 
 def lava_step(u, v, a, *, dv, bias, vth):
     """One step of lava-nc 0.10, AbstractPyLifModelFixed, with du = 4095."""
     u = truncated(u * (4096 - (4095 + 1))) + (a << 6)
-    if u > 2**23:
-        u -= 2**24
-    elif u <= -(2**23):
-        u += 2**24
+    u = np.where(u > 2**23, u - 2**24, np.where(u <= -(2**23), u + 2**24, u))
     v = truncated(v * (4096 - dv)) + u + bias
-    v = min(max(v, -(2**23) + 1), 2**23 - 1)
-    spike = vth is not None and v > vth << 6
-    return u, (0 if spike else v), spike
+    v = np.clip(v, -(2**23) + 1, 2**23 - 1)
+    spike = np.zeros(v.shape, bool) if vth is None else v > vth << 6
+    return u, np.where(spike, 0, v), spike
 
 
-def scalar_run(plan, inputs):
-    """(spikes, membranes in the chip's steps) of one sample, [T][N] by name."""
-    values = {}
+def lava_run(plan, inputs):
+    """(spikes, membranes in the chip's steps) by name, from integers [T, B, N]."""
+    values, membranes = {plan.input_name: inputs}, {}
     for p in plan.populations:
-        size = math.prod(p.shape)
-        state = [(0, 0)] * size
-        dv = 0 if p.decay_shift is None else 4096 >> p.decay_shift
-        mantissa = [(int(b) << 6) >> p.bias_exponent for b in p.bias]
-        values[p.name] = [], []
+        u = v = np.zeros((inputs.shape[1], math.prod(p.shape)), np.int64)
+        mantissa = (p.bias << 6) >> p.bias_exponent
+        spikes, voltages = [], []
         for t in range(len(inputs)):
-            x = {n: s[t] for n, (s, _) in values.items() if len(s) > t}
-            x[plan.input_name] = inputs[t]
-            spikes = []
-            for i in range(size):
-                a = 0
-                for c in plan.into(p.name):
-                    dense = c.weights.toarray()[i].tolist()
-                    total = sum(
-                        2 * w * int(q) for w, q in zip(dense, x[c.source], strict=True)
-                    )
-                    # weights 2 w with weight_exp = shift - 1
-                    assert total % 2 == 0
-                    a += (total << c.shift) >> 1
-                u, v, s = lava_step(
-                    *state[i],
-                    a,
-                    dv=dv,
-                    bias=mantissa[i] << p.bias_exponent,
-                    vth=p.threshold,
-                )
-                state[i] = u, v
-                spikes.append(s)
-            values[p.name][0].append(spikes)
-            values[p.name][1].append([v for _, v in state])
-    return values
+            a = np.zeros(v.shape, np.int64)
+            for c in plan.into(p.name):  # weights 2 w with weight_exp = shift - 1
+                total = (2 * c.weights.astype(np.int64) @ values[c.source][t].T).T
+                a += (total << c.shift) >> 1
+            u, v, s = lava_step(
+                u,
+                v,
+                a,
+                dv=0 if p.decay_shift is None else 4096 >> p.decay_shift,
+                bias=mantissa << p.bias_exponent,
+                vth=p.threshold,
+            )
+            spikes.append(s)
+            voltages.append(v)
+        values[p.name] = np.array(spikes).astype(np.int64)
+        membranes[p.name] = np.array(voltages)
+    return values, membranes
 
 
-def assert_equals_the_scalar_run(plan, q):
+def assert_equals_lavas_equations(plan, q):
+    """The emulator on integers [T, B, N] against `lava_run`; returns the latter."""
     inputs = q * 2.0**plan.input_exponent
-    trace = emulate(plan, inputs.reshape(len(q), 1, *plan.input_shape))
+    trace = emulate(plan, inputs.reshape(*q.shape[:2], *plan.input_shape))
+    spikes, membranes = lava_run(plan, q)
     for p in plan.populations:
-        spikes, membranes = scalar_run(plan, q)[p.name]
-        volts = np.array(membranes) * 2.0 ** (p.exponent - 6) + p.offset
-        actual = trace.membranes[p.name].reshape(len(q), -1)
+        volts = membranes[p.name] * 2.0 ** (p.exponent - 6) + p.offset
+        actual = trace.membranes[p.name].reshape(volts.shape)
         np.testing.assert_array_equal(actual, volts)
         if p.spiking:
             np.testing.assert_array_equal(
-                trace.spikes[p.name].reshape(len(q), -1), spikes
+                trace.spikes[p.name].reshape(volts.shape), spikes[p.name] != 0
             )
+    return spikes, membranes
 
 
-@settings(max_examples=15)
-@given(seed=st.integers(0, 10**6), decay_shift=st.integers(1, 6))
+def integers(rng, plan, steps, batch):
+    """Integers within the input's interval, [T, B, N]."""
+    shape = (steps, batch, len(plan.input_low))
+    return rng.integers(plan.input_low, plan.input_high + 1, shape)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    decay_shift=st.integers(1, 12),
+    kind=st.sampled_from(list(KINDS)),
+)
 def test_sixteen_steps_equal_lavas_equations_where_the_reference_does_not(
-    seed, decay_shift
+    seed, decay_shift, kind
 ):
     rng = np.random.default_rng(seed)
-    graph = random_graph(rng, kind="mlp", decay_shift=decay_shift, steps=4)
-    q = (rng.random((16, *graph.shapes["input"])) < 0.4).astype(np.int64)
-    assert_equals_the_scalar_run(lower(graph), q)
+    plan = lower(random_graph(rng, kind=kind, decay_shift=decay_shift, steps=4))
+    assert_equals_lavas_equations(plan, integers(rng, plan, 16, 3))
+
+
+def louder(rng, plan):
+    """`plan` with currents and biases that wrap and clip."""
+    return replace(
+        plan,
+        connections=tuple(
+            replace(c, shift=int(rng.integers(5, 9))) for c in plan.connections
+        ),
+        populations=tuple(
+            replace(p, bias=rng.integers(-4095, 4096, p.bias.shape), bias_exponent=6)
+            for p in plan.populations
+        ),
+    )
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    decay_shift=st.integers(1, 6),
+    kind=st.sampled_from(list(KINDS)),
+)
+def test_saturating_graphs_equal_lavas_equations(seed, decay_shift, kind):
+    rng = np.random.default_rng(seed)
+    plan = lower(random_graph(rng, kind=kind, decay_shift=decay_shift, steps=4))
+    plan = louder(rng, plan)
+    assert_equals_lavas_equations(plan, integers(rng, plan, 16, 3))
+
+
+def test_saturation_is_met():
+    rng = np.random.default_rng(3)
+    plan = louder(rng, lower(random_graph(rng, kind="conv")))
+    _, membranes = assert_equals_lavas_equations(plan, integers(rng, plan, 16, 3))
+    assert np.abs(membranes["lif0"]).max() == 2**23 - 1
 
 
 def test_truncation_is_met():
@@ -181,6 +214,13 @@ def test_a_current_wraps_once_at_24_bits():
     assert membranes(plan, [[-127] * 9]) == [116983]
 
 
+def test_a_membrane_is_clipped_where_only_wrapping_leads():
+    """From positive currents alone no bound would have the membrane negative."""
+    plan = replace(one_neuron([127] * 9, threshold=100_000), input_low=np.zeros(9, int))
+    limit = (2**23 - 1) / 64
+    assert membranes(plan, [[127] * 9] * 3) == [-116983, -limit, -limit]
+
+
 def test_the_register_itself_does_not_wrap_upwards_but_the_membrane_clips():
     plan = one_neuron([64], shift=5, threshold=None, decay_shift=None)
     assert membranes(plan, [[64]]) == [(2**23 - 1) / 64]  # 2^17 << 6 = 2^23 stays
@@ -214,7 +254,7 @@ def test_saturating_runs_equal_lavas_equations():
             bias=-4000,
             threshold=100_000,
         )
-        assert_equals_the_scalar_run(plan, rng.integers(-127, 128, (30, 12)))
+        assert_equals_lavas_equations(plan, rng.integers(-127, 128, (30, 2, 12)))
 
 
 def test_float64_takes_over_where_float32_would_round():
@@ -241,6 +281,19 @@ def test_a_held_input_gives_what_its_copies_give():
     actual, desired = TARGET.run(graph, held), TARGET.run(graph, held.copy())
     assert_same_membranes(actual, desired)
     assert actual.spikes["lif0"].shape == desired.spikes["lif0"].shape
+
+
+def test_without_hidden_records_the_readout_is_the_same():
+    rng = np.random.default_rng(0)
+    graph = random_graph(rng, kind="vgg")
+    inputs = random_inputs(rng, graph, 30)
+    emulator = Emulator.of(lower(graph), graph.steps)
+    few, all_of_it = emulator.run(inputs, hidden=False), emulator.run(inputs)
+    assert set(few.membranes) == {"readout"}
+    assert few.spikes == {}
+    np.testing.assert_array_equal(
+        few.membranes["readout"], all_of_it.membranes["readout"]
+    )
 
 
 @pytest.mark.parametrize(

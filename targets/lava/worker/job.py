@@ -97,6 +97,7 @@ class Job:
             for kind, dtype in (("spikes", np.bool_), ("membranes", membrane_dtype)):
                 path = self.record(index)[kind]
                 np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+                reserve(Path(path))
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, whole or not at all; the first one stands."""
@@ -105,6 +106,13 @@ class Job:
         temporary.write_text(json.dumps(result), encoding="utf-8")
         if not path.exists():
             temporary.replace(path)
+
+
+def reserve(path: Path) -> None:
+    """Take the room on disk now: later a full disk would kill a Lava process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def read_job(folder: Path) -> Job:

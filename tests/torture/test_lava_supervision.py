@@ -1,9 +1,13 @@
-"""A Lava worker that fails, dies or hangs: one clear error, soon, and nothing left."""
+"""A Lava worker that fails, dies or hangs: one clear error, soon, and nothing left.
+
+Each fault once in every run of the tests, and fifty times by make torture.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stars.errors import TargetError
+from stars.errors import DataError, TargetError
 from stars.testing import random_graph, random_inputs
 from targets.lava import client
 from targets.lava.client import lava_fixed
@@ -28,6 +32,7 @@ pytestmark = [
     pytest.mark.usefixtures("lava_python"),
 ]
 
+REPETITIONS = 50
 SAMPLES = 20_000  # minutes of work: none of these jobs may reach its end
 QUICK = Patience(stall=4.0)
 SECONDS = 10.0  # from the fault to the error
@@ -119,6 +124,18 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 60.0) -> No
         time.sleep(0.02)
 
 
+@pytest.fixture(
+    autouse=True,
+    params=[
+        0,
+        *(pytest.param(i, marks=pytest.mark.torture) for i in range(1, REPETITIONS)),
+    ],
+)
+def repetition(request: pytest.FixtureRequest) -> int:
+    """All but the first are for make torture."""
+    return int(request.param)
+
+
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where job folders are made; nobody else uses it."""
@@ -185,6 +202,47 @@ def test_a_job_has_a_hard_limit(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
+def test_nan_is_refused_before_anything_is_started(temporary: Path) -> None:
+    rng = np.random.default_rng(1)
+    graph = random_graph(rng, kind="mlp")
+    inputs = random_inputs(rng, graph, batch=2)
+    inputs[1, 1] = np.nan
+    with pytest.raises(DataError, match="inputs hold NaN"):
+        lava_fixed().run(graph, inputs)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_disk_that_is_full_for_the_client_is_told(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = temporary / "stars-lava-full"
+
+    def full_folder(prefix: str) -> str:
+        assert prefix == "stars-lava-"
+        folder.mkdir()
+        (folder / "x.npy").symlink_to("/dev/full")
+        return str(folder)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full_folder)
+    with pytest.raises(TargetError, match="No space left on device; free some space"):
+        run_long_job(QUICK)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_disk_that_is_full_for_the_worker_is_told(temporary: Path) -> None:
+    """No file may be larger than a megabyte: there is room for the input alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    started = time.monotonic()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(TargetError, match="File too large"):
+            run_long_job(QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert time.monotonic() - started < SECONDS
+    assert list(temporary.iterdir()) == []
+
+
 def test_the_usual_patience_gives_up_within_ten_seconds() -> None:
     assert Patience().stall < SECONDS - 1
 
@@ -199,14 +257,13 @@ def test_a_killed_client_leaves_nothing(tmp_path: Path) -> None:
     dying = subprocess.Popen(command, env=environment)
     try:
         wait_until(lambda: progress(tmp_path) > 20, "the first steps")
+        (folder,) = tmp_path.glob("stars-lava-*")
+        job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        prefix = job["shared_memory_prefix"].lstrip("/")
+        worker = os.getpgid(processes_of(folder)[0])
     finally:
         dying.kill()
         dying.wait()
-    (folder,) = tmp_path.glob("stars-lava-*")
-    prefix = json.loads((folder / "job.json").read_text(encoding="utf-8"))[
-        "shared_memory_prefix"
-    ].lstrip("/")
-    worker = os.getpgid(processes_of(folder)[0])
     wait_until(lambda: worker not in living_groups(), "the end of the group", SECONDS)
     assert list(SHARED_MEMORY.glob(f"{prefix}*")) == []
     assert list(tmp_path.iterdir()) == []
