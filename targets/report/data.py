@@ -1,0 +1,353 @@
+"""Collects a Report from a run directory, or from a NIR file alone.
+
+Nothing is trained and no target is run but the reference and the integer emulator, on
+a few images. What is not there goes to `missing`, with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stars.certificate import FLOAT32_BITS, PopulationBits
+from stars.errors import ConfigError, DataError, StarsError
+from stars.files import sha256
+from stars.graph import SpikingGraph
+from stars.grid import certify
+from stars.plan import ACCUMULATOR_BITS, STATE_SHIFT
+from stars.run import Run
+from targets.parity_report import RATES
+from targets.report.activity import activity, sample, step_map
+from targets.report.files import read_energy, read_metrics, read_object, read_parity
+from targets.report.model import (
+    Accuracies,
+    Artifact,
+    Certificate,
+    Gauge,
+    Layer,
+    Missing,
+    Network,
+    Parity,
+    Provenance,
+    Rate,
+    Report,
+)
+from targets.subject import Subject
+
+MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1
+NEAR_CHANCE = 1.5  # an accuracy below this times 1 / classes is said to be chance
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report is about, and how commands name it."""
+
+    path: Path
+    run: Run | None
+
+    def command(self, name: str) -> str:
+        """The command line that makes what is missing."""
+        return f"stars {name} {shlex.quote(str(self.path))}"
+
+
+def collect(
+    path: Path,
+    *,
+    inputs: Path | None = None,
+    dt: float | None = None,
+    steps: int | None = None,
+    simulate: bool = True,
+) -> Report:
+    """Everything that a page about a run says.
+
+    Args:
+        path: a run directory, finished or not, or a NIR file.
+        inputs: images for rasters and membranes, instead of the run's test images.
+        dt, steps: for a NIR file that does not say.
+        simulate: whether to run the reference and the emulator on a few images.
+
+    Raises:
+        DataError: a directory that is no run, or inputs that do not fit.
+        FormatError: a file of the run is damaged.
+    """
+    run = Run.open(path) if path.is_dir() else None
+    place = Place(path, run)
+    manifest = (read_object(run.manifest_path) if run else None) or {}
+    config = run.read_config() if run else {}
+    missing: list[Missing] = []
+    found: dict[str, Any] = {
+        "name": path.resolve().name,
+        "path": str(path),
+        "stars_version": version("stars-snn"),
+        "accuracies": accuracies(manifest, config),
+        "provenance": provenance(run, manifest, config),
+    }
+    if run is None or run.graph_path.is_file():
+        subject = Subject.open(path, dt=dt, steps=steps)
+        found |= network_sections(subject, place, missing)
+        if simulate:
+            found |= activity_sections(subject, inputs, missing)
+    else:
+        missing.append(unfinished(path))
+    found |= measured_sections(place, found.get("network"), missing)
+    found |= rates_of(manifest, found)
+    report = Report(**found, missing=missing)
+    return report.model_copy(update={"warnings": tuple(warnings_of(report))})
+
+
+def accuracies(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> Accuracies:
+    """The three that `stars distill` measured."""
+    test = config.get("test_data")
+    return Accuracies(
+        **{
+            name: number(manifest.get(f"{name}_accuracy"))
+            for name in ("teacher", "student", "grid")
+        },
+        test_data=None if test in (None, "none") else str(test),
+    )
+
+
+def number(value: Any) -> float | None:
+    """A finite number, else None."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def provenance(
+    run: Run | None, manifest: Mapping[str, Any], config: Mapping[str, Any]
+) -> Provenance:
+    """Where a run comes from, by its manifest and its configuration."""
+    teacher = manifest.get("teacher") or config.get("teacher") or {}
+    command = manifest.get("command")
+    data = config.get("data")
+    return Provenance(
+        data_free=data is None if "teacher" in config else None,
+        training_data=data,
+        teacher=teacher.get("source"),
+        teacher_sha256=teacher.get("sha256"),
+        command=None if not command else shlex.join(map(str, command)),
+        seed=manifest.get("seed"),
+        seconds=number(manifest.get("seconds")),
+        python=manifest.get("python"),
+        machine=manifest.get("machine"),
+        git_commit=manifest.get("git_commit"),
+        versions=manifest.get("versions") or {},
+        artifacts=[
+            Artifact(file=name, sha256=expected, state=state_of(run.path, name, expected))
+            for name, expected in (manifest.get("sha256") or {}).items()
+            if run is not None
+        ],
+        config=dict(config),
+    )
+
+
+def state_of(
+    folder: Path, name: str, expected: str
+) -> Literal["unchanged", "changed", "gone"]:
+    """Whether a file is still what the manifest says."""
+    file = folder / name
+    if not file.is_file():
+        return "gone"
+    return "unchanged" if sha256(file) == expected else "changed"
+
+
+def unfinished(path: Path) -> Missing:
+    """A run whose distillation has not ended."""
+    return Missing(
+        section="network",
+        reason="the distillation has not ended: there is no student to describe",
+        remedy=f"stars distill --out {shlex.quote(str(path))} --resume",
+    )
+
+
+def network_sections(
+    subject: Subject, place: Place, missing: list[Missing]
+) -> dict[str, Any]:
+    """Network, certificate and gauges."""
+    graph = subject.graph
+    found: dict[str, Any] = {"network": network(graph)}
+    try:
+        proof = certify(graph)
+    except StarsError as error:
+        reason = f"no certificate: {error}"
+        missing.append(Missing(section="certificate", reason=reason, remedy=""))
+        return found
+    certificate = Certificate(
+        ok=proof.ok,
+        verdict=proof.verdict,
+        steps=proof.steps,
+        exact_steps=proof.exact_steps,
+        breaks=proof.breaks,
+    )
+    gauges = [gauge for row in proof.populations for gauge in gauges_of(row)]
+    if not gauges:
+        missing.append(
+            Missing(
+                section="gauges",
+                reason=f"no bits to show: {proof.verdict}",
+                remedy="",
+            )
+        )
+    return {**found, "certificate": certificate, "gauges": gauges}
+
+
+def network(graph: SpikingGraph) -> Network:
+    """What a graph is made of."""
+    layers = [
+        Layer(
+            name=name,
+            kind=type(graph.nodes[name]).__name__,
+            shape=graph.shapes[name],
+            neurons=math.prod(graph.shapes[name]),
+        )
+        for name in graph.neurons
+    ]
+    weights = (node.parameters().get("weight") for node in graph.nodes.values())
+    return Network(
+        layers=layers,
+        neurons=graph.neuron_count(),
+        weights=sum(int(np.count_nonzero(w)) for w in weights if w is not None),
+        steps=graph.steps,
+        dt=graph.dt,
+        classes=math.prod(graph.shapes[graph.readout]),
+    )
+
+
+def gauges_of(row: PopulationBits) -> list[Gauge]:
+    """The bits that one population needs of each register.
+
+    Source of the limits: `stars.certificate`, bounds 1, 2 and 4.
+    """
+    needs = {
+        "accumulator": (row.accumulator_bits, ACCUMULATOR_BITS),
+        "membrane": (row.membrane_bits, MEMBRANE_BITS),
+        "float32 mantissa": (row.float32_bits, FLOAT32_BITS),
+    }
+    return [
+        Gauge(
+            group=group,
+            resource=row.name,
+            used=used,
+            limit=limit,
+            unit="bits",
+            source="certificate, from the weights and the input's range",
+        )
+        for group, (used, limit) in needs.items()
+    ]
+
+
+def activity_sections(
+    subject: Subject, given: Path | None, missing: list[Missing]
+) -> dict[str, Any]:
+    """Rasters, membranes, and the emulator by layer and step, on a few images."""
+    try:
+        inputs = sample(subject.graph, subject.inputs(given))
+    except (ConfigError, DataError) as error:
+        if given is not None:
+            raise
+        missing.append(Missing(section="activity", reason=str(error), remedy=""))
+        return {}
+    shown, rates = activity(subject.graph, inputs)
+    found: dict[str, Any] = {"activity": shown, "sample_rates": rates}
+    try:
+        found["step_map"] = step_map(subject.graph, inputs)
+    except StarsError as error:
+        reason = f"the emulator cannot run it: {error}"
+        missing.append(Missing(section="step_map", reason=reason, remedy=""))
+    return found
+
+
+def measured_sections(
+    place: Place, known: Network | None, missing: list[Missing]
+) -> dict[str, Any]:
+    """What `stars parity`, `stars energy` and `stars distill` left in the run."""
+    if place.run is None:
+        return {}
+    folder = place.run.path
+    found: dict[str, Any] = {
+        "parity": read_parity(folder / "parity.json"),
+        "energy": read_energy(folder / "energy.json"),
+        "training": read_metrics(place.run.metrics_path),
+        "synthetic": place.run.synthetic_path.is_file(),
+    }
+    for section in ("parity", "energy"):
+        reason = f"there is no {section}.json"
+        if section == "parity" and not same_network(found["parity"], known):
+            found["parity"] = None
+            reason = "parity.json is about another network than student.nir"
+        if found[section] is None:
+            remedy = place.command(section)
+            missing.append(Missing(section=section, reason=reason, remedy=remedy))
+    return found
+
+
+def same_network(parity: Parity | None, known: Network | None) -> bool:
+    """Whether a comparison is about the layers that ship, as far as can be told."""
+    if parity is None or known is None:
+        return True
+    names = [layer.name for layer in known.layers]
+    return parity.neurons == known.neurons and all(
+        [row.node for row in target.layers] == names for target in parity.targets
+    )
+
+
+def rates_of(
+    manifest: Mapping[str, Any], found: dict[str, Any]
+) -> dict[str, Any]:
+    """Firing rates from the most images that there are, and where they come from."""
+    sampled = found.pop("sample_rates", {})
+    parity: Parity | None = found.get("parity")
+    measured = manifest.get("rates") or {}
+    if parity is not None and parity.rates:
+        rates, source = parity.rates, f"the reference on {parity.images:,} test images"
+    elif measured:
+        rates, source = measured, "the student on synthetic images, as distilled"
+    elif sampled:
+        rates = sampled
+        source = f"the reference on {found['activity'].images} images"
+    else:
+        return {}
+    low, high = RATES
+    rows = [
+        Rate(layer=name, rate=rate, healthy=low <= rate <= high)
+        for name, rate in rates.items()
+    ]
+    return {"rates": rows, "rates_from": source}
+
+
+def warnings_of(report: Report) -> list[str]:
+    """What a reader must know before the student ships, the worst first."""
+    low, high = RATES
+    silent = [row.layer for row in report.rates if row.rate == 0]
+    found = []
+    if silent:
+        found.append(
+            f"Silent: {', '.join(silent)} never fired. That nothing differs there"
+            " proves nothing."
+        )
+    found += [
+        f"Layer {row.layer} fires at {100 * row.rate:.2g} % of its steps; 0 mismatches"
+        f" mean most between {100 * low:.0f} and {100 * high:.0f} %."
+        for row in report.rates
+        if not row.healthy and row.rate
+    ]
+    grid, network = report.accuracies.grid, report.network
+    if grid is not None and network and grid * network.classes < NEAR_CHANCE:
+        found.append(
+            f"The accuracy, {100 * grid:.2f} %, is close to chance"
+            f" ({100 / network.classes:.2f} % for {network.classes} classes)."
+        )
+    found += [
+        f"{one.file} is {one.state}; the manifest was written for another."
+        for one in report.provenance.artifacts
+        if one.state != "unchanged"
+    ]
+    return found
