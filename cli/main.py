@@ -33,12 +33,14 @@ from typing import Annotated, Any
 import typer
 
 from cli import (
+    cmd_compare,
     cmd_distill,
     cmd_doctor,
     cmd_energy,
     cmd_export,
     cmd_lava,
     cmd_parity,
+    cmd_report,
     cmd_targets,
     cmd_teacher,
 )
@@ -59,6 +61,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,
+    "report": cmd_report.report,
+    "compare": cmd_compare.compare,
     "doctor": cmd_doctor.doctor,
     "targets": cmd_targets.targets,
 }

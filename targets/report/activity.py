@@ -64,16 +64,21 @@ def raster(name: str, spikes: NDArray[np.bool_]) -> Raster:
 def membranes(
     graph: SpikingGraph, name: str, trace: Trace, most: int
 ) -> list[MembraneRecord]:
-    """The busiest neurons of a layer; of one without spikes, the first of them."""
+    """Neurons of a layer that fire and rest most evenly; the first of a readout.
+
+    Among those that do so equally, the ones whose membrane comes highest.
+    """
     membrane = trace.membranes[name]
     shape = graph.shapes[name]
     flat = membrane.reshape(*membrane.shape[:2], -1)
     count = min(max(1, min(MEMBRANES_SHOWN, most)), flat.shape[2])
     if name in trace.spikes:
         spikes = trace.spikes[name].reshape(flat.shape)
-        busiest = np.argsort(-spikes.sum(axis=(0, 1)), kind="stable")[:count]
+        fired = spikes.sum(axis=(0, 1))
+        mixed = np.minimum(fired, trace.steps * trace.batch - fired)
+        chosen = np.lexsort((-flat.max(axis=(0, 1)), -mixed))[:count]
     else:
-        spikes, busiest = np.zeros(flat.shape, bool), np.arange(flat.shape[2])[:10]
+        spikes, chosen = np.zeros(flat.shape, bool), np.arange(flat.shape[2])[:10]
     thresholds = graph.nodes[name].parameters().get("v_threshold")
     return [
         MembraneRecord(
@@ -85,7 +90,7 @@ def membranes(
             membrane=flat[:, :, index].T.tolist(),
             spikes=[np.flatnonzero(one).tolist() for one in spikes[:, :, index].T],
         )
-        for index in map(int, busiest)
+        for index in map(int, chosen)
     ]
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from targets.report.model import Activity, MembraneRecord, Raster, Series
 from targets.report.plots import Plot
-from targets.report.svg import WIDTH, drawing, element, line, path, plain, polyline, text
+from targets.report.svg import (
+    WIDTH,
+    drawing,
+    element,
+    line,
+    path,
+    plain,
+    polyline,
+    text,
+)
 
 LEFT = 40  # where the time axis begins
 
@@ -29,9 +36,7 @@ def raster_plot(number: int, one: Raster, shown: Activity) -> Plot:
         for image, step, neuron in one.spikes
     )
     drawn = [
-        element(
-            "rect", x=LEFT, y=2, width=WIDTH - LEFT, height=tall, class_="field"
-        ),
+        element("rect", x=LEFT, y=2, width=WIDTH - LEFT, height=tall, class_="field"),
         *image_frames(shown, 2, tall),
         element("path", d=marks, class_="spike", stroke_width=row - 1),
         text(LEFT - 6, 11, str(one.neurons[0]), "muted", "end"),
@@ -50,9 +55,7 @@ def raster_plot(number: int, one: Raster, shown: Activity) -> Plot:
         name,
         title,
         summary,
-        drawing(
-            name, f"Spikes of {title}", summary, tall + 20, Markup("").join(drawn)
-        ),
+        drawing(name, f"Spikes of {title}", summary, tall + 20, Markup("").join(drawn)),
         ("image", "class that the network says", "spikes", "of neuron-steps"),
         [
             (image, shown.decisions[image], counts[image], each)
@@ -69,10 +72,9 @@ def image_frames(shown: Activity, top: float, tall: float) -> list[Markup]:
         x = LEFT + image * wide
         if image:
             drawn.append(line(x, top, x, top + tall, "frame"))
-        drawn.append(
-            text(x + wide / 2, top + tall + 14, f"image {image}", "muted", "middle")
-        )
-    return drawn
+        place = x + wide / 2
+        drawn.append(text(place, top + tall + 14, str(image), "muted", "middle"))
+    return [*drawn, text(LEFT - 6, top + tall + 14, "image", "muted", "end")]
 
 
 def membrane_plots(shown: Activity) -> list[Plot]:
@@ -99,10 +101,8 @@ def membrane_plot(number: int, one: MembraneRecord, shown: Activity) -> Plot:
         drawn.append(text(LEFT - 6, up(volts) + 4, f"{volts:.3g}", "muted", "end"))
     if one.threshold is not None:
         y = up(one.threshold)
-        drawn += [
-            line(LEFT, y, WIDTH, y, "threshold"),
-            text(WIDTH, y - 4, f"threshold {one.threshold:g}", "value", "end"),
-        ]
+        drawn.append(line(LEFT, y, WIDTH, y, "threshold"))
+        drawn += membrane_legend(one.threshold, top + tall + 32)
     for image, voltages in enumerate(one.membrane):
         points = [(across(image, t), up(v)) for t, v in enumerate(voltages)]
         drawn.append(polyline(points, "curve"))
@@ -127,7 +127,7 @@ def membrane_plot(number: int, one: MembraneRecord, shown: Activity) -> Plot:
             name,
             f"Membrane of {where}",
             summary,
-            top + tall + 20,
+            top + tall + 38,
             Markup("").join(drawn),
         ),
         ("image", "step", "membrane, V", "spike"),
@@ -138,6 +138,16 @@ def membrane_plot(number: int, one: MembraneRecord, shown: Activity) -> Plot:
         ],
         group=one.layer,
     )
+
+
+def membrane_legend(threshold: float, y: float) -> list[Markup]:
+    """What the marks of a spiking neuron's plot mean."""
+    return [
+        line(LEFT, y - 4, LEFT + 18, y - 4, "threshold"),
+        text(LEFT + 24, y, f"threshold {threshold:g}", "muted"),
+        triangle(LEFT + 150, y - 8),
+        text(LEFT + 160, y, "spike", "muted"),
+    ]
 
 
 def triangle(x: float, y: float) -> Markup:

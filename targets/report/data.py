@@ -14,24 +14,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from stars.certificate import FLOAT32_BITS, PopulationBits
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files import sha256
-from stars.graph import SpikingGraph
-from stars.grid import certify
-from stars.plan import ACCUMULATOR_BITS, STATE_SHIFT
 from stars.run import Run
 from targets.parity_report import RATES
 from targets.report.activity import activity, sample, step_map
-from targets.report.files import read_energy, read_metrics, read_object, read_parity
+from targets.report.files import (
+    read_energy,
+    read_metrics,
+    read_object,
+    read_parity,
+    read_picture,
+)
 from targets.report.model import (
     Accuracies,
     Artifact,
-    Certificate,
-    Gauge,
-    Layer,
     Missing,
     Network,
     Parity,
@@ -39,9 +36,9 @@ from targets.report.model import (
     Rate,
     Report,
 )
+from targets.report.network import network_sections
 from targets.subject import Subject
 
-MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1
 NEAR_CHANCE = 1.5  # an accuracy below this times 1 / classes is said to be chance
 
 
@@ -70,7 +67,8 @@ def collect(
     Args:
         path: a run directory, finished or not, or a NIR file.
         inputs: images for rasters and membranes, instead of the run's test images.
-        dt, steps: for a NIR file that does not say.
+        dt: seconds a step, for a NIR file that does not say.
+        steps: T, for a NIR file that does not say.
         simulate: whether to run the reference and the emulator on a few images.
 
     Raises:
@@ -91,7 +89,7 @@ def collect(
     }
     if run is None or run.graph_path.is_file():
         subject = Subject.open(path, dt=dt, steps=steps)
-        found |= network_sections(subject, place, missing)
+        found |= network_sections(subject.graph, missing)
         if simulate:
             found |= activity_sections(subject, inputs, missing)
     else:
@@ -141,7 +139,9 @@ def provenance(
         git_commit=manifest.get("git_commit"),
         versions=manifest.get("versions") or {},
         artifacts=[
-            Artifact(file=name, sha256=expected, state=state_of(run.path, name, expected))
+            Artifact(
+                file=name, sha256=expected, state=state_of(run.path, name, expected)
+            )
             for name, expected in (manifest.get("sha256") or {}).items()
             if run is not None
         ],
@@ -166,82 +166,6 @@ def unfinished(path: Path) -> Missing:
         reason="the distillation has not ended: there is no student to describe",
         remedy=f"stars distill --out {shlex.quote(str(path))} --resume",
     )
-
-
-def network_sections(
-    subject: Subject, place: Place, missing: list[Missing]
-) -> dict[str, Any]:
-    """Network, certificate and gauges."""
-    graph = subject.graph
-    found: dict[str, Any] = {"network": network(graph)}
-    try:
-        proof = certify(graph)
-    except StarsError as error:
-        reason = f"no certificate: {error}"
-        missing.append(Missing(section="certificate", reason=reason, remedy=""))
-        return found
-    certificate = Certificate(
-        ok=proof.ok,
-        verdict=proof.verdict,
-        steps=proof.steps,
-        exact_steps=proof.exact_steps,
-        breaks=proof.breaks,
-    )
-    gauges = [gauge for row in proof.populations for gauge in gauges_of(row)]
-    if not gauges:
-        missing.append(
-            Missing(
-                section="gauges",
-                reason=f"no bits to show: {proof.verdict}",
-                remedy="",
-            )
-        )
-    return {**found, "certificate": certificate, "gauges": gauges}
-
-
-def network(graph: SpikingGraph) -> Network:
-    """What a graph is made of."""
-    layers = [
-        Layer(
-            name=name,
-            kind=type(graph.nodes[name]).__name__,
-            shape=graph.shapes[name],
-            neurons=math.prod(graph.shapes[name]),
-        )
-        for name in graph.neurons
-    ]
-    weights = (node.parameters().get("weight") for node in graph.nodes.values())
-    return Network(
-        layers=layers,
-        neurons=graph.neuron_count(),
-        weights=sum(int(np.count_nonzero(w)) for w in weights if w is not None),
-        steps=graph.steps,
-        dt=graph.dt,
-        classes=math.prod(graph.shapes[graph.readout]),
-    )
-
-
-def gauges_of(row: PopulationBits) -> list[Gauge]:
-    """The bits that one population needs of each register.
-
-    Source of the limits: `stars.certificate`, bounds 1, 2 and 4.
-    """
-    needs = {
-        "accumulator": (row.accumulator_bits, ACCUMULATOR_BITS),
-        "membrane": (row.membrane_bits, MEMBRANE_BITS),
-        "float32 mantissa": (row.float32_bits, FLOAT32_BITS),
-    }
-    return [
-        Gauge(
-            group=group,
-            resource=row.name,
-            used=used,
-            limit=limit,
-            unit="bits",
-            source="certificate, from the weights and the input's range",
-        )
-        for group, (used, limit) in needs.items()
-    ]
 
 
 def activity_sections(
@@ -299,9 +223,7 @@ def same_network(parity: Parity | None, known: Network | None) -> bool:
     )
 
 
-def rates_of(
-    manifest: Mapping[str, Any], found: dict[str, Any]
-) -> dict[str, Any]:
+def rates_of(manifest: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """Firing rates from the most images that there are, and where they come from."""
     sampled = found.pop("sample_rates", {})
     parity: Parity | None = found.get("parity")
@@ -351,3 +273,12 @@ def warnings_of(report: Report) -> list[str]:
         if one.state != "unchanged"
     ]
     return found
+
+
+def picture(path: Path) -> bytes | None:
+    """The synthetic images of a run as a PNG; None without any, and for a file.
+
+    Raises:
+        FormatError: they are no readable picture.
+    """
+    return read_picture(Run(path).synthetic_path) if path.is_dir() else None

@@ -28,7 +28,8 @@ PART_NAMES = {
     "updates": "neuron updates",
     "spikes": "handing on spikes",
 }
-PART_CLASSES = ("c1", "c2", "c3", "c4", "c5", "c6", "c7")
+PART_CLASSES = ("c1", "p2", "p3", "p4", "c5", "c6", "c7")  # p: with a pattern
+DOT_CLASSES = ("c1", "c2", "c3", "c4", "c6", "c7")
 ROW_OF_DOTS = 38
 
 
@@ -37,12 +38,8 @@ def energy_plots(energy: Energy) -> list[Plot]:
     if not energy.estimates:
         return []
     parts = dict.fromkeys(p for e in energy.estimates for p in e.parts())
-    kinds = {
-        part: PART_CLASSES[i % len(PART_CLASSES)] for i, part in enumerate(parts)
-    }
-    by_layer = [
-        layers_plot(i, one, kinds) for i, one in enumerate(energy.estimates)
-    ]
+    kinds = {part: PART_CLASSES[i % len(PART_CLASSES)] for i, part in enumerate(parts)}
+    by_layer = [layers_plot(i, one, kinds) for i, one in enumerate(energy.estimates)]
     return [totals_plot(energy), shares_plot(energy, kinds), *by_layer]
 
 
@@ -109,7 +106,7 @@ def position(value: float, ticks: range) -> float:
 
 def dot(x: float, y: float, number: int, tip: str = "") -> Markup:
     """A mark whose form, not only its colour, says which network it is."""
-    kind = "c1" if number == 0 else PART_CLASSES[number % len(PART_CLASSES)]
+    kind = DOT_CLASSES[number % len(DOT_CLASSES)]
     inside = element("title", escape(tip))
     if number == 0:
         return element("circle", inside, cx=float(x), cy=float(y), r=6, class_=kind)
@@ -206,5 +203,3 @@ def layers_plot(number: int, one: CostEstimate, kinds: dict[str, str]) -> Plot:
         ],
         group="layers",
     )
-
-

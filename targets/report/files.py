@@ -76,9 +76,7 @@ def read_energy(path: Path) -> Energy | None:
         return Energy(
             images=images,
             operations=operations(counts, images),
-            estimates=tuple(
-                cost_estimate(one, images) for one in content["estimates"]
-            ),
+            estimates=tuple(cost_estimate(one, images) for one in content["estimates"]),
         )
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise damaged(path, error) from error

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = "stars.report/1"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -281,7 +280,7 @@ class Missing(Record):
 class Report(Record):
     """Everything that a page about one run says."""
 
-    schema_: Literal["stars.report/1"] = Field(SCHEMA, alias="schema")
+    schema_: Literal["stars.report/1"] = Field("stars.report/1", alias="schema")
     name: str
     path: str
     stars_version: str
@@ -296,7 +295,9 @@ class Report(Record):
     energy: Energy | None = None
     activity: Activity | None = None
     training: tuple[Series, ...] = ()
-    synthetic: bool = Field(False, description="whether synthetic.png is there")
+    synthetic: bool = Field(
+        default=False, description="whether there are synthetic images"
+    )
     provenance: Provenance
     warnings: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()

@@ -1,12 +1,11 @@
-"""report.html: one self-contained file from a Report. Templates are in templates/."""
+"""report.html and compare.html, each one self-contained file; see templates/."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -14,14 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from targets.report.activity_plots import membrane_plots, raster_plots, training_plot
+from targets.report.compare import Comparison
 from targets.report.energy_plots import energy_plots
 from targets.report.model import Report
 from targets.report.plots import (
     Plot,
+    accuracies_plot,
     accuracy_plot,
     gauge_plots,
-    percent,
     rates_plot,
+    seconds_plot,
     step_plot,
     target_map,
 )
@@ -29,6 +30,9 @@ from targets.report.words import (
     certificate_sentence,
     data_sentence,
     energy_range,
+    facts,
+    flat,
+    percent,
     verdict,
 )
 
@@ -43,7 +47,7 @@ CONTENTS = (
 )
 
 
-def html(report: Report, picture: bytes | None) -> str:
+def report_html(report: Report, picture: bytes | None) -> str:
     """The page about one run.
 
     Args:
@@ -75,6 +79,19 @@ def html(report: Report, picture: bytes | None) -> str:
     )
 
 
+def comparison_html(found: Comparison) -> str:
+    """The page about several runs."""
+    plots = [
+        plot
+        for plot in (
+            accuracies_plot(found.runs, found.accuracies),
+            seconds_plot(found.runs, found.seconds),
+        )
+        if plot is not None
+    ]
+    return render("compare.html", found=found, plots=plots)
+
+
 def render(template: str, **values: Any) -> str:
     """A page in the common frame: style, script, and nothing from elsewhere."""
     pages = Environment(
@@ -84,10 +101,9 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    load = pages.loader
-    assert load is not None
-    style = load.get_source(pages, "style.css")[0]
-    script = load.get_source(pages, "script.js")[0]
+    folder = files("targets.report") / "templates"
+    style = (folder / "style.css").read_text(encoding="utf-8")
+    script = (folder / "script.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(f"\n{script}".encode()).digest()
     return pages.get_template(template).render(
         style=Markup(style),
@@ -108,7 +124,11 @@ def plots_of(report: Report) -> dict[str, list[Plot]]:
         "energy": energy_plots(report.energy) if report.energy else [],
         "rasters": raster_plots(report.activity) if report.activity else [],
         "membranes": membrane_plots(report.activity) if report.activity else [],
-        "training": [training_plot(i, one) for i, one in enumerate(report.training)],
+        "training": [
+            training_plot(i, one)
+            for i, one in enumerate(report.training)
+            if one.name != "seconds"
+        ],
     }
     accuracy = accuracy_plot(report.accuracies)
     if accuracy is not None:
@@ -120,33 +140,3 @@ def plots_of(report: Report) -> dict[str, list[Plot]]:
     if report.step_map is not None:
         found["parity"].append(step_plot(report.step_map))
     return found
-
-
-def facts(report: Report) -> list[tuple[str, str]]:
-    """Names and values of the provenance that are known."""
-    about = report.provenance
-    versions = ", ".join(f"{n} {v}" for n, v in about.versions.items() if v)
-    known = {
-        "run": report.path,
-        "command": about.command,
-        "teacher": about.teacher,
-        "teacher SHA-256": about.teacher_sha256,
-        "training data": data_sentence(report),
-        "test images": report.accuracies.test_data,
-        "seed": about.seed,
-        "distilled in": None if about.seconds is None else f"{about.seconds:,.0f} s",
-        "versions": versions or None,
-        "Python": about.python,
-        "machine": about.machine,
-        "commit": about.git_commit,
-    }
-    return [(name, str(value)) for name, value in known.items() if value is not None]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, value as JSON) of nested settings, in order."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)

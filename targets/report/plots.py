@@ -5,38 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from targets.parity_report import RATES
 from targets.report.model import (
     Accuracies,
-    CostEstimate,
-    Energy,
     Gauge,
     Parity,
     Rate,
-    Series,
     StepMap,
 )
 from targets.report.svg import (
-    BAR,
     SHADES,
     WIDTH,
     bar_rows,
     compact,
-    decades,
     drawing,
-    element,
-    labelled_row,
-    legend,
-    line,
-    polyline,
     rect,
     shortened,
-    si,
-    stacked_rows,
     text,
 )
+from targets.report.words import percent
 
 CELLS_WITH_TEXT = 12  # columns; more are drawn without numbers
 
@@ -62,11 +51,6 @@ class Plot:
     rows: Sequence[Sequence[object]]
     group: str = ""
     note: str = field(default="")
-
-
-def percent(share: float) -> str:
-    """A share of one with two decimals."""
-    return f"{100 * share:.2f} %"
 
 
 def accuracy_plot(found: Accuracies) -> Plot | None:
@@ -101,12 +85,57 @@ def accuracy_plot(found: Accuracies) -> Plot | None:
     )
 
 
+def accuracies_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | None:
+    """A bar for the accuracy of what each run ships; None without any."""
+    return run_bars(
+        "plot-accuracies",
+        "Accuracy of what ships",
+        [
+            (r, percent(v), v)
+            for r, v in zip(runs, values, strict=True)
+            if v is not None
+        ],
+    )
+
+
+def seconds_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | None:
+    """A bar for the time that each run took; None without any."""
+    most = max((value for value in values if value), default=0.0) or 1.0
+    return run_bars(
+        "plot-seconds",
+        "Seconds of distillation",
+        [
+            (run, f"{value:,.0f} s", value / most)
+            for run, value in zip(runs, values, strict=True)
+            if value is not None
+        ],
+    )
+
+
+def run_bars(
+    name: str, title: str, rows: Sequence[tuple[str, str, float]]
+) -> Plot | None:
+    """One bar a run; None without any."""
+    if not rows:
+        return None
+    body, height = bar_rows([(*row, "c1") for row in rows])
+    summary = "; ".join(f"{run}: {value}" for run, value, _ in rows)
+    return Plot(
+        name,
+        title,
+        summary,
+        drawing(name, title, summary, height, body),
+        ("run", title),
+        [(run, value) for run, value, _ in rows],
+    )
+
+
 def rates_plot(rates: Sequence[Rate]) -> Plot:
     """Bars of the firing rates, from 0 to 1, with the healthy range marked."""
     rows = [
         (
             row.layer,
-            f"{100 * row.rate:.1f} %" + ("" if row.healthy else " !"),
+            f"{100 * row.rate:.3g} %" + ("" if row.healthy else " outside"),
             row.rate,
             "c1" if row.healthy else "c-bad",
         )
@@ -213,8 +242,13 @@ def heat_map(
     width = (WIDTH - left) / max(len(columns), 1)
     most = max((max(row, default=0) for row in counts), default=0)
     drawn = [
-        text(left + (i + 0.5) * width, 14, shortened(label, int(width / 5.5)), "muted",
-             "middle")
+        text(
+            left + (i + 0.5) * width,
+            14,
+            shortened(label, int(width / 5.5)),
+            "muted",
+            "middle",
+        )
         for i, label in enumerate(columns)
         if len(columns) <= CELLS_WITH_TEXT or i % 10 == 0
     ]

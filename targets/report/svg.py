@@ -1,6 +1,6 @@
 """Small pure functions that draw SVG: elements, text, bars, axes. No data, no page.
 
-A drawing is 360 units wide, so that a phone shows it at its own size and text stays
+A drawing is 320 units wide, so that a phone shows it at its own size and text stays
 readable; colours are classes that the page's style sheet defines for light, dark and
 paper. Every function escapes what it is given.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-WIDTH = 360
+WIDTH = 320
 ROW = 34  # height of a row with its label above its bar
 BAR = 10
 LABEL = 40  # characters of a label above a bar
@@ -63,9 +63,7 @@ def text(
     x: float, y: float, content: str, kind: str = "label", anchor: str = "start"
 ) -> Markup:
     """Text; `kind` is label, value, muted or inside."""
-    return element(
-        "text", escape(content), x=x, y=y, class_=kind, text_anchor=anchor
-    )
+    return element("text", escape(content), x=x, y=y, class_=kind, text_anchor=anchor)
 
 
 def rect(
@@ -97,9 +95,7 @@ def polyline(points: Iterable[tuple[float, float]], kind: str) -> Markup:
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     """A straight line."""
     start, end = (float(x1), float(y1)), (float(x2), float(y2))
-    return element(
-        "line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_=kind
-    )
+    return element("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_=kind)
 
 
 def shortened(content: str, most: int = LABEL) -> str:
@@ -172,12 +168,12 @@ def stacked_rows(
 
 
 def legend(entries: Sequence[tuple[str, str]], y: float) -> tuple[Markup, float]:
-    """(name and swatch of each class, two in a line; their height)."""
+    """(name and swatch of each class, one a line; their height)."""
     drawn = []
     for i, (name, kind) in enumerate(entries):
-        x, top = (i % 2) * WIDTH / 2, y + (i // 2) * 18
-        drawn += [rect(x, top + 2, 10, 10, kind), text(x + 16, top + 11, name)]
-    return Markup("").join(drawn), 18 * math.ceil(len(entries) / 2)
+        top = y + i * 18
+        drawn += [rect(0, top + 2, 10, 10, kind), text(16, top + 11, name)]
+    return Markup("").join(drawn), 18 * len(entries)
 
 
 def decades(low: float, high: float) -> range:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from targets.report.model import Parity, Report
 from targets.report.svg import si
@@ -44,7 +46,7 @@ def verdict(report: Report) -> Verdict:
         f"Exact on {count} target{'' if count == 1 else 's'}: 0 of {steps:,}"
         " neuron-steps differ",
         f"Every spike, and all {membranes:,} membranes that were recorded, on"
-        f" {', '.join(target.name for target in parity.compared)}; no tolerance.",
+        f" {listed([t.name for t in parity.compared])}; no tolerance.",
     )
 
 
@@ -59,13 +61,13 @@ def failure(parity: Parity) -> Verdict:
     purpose = [target.name for target in failed if target.substituted]
     detail = [
         f"{wrong:,} spikes and membranes differ on"
-        f" {', '.join(target.name for target in failed)}."
+        f" {listed([target.name for target in failed])}."
     ]
     if fine:
-        detail.append(f"Exact on {', '.join(fine)}.")
+        detail.append(f"Exact on {listed(fine)}.")
     if purpose:
         detail.append(
-            f"On purpose: {', '.join(purpose)} ran another network (--substitute)."
+            f"On purpose: {listed(purpose)} ran another network (--substitute)."
         )
     return Verdict("failed", f"Not exact{where}", " ".join(detail))
 
@@ -98,3 +100,64 @@ def certificate_sentence(report: Report) -> str | None:
     if proof is None:
         return None
     return f"Certificate for T = {proof.steps}: {proof.verdict}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a reader lists them."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def percent(share: float) -> str:
+    """A share of one with two decimals."""
+    return f"{100 * share:.2f} %"
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """Names and values of the provenance that are known."""
+    about = report.provenance
+    versions = ", ".join(f"{n} {v}" for n, v in about.versions.items() if v)
+    known = {
+        "run": report.path,
+        "command": about.command,
+        "teacher": about.teacher,
+        "teacher SHA-256": about.teacher_sha256,
+        "training data": data_sentence(report),
+        "test images": report.accuracies.test_data,
+        "seed": about.seed,
+        "distilled in": None if about.seconds is None else f"{about.seconds:,.0f} s",
+        "versions": versions or None,
+        "Python": about.python,
+        "machine": about.machine,
+        "commit": about.git_commit,
+    }
+    return [(name, str(value)) for name, value in known.items() if value is not None]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value as JSON) of nested settings, in order.
+
+    Terms are keyed by their name, as in "loss.kl.weight".
+    """
+    for key, value in values.items():
+        terms = by_name(value)
+        if terms is not None:
+            yield from flat(terms, f"{prefix}{key}.")
+        elif isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)
+
+
+def by_name(value: object) -> dict[str, Any] | None:
+    """A list of terms as a mapping, when each has another name; else None."""
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(one, Mapping) and "name" in one for one in value):
+        return None
+    found = {
+        str(one["name"]): {k: v for k, v in one.items() if k != "name"}
+        for one in value
+    }
+    return found if len(found) == len(value) else None
