@@ -9,7 +9,7 @@ from stars import reference
 from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.trace import Trace
-from targets.compare import different
+from targets.compare import compare
 from targets.inputs import Inputs
 from targets.loihi_emulator import LoihiEmulator
 from targets.report.model import Activity, MembraneRecord, Raster, StepMap
@@ -103,18 +103,10 @@ def step_map(graph: SpikingGraph, inputs: Array) -> StepMap:
         GraphError: it is not on the grid.
     """
     target = LoihiEmulator()
-    actual, desired = target.run(graph, inputs), reference.run(graph, inputs)
-    counts = []
-    for name in graph.neurons:
-        total = np.zeros(desired.steps, np.int64)
-        for mine, theirs in (
-            (actual.spikes, desired.spikes),
-            (actual.membranes, desired.membranes),
-        ):
-            differs = different(mine, theirs, name)
-            if differs is not None:
-                total += np.count_nonzero(differs.reshape(len(differs), -1), axis=1)
-        counts.append(tuple(total.tolist()))
+    found = compare(target.run(graph, inputs), reference.run(graph, inputs))
     return StepMap(
-        target=target.name, images=desired.batch, layers=graph.neurons, counts=counts
+        targets=[target.name],
+        images=found.images,
+        layers=[node.node for node in found.nodes],
+        counts=[node.mismatches_by_step for node in found.nodes],
     )

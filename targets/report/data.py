@@ -35,6 +35,7 @@ from targets.report.model import (
     Provenance,
     Rate,
     Report,
+    StepMap,
 )
 from targets.report.network import network_sections
 from targets.subject import Subject
@@ -95,6 +96,7 @@ def collect(
     else:
         missing.append(unfinished(path))
     found |= measured_sections(place, found.get("network"), missing)
+    found |= recorded_steps(found.get("parity"))
     found |= rates_of(manifest, found)
     report = Report(**found, missing=missing)
     return report.model_copy(update={"warnings": tuple(warnings_of(report))})
@@ -125,7 +127,7 @@ def provenance(
     """Where a run comes from, by its manifest and its configuration."""
     teacher = manifest.get("teacher") or config.get("teacher") or {}
     command = manifest.get("command")
-    data = config.get("data")
+    data = config.get("data") or None
     return Provenance(
         data_free=data is None if "teacher" in config else None,
         training_data=data,
@@ -221,6 +223,27 @@ def same_network(parity: Parity | None, known: Network | None) -> bool:
     return parity.neurons == known.neurons and all(
         [row.node for row in target.layers] == names for target in parity.targets
     )
+
+
+def recorded_steps(parity: Parity | None) -> dict[str, Any]:
+    """Mismatches by layer and step of all targets together, where they were recorded.
+
+    They take the place of what the emulator did on a few images.
+    """
+    compared = () if parity is None else parity.compared
+    columns = [[row.mismatches_by_step for row in one.layers] for one in compared]
+    if parity is None or not columns or not all(map(all, columns)):
+        return {}
+    recorded = StepMap(
+        targets=[target.name for target in compared],
+        images=parity.images,
+        layers=[row.node for row in compared[0].layers],
+        counts=[
+            [sum(at_step) for at_step in zip(*layer, strict=True)]
+            for layer in zip(*columns, strict=True)
+        ],
+    )
+    return {"step_map": recorded}
 
 
 def rates_of(manifest: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:

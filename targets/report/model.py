@@ -115,11 +115,24 @@ class LayerParity(Record):
     neuron_steps: int
     spike_mismatches: int
     membrane_mismatches: int
+    mismatches_by_step: tuple[int, ...] = Field(
+        (), description="of spikes and membranes; empty when it was not recorded"
+    )
 
     @property
     def mismatches(self) -> int:
         """Of spikes and of membranes."""
         return self.spike_mismatches + self.membrane_mismatches
+
+
+class ForcedParity(Record):
+    """What one target did while each layer read the reference's own spikes."""
+
+    ran: bool
+    reason: str | None = None
+    images: int = 0
+    spike_mismatches: int = 0
+    membrane_mismatches: int = 0
 
 
 class TargetParity(Record):
@@ -135,13 +148,10 @@ class TargetParity(Record):
     decisions_agree: int
     seconds: float
     substituted: bool = False
+    file: str | None = Field(None, description="that it ran in place of the network's")
     first_divergence: Divergence | None = None
     layers: tuple[LayerParity, ...]
-
-    @property
-    def is_truth(self) -> bool:
-        """Whether it is the reference, compared with itself."""
-        return self.name == "reference" and not self.substituted
+    state_forced: ForcedParity | None = None
 
 
 class Parity(Record):
@@ -150,20 +160,21 @@ class Parity(Record):
     images: int
     steps: int
     neurons: int
+    against: str = Field("reference", description="what targets were compared with")
     targets: tuple[TargetParity, ...]
     rates: dict[str, float] = Field(default_factory=dict)
     skipped: dict[str, str] = Field(default_factory=dict)
 
     @property
     def compared(self) -> tuple[TargetParity, ...]:
-        """The targets without the reference itself."""
-        return tuple(target for target in self.targets if not target.is_truth)
+        """The targets without the one that all were compared with."""
+        return tuple(t for t in self.targets if t.substituted or t.name != self.against)
 
 
 class StepMap(Record):
     """Mismatches of each layer at each step."""
 
-    target: str
+    targets: tuple[str, ...]
     images: int
     layers: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...] = Field(description="[layers, steps]")

@@ -30,6 +30,7 @@ def model_card(report: Report) -> str:
         lstrip_blocks=True,
     )
     templates.filters["plain"] = escaped
+    templates.filters["command"] = command
     text = templates.get_template("model_card.md").render(
         report=report,
         verdict=verdict(report),
@@ -47,3 +48,8 @@ def escaped(content: object) -> str:
     """Text on one line in which no character is Markdown or HTML."""
     line = " ".join(str(content).split())
     return SPECIAL.sub(r"\\\1", line)
+
+
+def command(line: str) -> str:
+    """A command line as code; as escaped text where a backtick would end the code."""
+    return escaped(line) if "`" in line else f"`{line}`"

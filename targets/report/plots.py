@@ -212,7 +212,7 @@ def target_map(parity: Parity) -> Plot:
         layers,
         [target.name for target in targets],
         counts,
-        "Spikes and membranes that differ from the reference, over all images.",
+        "Spikes and membranes that differ, over all images.",
     )
 
 
@@ -224,8 +224,7 @@ def step_plot(found: StepMap) -> Plot:
         found.layers,
         [f"step {step}" for step in range(len(found.counts[0]))],
         found.counts,
-        f"Target {found.target} against the reference on {found.images} images,"
-        " run for this page.",
+        f"{' + '.join(found.targets)}, on up to {found.images:,} images.",
     )
 
 

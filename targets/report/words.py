@@ -40,13 +40,16 @@ def verdict(report: Report) -> Verdict:
         return failure(parity)
     steps = sum(target.neuron_steps for target in parity.compared)
     count = len(parity.compared)
+    against = (
+        "" if parity.against == "reference" else f" compared with {parity.against}"
+    )
     membranes = sum(target.membrane_steps for target in parity.compared)
     return Verdict(
         "exact",
         f"Exact on {count} target{'' if count == 1 else 's'}: 0 of {steps:,}"
         " neuron-steps differ",
         f"Every spike, and all {membranes:,} membranes that were recorded, on"
-        f" {listed([t.name for t in parity.compared])}; no tolerance.",
+        f" {listed([t.name for t in parity.compared])}{against}; no tolerance.",
     )
 
 
@@ -56,7 +59,8 @@ def failure(parity: Parity) -> Verdict:
     first = failed[0]
     place = first.first_divergence
     where = "" if place is None else f": first divergence at {place}, on {first.name}"
-    wrong = sum(t.spike_mismatches + t.membrane_mismatches for t in failed)
+    runs = [run for t in failed for run in (t, t.state_forced) if run is not None]
+    wrong = sum(run.spike_mismatches + run.membrane_mismatches for run in runs)
     fine = [target.name for target in parity.compared if target.ok]
     purpose = [target.name for target in failed if target.substituted]
     detail = [
@@ -157,7 +161,6 @@ def by_name(value: object) -> dict[str, Any] | None:
     if not all(isinstance(one, Mapping) and "name" in one for one in value):
         return None
     found = {
-        str(one["name"]): {k: v for k, v in one.items() if k != "name"}
-        for one in value
+        str(one["name"]): {k: v for k, v in one.items() if k != "name"} for one in value
     }
     return found if len(found) == len(value) else None
