@@ -6,7 +6,7 @@ a few images. What is not there goes to `missing`, with the command that makes i
 
 from __future__ import annotations
 
-import math
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ from stars.run import Run
 from targets.parity_report import RATES
 from targets.report.activity import activity, sample, step_map
 from targets.report.files import (
+    Manifest,
     read_energy,
+    read_manifest,
     read_metrics,
-    read_object,
     read_parity,
     read_picture,
 )
@@ -78,7 +79,7 @@ def collect(
     """
     run = Run.open(path) if path.is_dir() else None
     place = Place(path, run)
-    manifest = (read_object(run.manifest_path) if run else None) or {}
+    manifest = read_manifest(run.manifest_path) if run else Manifest()
     config = run.read_config() if run else {}
     missing: list[Missing] = []
     found: dict[str, Any] = {
@@ -102,52 +103,40 @@ def collect(
     return report.model_copy(update={"warnings": tuple(warnings_of(report))})
 
 
-def accuracies(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> Accuracies:
+def accuracies(manifest: Manifest, config: Mapping[str, Any]) -> Accuracies:
     """The three that `stars distill` measured."""
     test = config.get("test_data")
     return Accuracies(
-        **{
-            name: number(manifest.get(f"{name}_accuracy"))
-            for name in ("teacher", "student", "grid")
-        },
+        teacher=manifest.teacher_accuracy,
+        student=manifest.student_accuracy,
+        grid=manifest.grid_accuracy,
         test_data=None if test in (None, "none") else str(test),
     )
 
 
-def number(value: Any) -> float | None:
-    """A finite number, else None."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    return None
-
-
 def provenance(
-    run: Run | None, manifest: Mapping[str, Any], config: Mapping[str, Any]
+    run: Run | None, manifest: Manifest, config: Mapping[str, Any]
 ) -> Provenance:
     """Where a run comes from, by its manifest and its configuration."""
-    teacher = manifest.get("teacher") or config.get("teacher") or {}
-    command = manifest.get("command")
-    data = config.get("data") or None
+    data = str(config["data"]) if config.get("data") else None
     return Provenance(
-        data_free=data is None if "teacher" in config else None,
+        data_free=data is None if "synthesis" in config else None,
         training_data=data,
-        teacher=teacher.get("source"),
-        teacher_sha256=teacher.get("sha256"),
-        command=None if not command else shlex.join(map(str, command)),
-        seed=manifest.get("seed"),
-        seconds=number(manifest.get("seconds")),
-        python=manifest.get("python"),
-        machine=manifest.get("machine"),
-        git_commit=manifest.get("git_commit"),
-        versions=manifest.get("versions") or {},
+        teacher=manifest.teacher.source,
+        teacher_sha256=manifest.teacher.sha256,
+        command=shlex.join(manifest.command) or None,
+        seed=manifest.seed,
+        seconds=manifest.seconds,
+        python=manifest.python,
+        machine=manifest.machine,
+        git_commit=manifest.git_commit,
+        versions=manifest.versions,
         artifacts=[
-            Artifact(
-                file=name, sha256=expected, state=state_of(run.path, name, expected)
-            )
-            for name, expected in (manifest.get("sha256") or {}).items()
+            Artifact(file=name, sha256=sum_, state=state_of(run.path, name, sum_))
+            for name, sum_ in manifest.sha256.items()
             if run is not None
         ],
-        config=dict(config),
+        config=json.loads(json.dumps(config, default=str)),
     )
 
 
@@ -246,15 +235,14 @@ def recorded_steps(parity: Parity | None) -> dict[str, Any]:
     return {"step_map": recorded}
 
 
-def rates_of(manifest: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
     """Firing rates from the most images that there are, and where they come from."""
     sampled = found.pop("sample_rates", {})
     parity: Parity | None = found.get("parity")
-    measured = manifest.get("rates") or {}
     if parity is not None and parity.rates:
         rates, source = parity.rates, f"the reference on {parity.images:,} test images"
-    elif measured:
-        rates, source = measured, "the student on synthetic images, as distilled"
+    elif manifest.rates:
+        rates, source = manifest.rates, "the student on synthetic images, as distilled"
     elif sampled:
         rates = sampled
         source = f"the reference on {found['activity'].images} images"

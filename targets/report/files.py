@@ -12,19 +12,66 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from stars.errors import FormatError
-from targets.report.model import CostEstimate, Energy, Parity, Series
+from targets.report.model import CostEstimate, Energy, Parity, Record, Series
 
+Kind = TypeVar("Kind", bound=Record)
 PARITY_SCHEMAS = ("stars.parity/1",)
 ENERGY_SCHEMAS = ("stars.energy/1",)
 OPERATIONS = {"AC": "spike accumulates", "MAC": "image multiply-accumulates"}
 PER_IMAGE = re.compile(r"(\w+)_joules_per_image")
 PICTURE_SIDE = 640  # pixels; a larger picture is shrunk, for the page stays one file
+
+
+class TeacherOf(Record):
+    """Which teacher a student was distilled from."""
+
+    source: str | None = None
+    sha256: str | None = None
+
+
+class Manifest(Record):
+    """What a page shows of manifest.json; keys that are not known are left out."""
+
+    command: tuple[str, ...] = ()
+    seed: int | None = None
+    seconds: float | None = None
+    python: str | None = None
+    machine: str | None = None
+    git_commit: str | None = None
+    versions: dict[str, str | None] = Field(default_factory=dict)
+    sha256: dict[str, str] = Field(default_factory=dict)
+    teacher: TeacherOf = TeacherOf()
+    teacher_accuracy: float | None = None
+    student_accuracy: float | None = None
+    grid_accuracy: float | None = None
+    rates: dict[str, float] = Field(default_factory=dict)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest; an empty one without the file.
+
+    Raises:
+        FormatError: damaged.
+    """
+    return validated(Manifest, path, read_object(path) or {})
+
+
+def validated(kind: type[Kind], path: Path, content: Mapping[str, Any]) -> Kind:
+    """`content` of a file as a record.
+
+    Raises:
+        FormatError: it is not of this kind.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise damaged(path, error) from error
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -54,10 +101,7 @@ def read_parity(path: Path) -> Parity | None:
     if content is None:
         return None
     check_schema(path, content, PARITY_SCHEMAS)
-    try:
-        return Parity.model_validate(content)
-    except ValidationError as error:
-        raise damaged(path, error) from error
+    return validated(Parity, path, content)
 
 
 def read_energy(path: Path) -> Energy | None:
@@ -151,20 +195,28 @@ def read_metrics(path: Path) -> tuple[Series, ...]:
     """
     if not path.is_file():
         return ()
-    points: dict[str, list[tuple[float, float | None]]] = {}
+    points: dict[str, list[tuple[int, float | None]]] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            place = float(row.pop("round"))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            place = int(row.pop("round"))
+            numbers = {
+                n: float(v) for n, v in row.items() if isinstance(v, int | float)
+            }
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise FormatError(
                 f"'{path}', line {number}: no JSON object with a round ({error!r})"
             ) from error
-        for name, value in row.items():
-            if isinstance(value, int | float):
-                shown = float(value) if math.isfinite(value) else None
-                points.setdefault(name, []).append((place, shown))
+        for name, value in numbers.items():
+            shown = value if math.isfinite(value) else None
+            points.setdefault(name, []).append((place, shown))
     return tuple(
         Series(name=name, rounds=[p[0] for p in row], values=[p[1] for p in row])
         for name, row in points.items()

@@ -20,9 +20,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Record(BaseModel):
-    """Base: frozen; written by alias."""
+    """Base: frozen; every number is finite."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class Layer(Record):
@@ -250,7 +250,7 @@ class Series(Record):
     """One training metric over the rounds."""
 
     name: str
-    rounds: tuple[float, ...]
+    rounds: tuple[int, ...]
     values: tuple[float | None, ...] = Field(description="None where not finite")
 
 

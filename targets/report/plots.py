@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -41,6 +41,7 @@ class Plot:
         svg: the drawing.
         head, rows: the same as a table.
         group: what a page sorts plots by, such as the layer.
+        note: what a reader needs beside it.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Plot:
     head: Sequence[str]
     rows: Sequence[Sequence[object]]
     group: str = ""
-    note: str = field(default="")
+    note: str = ""
 
 
 def accuracy_plot(found: Accuracies) -> Plot | None:

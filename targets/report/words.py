@@ -39,6 +39,12 @@ def verdict(report: Report) -> Verdict:
     if failed:
         return failure(parity)
     steps = sum(target.neuron_steps for target in parity.compared)
+    if report.rates and not any(row.rate for row in report.rates):
+        return Verdict(
+            "unknown",
+            "Silent: no neuron ever fires",
+            f"0 of {steps:,} neuron-steps differ, and that proves nothing.",
+        )
     count = len(parity.compared)
     against = (
         "" if parity.against == "reference" else f" compared with {parity.against}"

@@ -306,7 +306,11 @@ def test_a_silent_student_is_said_loudly(graph, tmp_path):
         if isinstance(node, Conv2d | Affine)
     }
     run = make_run(tmp_path, graph.replace_nodes(weightless))
+    arguments = ("--target", "reference", "--target", "loihi")
+    assert called("parity", run.path, *arguments) == 0
     report = collect(run.path)
+    assert verdict(report).state == "unknown"
+    assert verdict(report).sentence == "Silent: no neuron ever fires"
     assert report.warnings[0].startswith("Silent: ")
     assert all(name in report.warnings[0] for name in graph.spiking)
     assert "Silent: " in report_html(report, None)
@@ -365,8 +369,13 @@ def test_a_comparison_of_another_network_is_not_shown(run):
 DAMAGED = {
     "parity.json": ["{", "[]", "\x00", '{"schema": "stars.parity/9"}'],
     "energy.json": ['{"schema": "stars.energy/1"}', '{"schema": 1}', "7"],
-    "manifest.json": ["", "[" * 100_000],
-    "metrics.jsonl": ['{"round": 1}\nnot json\n', '{"no": "round"}', "3"],
+    "manifest.json": ["", "[" * 100_000, '{"sha256": 3}', '{"grid_accuracy": NaN}'],
+    "metrics.jsonl": [
+        '{"round": 1, "kl": 1' + "0" * 400 + "}",
+        '{"round": 1}\nnot json\n',
+        '{"no": "round"}',
+        "3",
+    ],
     "synthetic.png": ["no picture"],
 }
 
