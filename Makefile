@@ -10,7 +10,7 @@ RUN := runs/demo
 .PHONY: help setup demo test lint pytest browser-test bench clean
 
 help:
-	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy'
+	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy, report'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
@@ -36,6 +36,7 @@ demo: setup
 	$(BIN)/stars export $(RUN) --target lava
 	$(BIN)/stars energy $(RUN)
 	$(BIN)/stars parity $(RUN)
+	$(BIN)/stars report $(RUN)
 
 test: setup lint pytest
 
