@@ -39,6 +39,7 @@ from targets.report.model import (
     StepMap,
 )
 from targets.report.network import network_sections
+from targets.report.words import counted
 from targets.subject import Subject
 
 NEAR_CHANCE = 1.5  # an accuracy below this times 1 / classes is said to be chance
@@ -89,15 +90,17 @@ def collect(
         "accuracies": accuracies(manifest, config),
         "provenance": provenance(run, manifest, config),
     }
+    subject = None
     if run is None or run.graph_path.is_file():
         subject = Subject.open(path, dt=dt, steps=steps)
         found |= network_sections(subject.graph, missing)
-        if simulate:
-            found |= activity_sections(subject, inputs, missing)
     else:
         missing.append(unfinished(path))
     found |= measured_sections(place, found.get("network"), missing)
     found |= recorded_steps(found.get("parity"))
+    if subject is not None and simulate:
+        known = "step_map" in found
+        found |= activity_sections(subject, inputs, missing, emulate=not known)
     found |= rates_of(manifest, found)
     report = Report(**found, missing=missing)
     return report.model_copy(update={"warnings": tuple(warnings_of(report))})
@@ -132,8 +135,10 @@ def provenance(
         git_commit=manifest.git_commit,
         versions=manifest.versions,
         artifacts=[
-            Artifact(file=name, sha256=sum_, state=state_of(run.path, name, sum_))
-            for name, sum_ in manifest.sha256.items()
+            Artifact(
+                file=name, sha256=expected, state=state_of(run.path, name, expected)
+            )
+            for name, expected in manifest.sha256.items()
             if run is not None
         ],
         config=json.loads(json.dumps(config, default=str)),
@@ -160,9 +165,9 @@ def unfinished(path: Path) -> Missing:
 
 
 def activity_sections(
-    subject: Subject, given: Path | None, missing: list[Missing]
+    subject: Subject, given: Path | None, missing: list[Missing], *, emulate: bool
 ) -> dict[str, Any]:
-    """Rasters, membranes, and the emulator by layer and step, on a few images."""
+    """Rasters and membranes on a few images; the emulator by layer and step as well."""
     try:
         inputs = sample(subject.graph, subject.inputs(given))
     except (ConfigError, DataError) as error:
@@ -172,6 +177,8 @@ def activity_sections(
         return {}
     shown, rates = activity(subject.graph, inputs)
     found: dict[str, Any] = {"activity": shown, "sample_rates": rates}
+    if not emulate:
+        return found
     try:
         found["step_map"] = step_map(subject.graph, inputs)
     except StarsError as error:
@@ -185,6 +192,9 @@ def measured_sections(
 ) -> dict[str, Any]:
     """What `stars parity`, `stars energy` and `stars distill` left in the run."""
     if place.run is None:
+        for section in ("parity", "energy"):
+            reason = f"a file alone keeps no {section}.json; only a run directory does"
+            missing.append(Missing(section=section, reason=reason, remedy=""))
         return {}
     folder = place.run.path
     found: dict[str, Any] = {
@@ -217,7 +227,7 @@ def same_network(parity: Parity | None, known: Network | None) -> bool:
 def recorded_steps(parity: Parity | None) -> dict[str, Any]:
     """Mismatches by layer and step of all targets together, where they were recorded.
 
-    They take the place of what the emulator did on a few images.
+    Without them the emulator is run on a few images.
     """
     compared = () if parity is None else parity.compared
     columns = [[row.mismatches_by_step for row in one.layers] for one in compared]
@@ -240,12 +250,12 @@ def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
     sampled = found.pop("sample_rates", {})
     parity: Parity | None = found.get("parity")
     if parity is not None and parity.rates:
-        rates, source = parity.rates, f"the reference on {parity.images:,} test images"
+        rates, source = parity.rates, f"the reference on {counted(parity.images)}"
     elif manifest.rates:
         rates, source = manifest.rates, "the student on synthetic images, as distilled"
     elif sampled:
         rates = sampled
-        source = f"the reference on {found['activity'].images} images"
+        source = f"the reference on {counted(found['activity'].images)}"
     else:
         return {}
     low, high = RATES

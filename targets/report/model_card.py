@@ -10,6 +10,7 @@ from targets.report.model import Report
 from targets.report.svg import si
 from targets.report.words import (
     certificate_sentence,
+    counted,
     data_sentence,
     energy_range,
     facts,
@@ -39,6 +40,7 @@ def model_card(report: Report) -> str:
         energy_range=energy_range(report),
         facts=facts(report),
         percent=percent,
+        counted=counted,
         si=si,
     )
     return text.rstrip() + "\n"

@@ -28,6 +28,7 @@ from targets.report.plots import (
 )
 from targets.report.words import (
     certificate_sentence,
+    counted,
     data_sentence,
     energy_range,
     facts,
@@ -111,6 +112,7 @@ def render(template: str, **values: Any) -> str:
         script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         version=version("stars-snn"),
         percent=percent,
+        counted=counted,
         **values,
     )
 

@@ -25,7 +25,7 @@ from targets.report.svg import (
     shortened,
     text,
 )
-from targets.report.words import percent
+from targets.report.words import counted, percent
 
 CELLS_WITH_TEXT = 12  # columns; more are drawn without numbers
 
@@ -225,7 +225,7 @@ def step_plot(found: StepMap) -> Plot:
         found.layers,
         [f"step {step}" for step in range(len(found.counts[0]))],
         found.counts,
-        f"{' + '.join(found.targets)}, on up to {found.images:,} images.",
+        f"{' + '.join(found.targets)}, on up to {counted(found.images)}.",
     )
 
 

@@ -112,6 +112,11 @@ def certificate_sentence(report: Report) -> str | None:
     return f"Certificate for T = {proof.steps}: {proof.verdict}."
 
 
+def counted(images: int) -> str:
+    """A number of images."""
+    return f"{images:,} image{'' if images == 1 else 's'}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names as a reader lists them."""
     if len(names) < 2:
