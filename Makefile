@@ -7,14 +7,15 @@ INSTALLED := $(VENV)/.installed
 RUN := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest torture bench clean
+.PHONY: help setup demo test lint pytest torture browser-test bench clean
 
 help:
-	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy'
+	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy, report'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
 	@echo 'make torture  a thousand networks in Lava, and faults by the dozen; many minutes'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
+	@echo 'make browser-test  the pages in a real Chromium, which must be installed'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
 	@echo 'make clean  remove .venv and caches; runs/ stays'
 	@echo 'PYTHON=...  the Python to build .venv with; 3.11 to 3.13 (now: $(PYTHON))'
@@ -36,6 +37,7 @@ demo: setup
 	$(BIN)/stars export $(RUN) --target lava
 	$(BIN)/stars energy $(RUN)
 	$(BIN)/stars parity $(RUN)
+	$(BIN)/stars report $(RUN)
 
 test: setup lint pytest
 
@@ -57,6 +59,11 @@ pytest: setup
 
 torture: setup
 	STARS_REQUIRE_LAVA=1 $(BIN)/pytest -m torture tests/torture
+
+# In pytest above these skip where there is no Chromium; here that is a failure.
+browser-test: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	STARS_REQUIRE_BROWSER=1 $(BIN)/pytest -m browser
 
 bench: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done

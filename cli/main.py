@@ -33,6 +33,7 @@ import typer
 
 from cli import (
     cmd_check,
+    cmd_compare,
     cmd_distill,
     cmd_doctor,
     cmd_energy,
@@ -40,6 +41,7 @@ from cli import (
     cmd_lava,
     cmd_parity,
     cmd_quantise,
+    cmd_report,
     cmd_targets,
     cmd_teacher,
 )
@@ -62,6 +64,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,
+    "report": cmd_report.report,
+    "compare": cmd_compare.compare,
     "doctor": cmd_doctor.doctor,
     "targets": cmd_targets.targets,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import add
 from typing import Any, Literal
 
 import numpy as np
@@ -63,6 +64,7 @@ class NodeComparison:
         spike_mismatches: of them, spikes that differ; 0 for a node that has none.
         membrane_steps: of them, those whose membrane was recorded on both sides.
         membrane_mismatches: of them, those that differ.
+        mismatches_by_step: of spikes and membranes together, [T].
     """
 
     node: str
@@ -70,6 +72,7 @@ class NodeComparison:
     spike_mismatches: int
     membrane_steps: int
     membrane_mismatches: int
+    mismatches_by_step: tuple[int, ...]
 
     def plus(self, other: NodeComparison) -> NodeComparison:
         """The counts of two chunks of samples together."""
@@ -79,6 +82,7 @@ class NodeComparison:
             self.spike_mismatches + other.spike_mismatches,
             self.membrane_steps + other.membrane_steps,
             self.membrane_mismatches + other.membrane_mismatches,
+            tuple(map(add, self.mismatches_by_step, other.mismatches_by_step)),
         )
 
 
@@ -166,6 +170,7 @@ def compare(
                 0 if spikes is None else int(np.count_nonzero(spikes)),
                 0 if membranes is None else membranes.size,
                 0 if membranes is None else int(np.count_nonzero(membranes)),
+                by_step(desired.steps, spikes, membranes),
             )
         )
         place = first_place(spikes, membranes)
@@ -217,6 +222,15 @@ def different(
     if name not in actual or name not in desired:
         return None
     return np.asarray(actual[name] != desired[name])
+
+
+def by_step(steps: int, *records: NDArray[np.bool_] | None) -> tuple[int, ...]:
+    """How many values of all records differ at each step."""
+    total = np.zeros(steps, np.int64)
+    for differs in records:
+        if differs is not None:
+            total += np.count_nonzero(differs.reshape(steps, -1), axis=1)
+    return tuple(total.tolist())
 
 
 def first_place(*records: NDArray[np.bool_] | None) -> tuple[int, ...] | None:

@@ -1,0 +1,46 @@
+"""`stars compare`: runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from cli.output import JsonFlag, Output
+
+if TYPE_CHECKING:
+    from targets.report.compare import Comparison
+
+
+def compare(
+    context: typer.Context,
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for compare.html and compare.json.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Set runs side by side: accuracies, rates, energy, parity, what was set."""
+    from targets.report.compare import compare as side_by_side
+    from targets.report.data import collect
+    from targets.report.output import write_comparison
+
+    output = Output.of(context, json=json)
+    found = side_by_side([collect(run, simulate=False) for run in runs])
+    for path in write_comparison(found, out) if out is not None else ():
+        output.note(str(path))
+    output.emit("stars.compare/1", found.to_json(), table(found))
+
+
+def table(found: Comparison) -> Table:
+    """What was measured, then the settings that differ."""
+    text = Table("", *map(escape, found.runs))
+    for row in found.measured:
+        text.add_row(escape(row.name), *map(escape, row.values))
+    text.add_section()
+    for row in found.differences:
+        text.add_row(escape(row.name), *map(escape, row.values))
+    return text

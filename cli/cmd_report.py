@@ -1,0 +1,46 @@
+"""`stars report`: one page about a run, its data, and a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DtOption, InputsOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output
+from stars.errors import ConfigError
+
+
+def report(
+    context: typer.Context,
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder; default: the run directory.")
+    ] = None,
+    inputs: InputsOption = None,
+    dt: DtOption = None,
+    steps: StepsOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write report.html, report.json and MODEL_CARD.md about a run.
+
+    What was not measured is left out and named, with the command that measures it.
+    """
+    from targets.report.data import collect, picture
+    from targets.report.output import write_report
+    from targets.report.words import verdict
+
+    output = Output.of(context, json=json)
+    if out is None and not run.is_dir():
+        raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")
+    found = collect(run, inputs=inputs, dt=dt, steps=steps)
+    paths = write_report(found, picture(run), run if out is None else out)
+    said = verdict(found)
+    lines = [f"{said.sentence}. {said.detail}", *map(str, paths)]
+    output.emit("stars.report/1", found.to_json(), "\n".join(lines))
+    for warning in found.warnings:
+        output.note(f"warning: {warning}")
+    for one in found.missing:
+        remedy = f"; run '{one.remedy}'" if one.remedy else ""
+        output.note(f"{one.section}: {one.reason}{remedy}")

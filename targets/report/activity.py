@@ -1,0 +1,112 @@
+"""What the reference does on a few images: rasters, membranes, and layers by step."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stars import reference
+from stars.graph import SpikingGraph
+from stars.nodes import Array
+from stars.trace import Trace
+from targets.compare import compare
+from targets.inputs import Inputs
+from targets.loihi_emulator import LoihiEmulator
+from targets.report.model import Activity, MembraneRecord, Raster, StepMap
+
+STEPS_SHOWN = 36  # of all images together
+IMAGES_SHOWN = 6
+RASTER_NEURONS = 32
+MEMBRANES_SHOWN = 5  # of each layer
+MEMBRANE_VALUES = 20_000  # of all layers together, so that the page stays small
+
+
+def sample(graph: SpikingGraph, inputs: Inputs) -> Array:
+    """The input of the first few images, [T, B, *input shape]."""
+    count = max(1, min(IMAGES_SHOWN, STEPS_SHOWN // graph.steps, len(inputs)))
+    return inputs.take(0, count)
+
+
+def activity(graph: SpikingGraph, inputs: Array) -> tuple[Activity, dict[str, float]]:
+    """(what a page shows of the reference's trace, mean rate of each layer)."""
+    trace = reference.run(graph, inputs)
+    each = MEMBRANE_VALUES // (len(graph.neurons) * trace.steps * trace.batch)
+    shown = Activity(
+        images=trace.batch,
+        steps=trace.steps,
+        decisions=[int(one) for one in trace.decisions()],
+        rasters=[raster(name, trace.spikes[name]) for name in graph.spiking],
+        membranes=[
+            record
+            for name in graph.neurons
+            for record in membranes(graph, name, trace, each)
+        ],
+    )
+    return shown, trace.rates()
+
+
+def raster(name: str, spikes: NDArray[np.bool_]) -> Raster:
+    """Spikes [T, B, *shape] of up to 32 evenly spaced neurons."""
+    flat = spikes.reshape(*spikes.shape[:2], -1)
+    neurons = flat.shape[2]
+    chosen = np.unique(
+        np.linspace(0, neurons - 1, min(RASTER_NEURONS, neurons)).round().astype(int)
+    )
+    found = np.argwhere(flat[:, :, chosen].transpose(1, 0, 2))
+    return Raster(
+        layer=name,
+        neurons=chosen.tolist(),
+        of=neurons,
+        spikes=[tuple(map(int, place)) for place in found],
+    )
+
+
+def membranes(
+    graph: SpikingGraph, name: str, trace: Trace, most: int
+) -> list[MembraneRecord]:
+    """Neurons of a layer that fire and rest most evenly; the first of a readout.
+
+    Among those that do so equally, the ones whose membrane comes highest.
+    """
+    membrane = trace.membranes[name]
+    shape = graph.shapes[name]
+    flat = membrane.reshape(*membrane.shape[:2], -1)
+    count = min(max(1, min(MEMBRANES_SHOWN, most)), flat.shape[2])
+    if name in trace.spikes:
+        spikes = trace.spikes[name].reshape(flat.shape)
+        fired = spikes.sum(axis=(0, 1))
+        mixed = np.minimum(fired, trace.steps * trace.batch - fired)
+        chosen = np.lexsort((-flat.max(axis=(0, 1)), -mixed))[:count]
+    else:
+        spikes, chosen = np.zeros(flat.shape, bool), np.arange(flat.shape[2])[:10]
+    thresholds = graph.nodes[name].parameters().get("v_threshold")
+    return [
+        MembraneRecord(
+            layer=name,
+            neuron=[int(i) for i in np.unravel_index(index, shape)],
+            threshold=None
+            if thresholds is None
+            else float(np.broadcast_to(np.asarray(thresholds), shape).flat[index]),
+            membrane=flat[:, :, index].T.tolist(),
+            spikes=[np.flatnonzero(one).tolist() for one in spikes[:, :, index].T],
+        )
+        for index in map(int, chosen)
+    ]
+
+
+def step_map(graph: SpikingGraph, inputs: Array) -> StepMap:
+    """The integer emulator against the reference: mismatches by layer and step.
+
+    Raises:
+        UnsupportedNodeError: the emulator cannot express a node.
+        LimitError: the network does not fit the emulated chip.
+        GraphError: it is not on the grid.
+    """
+    target = LoihiEmulator()
+    found = compare(target.run(graph, inputs), reference.run(graph, inputs))
+    return StepMap(
+        targets=[target.name],
+        images=found.images,
+        layers=[node.node for node in found.nodes],
+        counts=[node.mismatches_by_step for node in found.nodes],
+    )

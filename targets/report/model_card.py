@@ -1,0 +1,57 @@
+"""MODEL_CARD.md: what a network is, what was measured of it, and what it is not for."""
+
+from __future__ import annotations
+
+import re
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from targets.report.model import Report
+from targets.report.svg import si
+from targets.report.words import (
+    certificate_sentence,
+    counted,
+    data_sentence,
+    energy_range,
+    facts,
+    percent,
+    verdict,
+)
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
+
+
+def model_card(report: Report) -> str:
+    """The card as Markdown; what a user named is escaped."""
+    templates = Environment(
+        loader=PackageLoader("targets.report"),
+        autoescape=False,  # Markdown; the filter `plain` escapes what a user named
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["plain"] = escaped
+    templates.filters["command"] = command
+    text = templates.get_template("model_card.md").render(
+        report=report,
+        verdict=verdict(report),
+        data_sentence=data_sentence(report),
+        certificate=certificate_sentence(report),
+        energy_range=energy_range(report),
+        facts=facts(report),
+        percent=percent,
+        counted=counted,
+        si=si,
+    )
+    return text.rstrip() + "\n"
+
+
+def escaped(content: object) -> str:
+    """Text on one line in which no character is Markdown or HTML."""
+    line = " ".join(str(content).split())
+    return SPECIAL.sub(r"\\\1", line)
+
+
+def command(line: str) -> str:
+    """A command line as code; as escaped text where a backtick would end the code."""
+    return escaped(line) if "`" in line else f"`{line}`"

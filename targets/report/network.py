@@ -1,0 +1,86 @@
+"""What the network itself says: its layers, its certificate, and the bits it needs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stars.certificate import FLOAT32_BITS, PopulationBits
+from stars.errors import StarsError
+from stars.graph import SpikingGraph
+from stars.grid import certify
+from stars.plan import ACCUMULATOR_BITS, STATE_SHIFT
+from targets.report.model import Certificate, Gauge, Layer, Missing, Network
+
+MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # with its sign
+
+
+def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, Any]:
+    """Network, certificate and gauges; what cannot be had goes to `missing`."""
+    found: dict[str, Any] = {"network": network(graph)}
+    try:
+        proof = certify(graph)
+    except StarsError as error:
+        reason = f"no certificate: {error}"
+        missing.append(Missing(section="certificate", reason=reason, remedy=""))
+        return found
+    certificate = Certificate(
+        ok=proof.ok,
+        verdict=proof.verdict,
+        steps=proof.steps,
+        exact_steps=proof.exact_steps,
+        breaks=proof.breaks,
+    )
+    gauges = [gauge for row in proof.populations for gauge in gauges_of(row)]
+    return {**found, "certificate": certificate, "gauges": gauges}
+
+
+def network(graph: SpikingGraph) -> Network:
+    """What a graph is made of."""
+    layers = [
+        Layer(
+            name=name,
+            kind=type(graph.nodes[name]).__name__,
+            shape=graph.shapes[name],
+            neurons=math.prod(graph.shapes[name]),
+        )
+        for name in graph.neurons
+    ]
+    weights = (node.parameters().get("weight") for node in graph.nodes.values())
+    return Network(
+        layers=layers,
+        neurons=graph.neuron_count(),
+        weights=sum(
+            int(np.count_nonzero(weight))
+            for weight in weights
+            if isinstance(weight, np.ndarray)
+        ),
+        steps=graph.steps,
+        dt=graph.dt,
+        classes=math.prod(graph.shapes[graph.readout]),
+    )
+
+
+def gauges_of(row: PopulationBits) -> list[Gauge]:
+    """The bits that one population needs of each register.
+
+    Source of the limits: `stars.certificate`, bounds 1, 2 and 4.
+    """
+    needs = {
+        "accumulator": (row.accumulator_bits, ACCUMULATOR_BITS),
+        "membrane": (row.membrane_bits, MEMBRANE_BITS),
+        "float32 mantissa": (row.float32_bits, FLOAT32_BITS),
+    }
+    return [
+        Gauge(
+            group=group,
+            resource=row.name,
+            used=used,
+            limit=limit,
+            unit="bits",
+            source="certificate, from the weights and the input's range",
+        )
+        for group, (used, limit) in needs.items()
+    ]

@@ -1,0 +1,144 @@
+"""report.html and compare.html, each one self-contained file; see templates/."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.metadata import version
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from targets.report.activity_plots import membrane_plots, raster_plots, training_plot
+from targets.report.compare import Comparison
+from targets.report.energy_plots import energy_plots
+from targets.report.model import Report
+from targets.report.plots import (
+    Plot,
+    accuracies_plot,
+    accuracy_plot,
+    gauge_plots,
+    rates_plot,
+    seconds_plot,
+    step_plot,
+    target_map,
+)
+from targets.report.words import (
+    certificate_sentence,
+    counted,
+    data_sentence,
+    energy_range,
+    facts,
+    flat,
+    percent,
+    verdict,
+)
+
+CONTENTS = (
+    ("accuracy", "Accuracy and activity"),
+    ("parity", "Parity"),
+    ("fit", "Certificate and fit"),
+    ("energy", "Energy"),
+    ("activity", "Spikes and membranes"),
+    ("training", "Training"),
+    ("provenance", "Where it comes from"),
+)
+
+
+def report_html(report: Report, picture: bytes | None) -> str:
+    """The page about one run.
+
+    Args:
+        report: what it says.
+        picture: the synthetic images as PNG.
+    """
+    plots = plots_of(report)
+    groups = groupby(plots["membranes"], key=lambda plot: plot.group)
+    rates = [row.rate for row in report.rates]
+    layers = () if report.network is None else report.network.layers
+    return render(
+        "report.html",
+        report=report,
+        plots=plots,
+        verdict=verdict(report),
+        data_sentence=data_sentence(report),
+        certificate_sentence=certificate_sentence(report),
+        energy_range=energy_range(report),
+        mean_rate=sum(rates) / len(rates) if rates else 0.0,
+        contents=CONTENTS,
+        membrane_groups=[(name, list(group)) for name, group in groups],
+        picture=None if picture is None else base64.b64encode(picture).decode(),
+        facts=facts(report),
+        layer_rows=[
+            (one.name, one.kind, " x ".join(map(str, one.shape)), f"{one.neurons:,}")
+            for one in layers
+        ],
+        settings=list(flat(report.provenance.config)),
+    )
+
+
+def comparison_html(found: Comparison) -> str:
+    """The page about several runs."""
+    plots = [
+        plot
+        for plot in (
+            accuracies_plot(found.runs, found.accuracies),
+            seconds_plot(found.runs, found.seconds),
+        )
+        if plot is not None
+    ]
+    return render("compare.html", found=found, plots=plots)
+
+
+def render(template: str, **values: Any) -> str:
+    """A page in the common frame: style, script, and nothing from elsewhere."""
+    pages = Environment(
+        loader=PackageLoader("targets.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    folder = files("targets.report") / "templates"
+    style = (folder / "style.css").read_text(encoding="utf-8")
+    script = (folder / "script.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(f"\n{script}".encode()).digest()
+    return pages.get_template(template).render(
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(digest).decode()}",
+        version=version("stars-snn"),
+        percent=percent,
+        counted=counted,
+        **values,
+    )
+
+
+def plots_of(report: Report) -> dict[str, list[Plot]]:
+    """All drawings of a page, by section."""
+    found: dict[str, list[Plot]] = {
+        "accuracy": [],
+        "parity": [],
+        "gauges": gauge_plots(report.gauges),
+        "energy": energy_plots(report.energy) if report.energy else [],
+        "rasters": raster_plots(report.activity) if report.activity else [],
+        "membranes": membrane_plots(report.activity) if report.activity else [],
+        "training": [
+            training_plot(i, one)
+            for i, one in enumerate(report.training)
+            if one.name != "seconds"
+        ],
+    }
+    accuracy = accuracy_plot(report.accuracies)
+    if accuracy is not None:
+        found["accuracy"].append(accuracy)
+    if report.rates:
+        found["accuracy"].append(rates_plot(report.rates))
+    if report.parity is not None and report.parity.compared:
+        found["parity"].append(target_map(report.parity))
+    if report.step_map is not None:
+        found["parity"].append(step_plot(report.step_map))
+    return found

@@ -1,0 +1,292 @@
+"""Plot: a drawing with its title, its sentence and the same numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from targets.parity_report import RATES
+from targets.report.model import (
+    Accuracies,
+    Gauge,
+    Parity,
+    Rate,
+    StepMap,
+)
+from targets.report.svg import (
+    SHADES,
+    WIDTH,
+    bar_rows,
+    compact,
+    drawing,
+    rect,
+    shortened,
+    text,
+)
+from targets.report.words import counted, percent
+
+CELLS_WITH_TEXT = 12  # columns; more are drawn without numbers
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One drawing and what goes with it.
+
+    Args:
+        name: id of the drawing.
+        title: what is drawn.
+        summary: what one sees, in one sentence.
+        svg: the drawing.
+        head, rows: the same as a table.
+        group: what a page sorts plots by, such as the layer.
+        note: what a reader needs beside it.
+    """
+
+    name: str
+    title: str
+    summary: str
+    svg: Markup
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    group: str = ""
+    note: str = ""
+
+
+def accuracy_plot(found: Accuracies) -> Plot | None:
+    """Bars of the accuracies that were measured; None without any."""
+    names = {
+        "teacher": "teacher (ANN)",
+        "student": "student before the grid",
+        "grid": "student on the grid: what ships",
+    }
+    values = {
+        label: value
+        for key, label in names.items()
+        if (value := getattr(found, key)) is not None
+    }
+    if not values:
+        return None
+    kinds = {names["teacher"]: "c-muted", names["student"]: "c2", names["grid"]: "c1"}
+    body, height = bar_rows(
+        [(n, percent(v), v, kinds[n]) for n, v in values.items()],
+        marks=[0.25, 0.5, 0.75],
+    )
+    title = "Accuracy on real test images"
+    summary = "; ".join(f"{name} {percent(value)}" for name, value in values.items())
+    return Plot(
+        "plot-accuracy",
+        title,
+        summary,
+        drawing("plot-accuracy", title, summary, height, body),
+        ("network", "accuracy"),
+        [(name, percent(value)) for name, value in values.items()],
+        note="Ticks at 25, 50 and 75 %.",
+    )
+
+
+def accuracies_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | None:
+    """A bar for the accuracy of what each run ships; None without any."""
+    return run_bars(
+        "plot-accuracies",
+        "Accuracy of what ships",
+        [
+            (r, percent(v), v)
+            for r, v in zip(runs, values, strict=True)
+            if v is not None
+        ],
+    )
+
+
+def seconds_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | None:
+    """A bar for the time that each run took; None without any."""
+    most = max((value for value in values if value), default=0.0) or 1.0
+    return run_bars(
+        "plot-seconds",
+        "Seconds of distillation",
+        [
+            (run, f"{value:,.0f} s", value / most)
+            for run, value in zip(runs, values, strict=True)
+            if value is not None
+        ],
+    )
+
+
+def run_bars(
+    name: str, title: str, rows: Sequence[tuple[str, str, float]]
+) -> Plot | None:
+    """One bar a run; None without any."""
+    if not rows:
+        return None
+    body, height = bar_rows([(*row, "c1") for row in rows])
+    summary = "; ".join(f"{run}: {value}" for run, value, _ in rows)
+    return Plot(
+        name,
+        title,
+        summary,
+        drawing(name, title, summary, height, body),
+        ("run", title),
+        [(run, value) for run, value, _ in rows],
+    )
+
+
+def rates_plot(rates: Sequence[Rate]) -> Plot:
+    """Bars of the firing rates, from 0 to 1, with the healthy range marked."""
+    rows = [
+        (
+            row.layer,
+            f"{100 * row.rate:.3g} %" + ("" if row.healthy else " outside"),
+            row.rate,
+            "c1" if row.healthy else "c-bad",
+        )
+        for row in rates
+    ]
+    body, height = bar_rows(rows, marks=RATES)
+    low, high = (f"{100 * rate:.0f}" for rate in RATES)
+    outside = [row.layer for row in rates if not row.healthy]
+    title = "Firing rate of each layer"
+    summary = "Spikes per neuron and step; " + (
+        f"outside {low} to {high} %: {', '.join(outside)}."
+        if outside
+        else f"every layer is between {low} and {high} %."
+    )
+    return Plot(
+        "plot-rates",
+        title,
+        summary,
+        drawing("plot-rates", title, summary, height, body),
+        ("layer", "spikes per neuron and step", f"within {low} to {high} %"),
+        [(r.layer, percent(r.rate), "yes" if r.healthy else "no") for r in rates],
+        note=f"Ticks at {low} and {high} %.",
+    )
+
+
+def gauge_plots(gauges: Sequence[Gauge]) -> list[Plot]:
+    """One plot of bars for each group of gauges."""
+    groups = list(dict.fromkeys(gauge.group for gauge in gauges))
+    return [
+        gauge_plot(i, group, [g for g in gauges if g.group == group])
+        for i, group in enumerate(groups)
+    ]
+
+
+def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
+    """Bars from nothing to the limit; what is over it says so."""
+    rows = []
+    for g in gauges:
+        over = "" if g.fits else " over"
+        value = f"{g.used:g} of {g.limit:g} {g.unit}{over}"
+        share = g.used / g.limit if g.limit else 1.0
+        rows.append((g.resource, value, share, "c3" if g.fits else "c-bad"))
+    body, height = bar_rows(rows)
+    over_all = [g.resource for g in gauges if not g.fits]
+    name, title = f"plot-gauge-{number}", group[:1].upper() + group[1:]
+    summary = (
+        f"Over the limit: {', '.join(over_all)}."
+        if over_all
+        else "Everything is within its limit."
+    )
+    sources = list(dict.fromkeys(gauge.source for gauge in gauges))
+    return Plot(
+        name,
+        title,
+        summary,
+        drawing(name, title, summary, height, body),
+        ("of", "used", "limit", "unit", "source"),
+        [(g.resource, f"{g.used:g}", f"{g.limit:g}", g.unit, g.source) for g in gauges],
+        note=f"Source: {'; '.join(sources)}.",
+    )
+
+
+def target_map(parity: Parity) -> Plot:
+    """Mismatches of every layer on every target that was compared."""
+    targets = parity.compared
+    layers = list(dict.fromkeys(row.node for t in targets for row in t.layers))
+    counts = [
+        [next((r.mismatches for r in t.layers if r.node == name), 0) for t in targets]
+        for name in layers
+    ]
+    return heat_map(
+        "plot-targets",
+        "Mismatches by layer and target",
+        layers,
+        [target.name for target in targets],
+        counts,
+        "Spikes and membranes that differ, over all images.",
+    )
+
+
+def step_plot(found: StepMap) -> Plot:
+    """Mismatches of every layer at every step."""
+    return heat_map(
+        "plot-steps",
+        "Mismatches by layer and step",
+        found.layers,
+        [f"step {step}" for step in range(len(found.counts[0]))],
+        found.counts,
+        f"{' + '.join(found.targets)}, on up to {counted(found.images)}.",
+    )
+
+
+def heat_map(
+    name: str,
+    title: str,
+    layers: Sequence[str],
+    columns: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    note: str,
+) -> Plot:
+    """Counts in cells; a zero is a zero, not a colour alone."""
+    left, top, cell = 92, 22, 24
+    width = (WIDTH - left) / max(len(columns), 1)
+    most = max((max(row, default=0) for row in counts), default=0)
+    drawn = [
+        text(
+            left + (i + 0.5) * width,
+            14,
+            shortened(label, int(width / 5.5)),
+            "muted",
+            "middle",
+        )
+        for i, label in enumerate(columns)
+        if len(columns) <= CELLS_WITH_TEXT or i % 10 == 0
+    ]
+    for r, (layer, row) in enumerate(zip(layers, counts, strict=True)):
+        y = top + r * cell
+        drawn.append(text(0, y + 16, shortened(layer, 14)))
+        for c, count in enumerate(row):
+            x = left + c * width
+            tip = f"{layer}, {columns[c]}: {count:,} differ"
+            kind = f"heat-{shade(count, most)}"
+            drawn.append(rect(x + 0.75, y + 0.75, width - 1.5, cell - 1.5, kind, tip))
+            if len(columns) <= CELLS_WITH_TEXT:
+                inside = f"on-{kind}"
+                place = x + width / 2
+                drawn.append(text(place, y + 16, compact(count), inside, "middle"))
+    total = sum(map(sum, counts))
+    summary = (
+        f"{total:,} mismatches in {len(layers)} layers."
+        if total
+        else f"Every cell is 0: {len(layers)} layers, {len(columns)} columns."
+    )
+    height = top + len(layers) * cell
+    return Plot(
+        name,
+        title,
+        summary,
+        drawing(name, title, summary, height, Markup("").join(drawn)),
+        ("layer", *columns),
+        [
+            (layer, *(f"{n:,}" for n in row))
+            for layer, row in zip(layers, counts, strict=True)
+        ],
+        note=note,
+    )
+
+
+def shade(count: int, most: int) -> int:
+    """0 for nothing, else 1 to 5 by the order of magnitude."""
+    if count == 0:
+        return 0
+    return 1 + round((SHADES - 1) * len(str(count)) / len(str(most)))

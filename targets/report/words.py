@@ -1,0 +1,177 @@
+"""The sentences on top of a page: verdict, energy range, where accuracies come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from targets.report.model import Parity, Report
+from targets.report.svg import si
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader takes away.
+
+    Args:
+        state: exact, failed, or unknown when nothing was compared.
+        sentence: the headline.
+        detail: what it rests on.
+    """
+
+    state: Literal["exact", "failed", "unknown"]
+    sentence: str
+    detail: str
+
+
+def verdict(report: Report) -> Verdict:
+    """Whether every target equals the reference."""
+    parity = report.parity
+    if parity is None or not parity.compared:
+        return Verdict(
+            "unknown",
+            "Not compared yet",
+            "No target has been held against the reference.",
+        )
+    failed = [target for target in parity.compared if not target.ok]
+    if failed:
+        return failure(parity)
+    steps = sum(target.neuron_steps for target in parity.compared)
+    if report.rates and not any(row.rate for row in report.rates):
+        return Verdict(
+            "unknown",
+            "Silent: no neuron ever fires",
+            f"0 of {steps:,} neuron-steps differ, and that proves nothing.",
+        )
+    count = len(parity.compared)
+    against = (
+        "" if parity.against == "reference" else f" compared with {parity.against}"
+    )
+    membranes = sum(target.membrane_steps for target in parity.compared)
+    return Verdict(
+        "exact",
+        f"Exact on {count} target{'' if count == 1 else 's'}: 0 of {steps:,}"
+        " neuron-steps differ",
+        f"Every spike, and all {membranes:,} membranes that were recorded, on"
+        f" {listed([t.name for t in parity.compared])}{against}; no tolerance.",
+    )
+
+
+def failure(parity: Parity) -> Verdict:
+    """Which targets differ, and where first."""
+    failed = [target for target in parity.compared if not target.ok]
+    first = failed[0]
+    place = first.first_divergence
+    where = "" if place is None else f": first divergence at {place}, on {first.name}"
+    runs = [run for t in failed for run in (t, t.state_forced) if run is not None]
+    wrong = sum(run.spike_mismatches + run.membrane_mismatches for run in runs)
+    fine = [target.name for target in parity.compared if target.ok]
+    purpose = [target.name for target in failed if target.substituted]
+    detail = [
+        f"{wrong:,} spikes and membranes differ on"
+        f" {listed([target.name for target in failed])}."
+    ]
+    if fine:
+        detail.append(f"Exact on {listed(fine)}.")
+    if purpose:
+        detail.append(
+            f"On purpose: {listed(purpose)} ran another network (--substitute)."
+        )
+    return Verdict("failed", f"Not exact{where}", " ".join(detail))
+
+
+def energy_range(report: Report) -> str | None:
+    """From the cheapest cost table to the dearest; None without any."""
+    if report.energy is None or not report.energy.estimates:
+        return None
+    joules = [estimate.joules for estimate in report.energy.estimates]
+    low, high = si(min(joules), "J"), si(max(joules), "J")
+    return low if low == high else f"{low} to {high}"
+
+
+def data_sentence(report: Report) -> str:
+    """Whether real images were used in training."""
+    about = report.provenance
+    if about.data_free is None:
+        return "How this network was trained is not recorded."
+    if about.data_free:
+        return (
+            "Data-free: no real image was used in training or for choosing among"
+            " checkpoints; test images were used to print accuracies and for parity."
+        )
+    return f"Not data-free: trained on the real images of {about.training_data}."
+
+
+def certificate_sentence(report: Report) -> str | None:
+    """What is proved from the weights; None without a certificate."""
+    proof = report.certificate
+    if proof is None:
+        return None
+    return f"Certificate for T = {proof.steps}: {proof.verdict}."
+
+
+def counted(images: int) -> str:
+    """A number of images."""
+    return f"{images:,} image{'' if images == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a reader lists them."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def percent(share: float) -> str:
+    """A share of one with two decimals."""
+    return f"{100 * share:.2f} %"
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """Names and values of the provenance that are known."""
+    about = report.provenance
+    versions = ", ".join(f"{n} {v}" for n, v in about.versions.items() if v)
+    known = {
+        "run": report.path,
+        "command": about.command,
+        "teacher": about.teacher,
+        "teacher SHA-256": about.teacher_sha256,
+        "training data": data_sentence(report),
+        "test images": report.accuracies.test_data,
+        "seed": about.seed,
+        "distilled in": None if about.seconds is None else f"{about.seconds:,.0f} s",
+        "versions": versions or None,
+        "Python": about.python,
+        "machine": about.machine,
+        "commit": about.git_commit,
+    }
+    return [(name, str(value)) for name, value in known.items() if value is not None]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value as JSON) of nested settings, in order.
+
+    Terms are keyed by their name, as in "loss.kl.weight".
+    """
+    for key, value in values.items():
+        terms = by_name(value)
+        if terms is not None:
+            yield from flat(terms, f"{prefix}{key}.")
+        elif isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)
+
+
+def by_name(value: object) -> dict[str, Any] | None:
+    """A list of terms as a mapping, when each has another name; else None."""
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(one, Mapping) and "name" in one for one in value):
+        return None
+    found = {
+        str(one["name"]): {k: v for k, v in one.items() if k != "name"} for one in value
+    }
+    return found if len(found) == len(value) else None
