@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
-from nir.serialization import hdf2dict
 
+from export.hdf5_guard import read_guarded
 from export.nir_metadata import UNREADABLE, Metadata, decay_ratios
 from stars.errors import FormatError, GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
@@ -63,13 +62,9 @@ def load(path: Path) -> nir.NIRGraph:
         FormatError: no such file, no HDF5, no NIR, or damaged.
         UnsupportedNodeError: primitives that have no node here, all of them.
     """
-    if not path.is_file():
-        raise FormatError("no such file; expected a NIR file (.nir)")
-    if not h5py.is_hdf5(path):
-        raise FormatError("not an HDF5 file, so not a NIR file")
+    tree = read_guarded(path)
     try:
-        with h5py.File(path, "r") as file:
-            content = hdf2dict(file["node"])
+        content = tree["node"]
         check_primitives({n: str(v["type"]) for n, v in content["nodes"].items()})
         return nir.dict2NIRNode({**content, "type_check": False})
     except UnsupportedNodeError:

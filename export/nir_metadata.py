@@ -31,10 +31,9 @@ Number = TypeVar("Number", int, float)
 FORMAT = 1  # of the metadata; a reader refuses a larger one
 RESET = "to v_reset, in the step in which v > v_threshold"
 
-# What h5py and nir raise on a file that is damaged or no NIR: nir checks by assert and
-# by indexing, h5py reports a damaged block as OSError or RuntimeError.
+# What nir raises on a tree that is damaged or no NIR: it checks by assert and by indexing.
 UNREADABLE = (
-    OSError,
+    ArithmeticError,
     RuntimeError,
     AssertionError,
     AttributeError,
