@@ -7,11 +7,12 @@ INSTALLED := $(VENV)/.installed
 RUN := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest bench clean
+.PHONY: help setup demo test lint pytest torture bench clean
 
 help:
 	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
+	@echo 'make torture  the tests that take minutes: malformed files, kills at any moment'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
@@ -53,6 +54,9 @@ lint: $(INSTALLED)
 # arrays are small, and the simulators run processes of their own.
 pytest: setup
 	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/pytest
+
+torture: setup
+	STARS_REQUIRE_LAVA=1 $(BIN)/pytest -m torture tests/torture
 
 bench: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cli.interrupt import ending_rounds
 from cli.output import JsonFlag, Output, stage_progress
 
 
@@ -79,10 +80,11 @@ def distill(
     test = None if settings.test_data == "none" else datasets.load(settings.test_data)
     real = datasets.load(settings.data, "train") if settings.data else None
     run = Run.create(out, settings, resume=resume)
-    with stage_progress(output) as progress:
-        result = run_distillation(settings, source, test, run, progress, real)
-    to_nir.write(result.graph, run.graph_path)
-    run.record_artifact(run.graph_path)
+    with run.locked():
+        with stage_progress(output) as bars, ending_rounds(output, bars) as progress:
+            result = run_distillation(settings, source, test, run, progress, real)
+        to_nir.write(result.graph, run.graph_path)
+        run.record_artifact(run.graph_path)
     text = Table("network", "accuracy on real test images")
     for name, value in result.accuracies().items():
         text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")

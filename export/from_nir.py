@@ -32,6 +32,8 @@ from stars.nodes import (
     SumPool2d,
 )
 
+WIDEST = 2**12  # pixels of padding that are written out
+
 
 def read(
     path: Path, *, dt: float | None = None, steps: int | None = None
@@ -129,7 +131,7 @@ def check_claims(graph: SpikingGraph, nir_graph: nir.NIRGraph) -> None:
                 )
         if isinstance(ours, LIF) and "k" in node.metadata:
             exact = decay_ratios(graph.dt, ours)
-            if json.loads(str(node.metadata["k"])) != exact:
+            if str(node.metadata["k"]) != json.dumps(exact):
                 raise FormatError(
                     f"node {name!r}: dt / tau is {exact}, its metadata say"
                     f" {node.metadata['k']}; tau or dt was changed after the export"
@@ -195,6 +197,8 @@ def same_padding(
     paddings, dilations = [], []
     for axis, d in ((2, dilation[0]), (3, dilation[1])):
         total = d * (weight.shape[axis] - 1)
+        if not 0 <= total < WIDEST:
+            raise FormatError(f"padding 'same' with dilation {d} would pad {total} px")
         if total % 2:
             weight = with_leading_zero(weight, axis, d)
         paddings.append((total + 1) // 2)

@@ -41,15 +41,24 @@ def read_guarded(path: Path) -> dict[str, Any]:
     seconds = SECONDS + int(path.stat().st_size / BYTES_A_SECOND)
     with tempfile.TemporaryDirectory(prefix="stars-hdf5-") as folder:
         code = server(os.getpid()).ask([str(path.resolve()), folder, seconds])
-        if code in OUT_OF_TIME:
-            raise FormatError(f"damaged: reading it took longer than {seconds} s")
-        if code != 0:
-            raise FormatError(f"damaged: it crashes the HDF5 library (exit code {code})")
-        result = json.loads((Path(folder) / "tree.json").read_bytes())
-        if "error" in result:
-            raise FormatError(result["error"])
-        with np.load(Path(folder) / "arrays.npz", allow_pickle=False) as arrays:
-            return {k: filled(v, arrays) for k, v in result["tree"].items()}
+        return result_of(code, Path(folder), seconds)
+
+
+def result_of(code: int, folder: Path, seconds: int) -> dict[str, Any]:
+    """What a reading process that ended with `code` left in `folder`.
+
+    Raises:
+        FormatError: it did not read the file to the end.
+    """
+    if code in OUT_OF_TIME:
+        raise FormatError(f"damaged: reading it took longer than {seconds} s")
+    if code != 0:
+        raise FormatError(f"damaged: it crashes the HDF5 library (exit code {code})")
+    result = json.loads((folder / "tree.json").read_bytes())
+    if "error" in result:
+        raise FormatError(result["error"])
+    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+        return {k: filled(v, arrays) for k, v in result["tree"].items()}
 
 
 def filled(tree: Any, arrays: Any) -> Any:

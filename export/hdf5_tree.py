@@ -88,7 +88,9 @@ class Reading:
             if self.objects > OBJECTS:
                 raise RefusedError(f"more than {OBJECTS} objects")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise RefusedError(f"{name!r} is a link, which may lead out of the file")
+                raise RefusedError(
+                    f"{name!r} is a link, which may lead out of the file"
+                )
             item = group[name]
             if isinstance(item, h5py.Group):
                 tree[name] = self.group(item, depth + 1)
@@ -117,7 +119,9 @@ class Reading:
             raise RefusedError(f"{dataset.name!r} keeps its data in another file")
         filters = {made.get_filter(i)[0] for i in range(made.get_nfilters())}
         if not filters <= FILTERS:
-            raise RefusedError(f"{dataset.name!r} needs the filters {filters - FILTERS}")
+            raise RefusedError(
+                f"{dataset.name!r} needs the filters {filters - FILTERS}"
+            )
         if kind.kind not in NUMBERS and h5py.check_string_dtype(kind) is None:
             raise RefusedError(f"{dataset.name!r} holds {kind}: no numbers, no text")
         if dataset.shape is None:

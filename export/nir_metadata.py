@@ -31,7 +31,7 @@ Number = TypeVar("Number", int, float)
 FORMAT = 1  # of the metadata; a reader refuses a larger one
 RESET = "to v_reset, in the step in which v > v_threshold"
 
-# What nir raises on a tree that is damaged or no NIR: it checks by assert and by indexing.
+# What nir raises on a tree that is damaged or no NIR; it checks by assert, by indexing.
 UNREADABLE = (
     ArithmeticError,
     RuntimeError,

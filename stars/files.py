@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stars.errors import DataError
+from stars.errors import DataError, FormatError
 
 
 @contextmanager
@@ -51,6 +51,23 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, all or nothing."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        FormatError: no such file, no JSON, or no object in it.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"'{path}': {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"'{path}': damaged, not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"'{path}': holds a {type(value).__name__}, not an object")
+    return value
 
 
 def sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ said by NIR; here they are the definition.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,6 +17,8 @@ from stars.errors import GraphError, UnsupportedNodeError
 from stars.nodes import Input, Map, Neuron, Node, Output, Shape
 
 Edge = tuple[str, str]
+LONGEST = 2**20  # steps
+LARGEST = 2**28  # values that a node hands on in one step
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,8 @@ class SpikingGraph:
     def __post_init__(self) -> None:
         if not (self.dt > 0 and self.dt < float("inf")):
             raise GraphError(f"dt is {self.dt} s; it must be positive and finite")
-        if self.steps < 1:
-            raise GraphError(f"steps is {self.steps}; it must be at least 1")
+        if not 1 <= self.steps <= LONGEST:
+            raise GraphError(f"steps is {self.steps}; it must be 1 to {LONGEST}")
         set_field = object.__setattr__
         set_field(self, "nodes", MappingProxyType(dict(self.nodes)))
         set_field(self, "metadata", MappingProxyType(dict(self.metadata)))
@@ -179,6 +182,11 @@ class SpikingGraph:
                 shapes[name] = node.output_shape(shape)
             except GraphError as error:
                 raise GraphError(f"node {name!r}: {error}") from error
+            if math.prod(shapes[name]) > LARGEST:
+                raise GraphError(
+                    f"node {name!r}: its output {shapes[name]} has more than {LARGEST}"
+                    " values"
+                )
         return shapes
 
 

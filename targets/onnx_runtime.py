@@ -33,6 +33,7 @@ LEVELS = {  # how much the runtime fuses and rearranges
 }
 # Turns int8 weights into float32 when the file is loaded, not at every step.
 WEIGHTS_ONCE = ("session.disable_quant_qdq", "1")
+MOST_VALUES = 2**28  # of one layer's membranes
 ERRORS_ONLY = 3  # the severity from which the runtime logs
 ENTRIES = {"stars_format", "form", "initial_state", "readout"}  # that a run needs
 
@@ -111,6 +112,7 @@ def open_file(
         MissingDependencyError: onnxruntime is not installed.
     """
     runtime = onnxruntime()
+    check_file(path)
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads
@@ -120,11 +122,11 @@ def open_file(
     )
     try:
         session = runtime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
-    except failures() as error:
+        entries = dict(session.get_modelmeta().custom_metadata_map)
+    except (*failures(), UnicodeDecodeError) as error:
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
-    entries = dict(session.get_modelmeta().custom_metadata_map)
     if not entries.keys() >= ENTRIES or not entries["stars_format"].isdecimal():
         raise FormatError(
             f"'{path}': an ONNX file of another tool: it does not say what its inputs"
@@ -139,17 +141,64 @@ def open_file(
     return session, entries
 
 
+def check_file(path: Path) -> None:
+    """Refuse a file that is no ONNX, or whose tensors lie in other files.
+
+    Raises:
+        FormatError: it is, or it does not exist.
+        MissingDependencyError: onnx is not installed.
+    """
+    onnx = importlib.import_module("onnx")
+    protobuf = importlib.import_module("google.protobuf.message")
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except OSError as error:
+        raise FormatError(
+            f"'{path}': not a readable ONNX file ({error.strerror})"
+        ) from None
+    except (protobuf.DecodeError, RecursionError) as error:
+        raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
+    if is_external(model):
+        raise FormatError(
+            f"'{path}': keeps tensors in other files, which are not read from files of"
+            " others; save it with its tensors inside"
+        )
+
+
+def is_external(message: Any) -> bool:
+    """Whether a tensor anywhere in a protobuf message lies in another file."""
+    for field, value in message.ListFields():
+        if field.name == "external_data" or (field.name, value) == ("data_location", 1):
+            return True
+        if field.message_type is not None:
+            several = value if hasattr(value, "append") else [value]
+            if any(is_external(part) for part in several):
+                return True
+    return False
+
+
 def first_states(
     session: Any, entries: dict[str, str], batch: int
 ) -> dict[str, NDArray[np.float32]]:
-    """The membranes before the first step, as the file says, by input name."""
-    initial = json.loads(entries["initial_state"])
+    """The membranes before the first step, as the file says, by input name.
+
+    Raises:
+        FormatError: it does not, or they are too many.
+    """
     states = {}
-    for declared in session.get_inputs():
-        if declared.name.startswith("state/"):
-            value = np.asarray(initial[declared.name.removeprefix("state/")])
-            shape = (batch, *declared.shape[1:])
-            states[declared.name] = np.broadcast_to(value, shape).astype(np.float32)
+    try:
+        initial = json.loads(entries["initial_state"])
+        for declared in session.get_inputs():
+            if declared.name.startswith("state/"):
+                value = np.asarray(initial[declared.name.removeprefix("state/")])
+                shape = (batch, *declared.shape[1:])
+                if math.prod(shape) > MOST_VALUES:
+                    raise ValueError(f"{declared.name} has {shape} values")
+                states[declared.name] = np.broadcast_to(value, shape).astype(np.float32)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FormatError(
+            f"the file's initial membranes do not fit its inputs: {error}"
+        ) from error
     return states
 
 
@@ -159,7 +208,7 @@ def check_arriving(session: Any, inputs: Array) -> None:
     Raises:
         DataError: another shape, no step, no sample, or NaN or infinity.
     """
-    (declared,) = [i.shape for i in session.get_inputs() if i.name == "input"]
+    declared = next((i.shape for i in session.get_inputs() if i.name == "input"), [])
     fits = len(declared) == inputs.ndim and all(
         isinstance(want, str) or want == have
         for want, have in zip(declared, inputs.shape, strict=True)

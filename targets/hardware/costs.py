@@ -81,7 +81,7 @@ def parse_table(text: str, where: str) -> CostTable:
         }
         title, about = str(content["title"]), str(content["about"]).strip()
         name = str(content["name"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError(f"cost table '{where}': {error!r}") from error
     missing, unknown = set(NEEDED) - set(costs), set(costs) - {*NEEDED, *OPTIONAL}
     wrong = sorted(n for n, c in costs.items() if not c.joules >= 0 or not c.source)

@@ -79,6 +79,7 @@ def test_a_run_leaves_all_its_files(finished):
         "manifest.json",
         "metrics.jsonl",
         "checkpoints/last.pt",
+        "checkpoints/previous.pt",
         "synthetic.png",
         "student.safetensors",
         "student_float.safetensors",
