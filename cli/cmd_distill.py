@@ -17,7 +17,9 @@ def distill(
     out: Annotated[Path, typer.Option(help="The run directory to make.")],
     teacher: Annotated[
         str | None,
-        typer.Option(help="fashion-mnist, a .safetensors or .pt, or module:function."),
+        typer.Option(
+            help="fashion-mnist, a .safetensors or .pt, or module:function (runs it)."
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="quick or default.")] = "default",
     config: Annotated[
@@ -26,7 +28,7 @@ def distill(
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME:key=value,...; may be repeated. NAME may be module:function."
+            help="NAME:key=value,...; may be repeated. NAME may be module:function (runs it)."
         ),
     ] = None,
     seed: Annotated[

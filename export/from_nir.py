@@ -55,6 +55,10 @@ def read(
         raise FormatError(f"{path}: {error}") from error
     except UnsupportedNodeError as error:
         raise UnsupportedNodeError(f"{path}: {error}") from error
+    except UNREADABLE as error:
+        raise FormatError(
+            f"{path}: damaged ({type(error).__name__}: {error})"
+        ) from error
 
 
 def load(path: Path) -> nir.NIRGraph:

@@ -24,7 +24,7 @@ from typing import Any
 
 from stars.config import Config, read_toml, to_toml
 from stars.errors import ConfigError, DataError, FormatError, StarsError
-from stars.files import atomic, read_json, sha256, write_json, write_text
+from stars.files import atomic, read_json, remove_halves, sha256, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Within it, no other process may work on this run.
+        """Within it, no other process may work on this run; what a kill left is gone.
 
         Raises:
             ConfigError: another one does.
@@ -98,6 +98,7 @@ class Run:
                 raise ConfigError(
                     f"another process works on '{self.path}'; wait for it, or stop it"
                 ) from error
+            remove_halves(self.path)
             yield
 
     @contextmanager
@@ -197,8 +198,6 @@ class Run:
         content = io.BytesIO()  # torch raises no OSError where the disk is full
         torch.save(state, content)
         newest, previous = self.checkpoint_paths
-        for left in newest.parent.glob(f".{newest.name}.*"):  # by a kill while writing
-            left.unlink()
         with atomic(newest) as temporary:
             temporary.write_bytes(content.getbuffer())
             if newest.is_file():

@@ -168,13 +168,25 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert told == (damage != "gone")
 
 
-def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path: Path):
+def test_what_a_kill_left_half_is_removed_and_nothing_else(tmp_path: Path):
     run = Run.create(tmp_path / "a", CONFIG)
     run.save_checkpoint({"round": 1})
-    left = run.checkpoint_path.with_name(".last.pt.x1y2.pt")
-    left.write_bytes(b"half")
-    run.save_checkpoint({"round": 2})
-    assert not left.exists()
+    left = run.checkpoint_path.with_name(".last.pt.x1y2_z34.pt")
+    mine = run.path / ".notes.txt"
+    for path in (left, mine):
+        path.write_bytes(b"half")
+    with run.locked():
+        assert not left.exists()
+    assert mine.exists()
+    assert run.load_checkpoint() == {"round": 1}
+
+
+def test_a_run_killed_in_its_first_write_can_be_made(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".config.toml.x1y2_z34.toml").write_text("ha")
+    with Run.create(tmp_path / "a", CONFIG).locked():
+        names = {p.name for p in (tmp_path / "a").iterdir()}
+    assert names == {"config.toml", "manifest.json"}
 
 
 def test_a_full_disk_is_one_clear_error_and_the_checkpoint_stays(tmp_path: Path):
