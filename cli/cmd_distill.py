@@ -28,7 +28,7 @@ def distill(
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME:key=value,...; may be repeated. NAME may be module:function (runs it)."
+            help="NAME:key=value,...; repeatable. NAME may be module:function (run)."
         ),
     ] = None,
     seed: Annotated[

@@ -120,12 +120,13 @@ def open_file(
     options.graph_optimization_level = getattr(
         runtime.GraphOptimizationLevel, LEVELS[level]
     )
+    unreadable: tuple[type[Exception], ...] = (*failures(), ValueError)
     try:
         session = runtime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
         entries = dict(session.get_modelmeta().custom_metadata_map)
-    except (*failures(), UnicodeDecodeError) as error:
+    except unreadable as error:
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
     if not entries.keys() >= ENTRIES or not entries["stars_format"].isdecimal():
         raise FormatError(
@@ -149,14 +150,14 @@ def check_file(path: Path) -> None:
         MissingDependencyError: onnx is not installed.
     """
     onnx = importlib.import_module("onnx")
-    protobuf = importlib.import_module("google.protobuf.message")
+    decode_error = importlib.import_module("google.protobuf.message").DecodeError
     try:
         model = onnx.load_model(path, load_external_data=False)
     except OSError as error:
         raise FormatError(
             f"'{path}': not a readable ONNX file ({error.strerror})"
         ) from None
-    except (protobuf.DecodeError, RecursionError) as error:
+    except (decode_error, RecursionError) as error:
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
     if is_external(model):
         raise FormatError(
@@ -208,7 +209,8 @@ def check_arriving(session: Any, inputs: Array) -> None:
     Raises:
         DataError: another shape, no step, no sample, or NaN or infinity.
     """
-    declared = next((i.shape for i in session.get_inputs() if i.name == "input"), [])
+    inputs_of = {i.name: i.shape for i in session.get_inputs()}
+    declared: list[Any] = inputs_of.get("input", [])
     fits = len(declared) == inputs.ndim and all(
         isinstance(want, str) or want == have
         for want, have in zip(declared, inputs.shape, strict=True)

@@ -20,10 +20,7 @@ from targets import table
 
 DT = 2.0**-10
 SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
-ALL = [
-    pytest.param(name, marks=[pytest.mark.lava] if name in SLOW else [])
-    for name in table.TARGETS
-]
+ON_LAVA = ("one step of one sample", "one class", "every neuron spikes")
 
 
 def net(
@@ -111,8 +108,14 @@ def drawn(case: Case, path) -> tuple[SpikingGraph, np.ndarray]:
     return found, inputs
 
 
-@pytest.mark.parametrize("edge", EDGES)
-@pytest.mark.parametrize("name", ALL, indirect=True)
+CASES = [
+    pytest.param(name, edge, marks=[pytest.mark.lava] if name in SLOW else [])
+    for name in table.TARGETS
+    for edge in (ON_LAVA if name in SLOW else EDGES)
+]
+
+
+@pytest.mark.parametrize(("name", "edge"), CASES, indirect=["name"])
 def test_at_an_edge_a_target_equals_the_reference(name, edge, tmp_path):
     graph, inputs = drawn(EDGES[edge](), tmp_path / "net.nir")
     assert certify(graph).ok
