@@ -389,7 +389,7 @@ def distill(
         },
         seconds,
     )
-    check_speaks(result.rates)
+    check_speaks(result.rates, config.trouble)
     save(students.student, file, run.float_student_path)
     save(students.grid, replace(file, grids=layer_grids(grid)), run.student_path)
     run.add_to_manifest(

@@ -16,7 +16,7 @@ from stars.student import recorded
 
 log = logging.getLogger(__name__)
 
-Policy = Literal["warn", "stop"]
+Policy = Literal["warn", "end", "stop"]
 
 NEAR = 2.0  # levels of 256; images that differ less, root mean square, are twins
 COLLAPSED = 0.5  # share of a round's images that have a twin
@@ -84,14 +84,14 @@ def tell(troubles: list[str], where: str, policy: Policy) -> None:
         raise TrainingError(f"{where}: {'; '.join(troubles)}")
 
 
-def check_speaks(rates: Mapping[str, float]) -> None:
+def check_speaks(rates: Mapping[str, float], policy: Policy) -> None:
     """Refuse a finished student whose last layer is silent: its scores are constant.
 
     Raises:
-        TrainingError: it is.
+        TrainingError: it is, and the policy is another than to warn.
     """
     name = list(rates)[-1]
-    if rates[name] == 0:
+    if rates[name] == 0 and policy != "warn":
         raise TrainingError(
             f"the finished student is silent: its last layer {name!r} does not spike"
             " once on synthetic images, so that every image gets the same scores; lower"

@@ -22,6 +22,7 @@ from stars.teacher import save
 ROOT = Path(__file__).parents[2]
 TINY = """
 test_data = "{data}"
+trouble = "warn"
 
 [teacher]
 source = "{teacher}"

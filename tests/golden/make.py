@@ -31,9 +31,11 @@ from stars.teacher import Teacher, TeacherSpec, save
 OPTIONS = {"widths": [3, 4], "depths": [1, 1]}
 CONFIG = """
 test_data = "test.npz"
+trouble = "warn"
 [teacher]
 source = "teacher.safetensors"
 [student]
+architecture = "vgg"
 steps = 3
 options = { widths = [3, 4], depths = [1, 1] }
 [synthesis]
@@ -45,7 +47,7 @@ latent = 2
 width = 2
 bank = 24
 [training]
-steps = 4
+steps = 120
 batch_size = 12
 [grid]
 steps = 2
@@ -70,8 +72,8 @@ def make(golden: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (12, 1, 8, 8), dtype=np.uint8)
     np.savez("test.npz", images=images, labels=np.arange(12) % 3)
-    spec = TeacherSpec("resnet", OPTIONS, (1, 8, 8), 3, (0.45,), (0.3,))
-    teacher = Teacher(ann(blueprint("resnet", (1, 8, 8), 3, OPTIONS)), spec)
+    spec = TeacherSpec("vgg", OPTIONS, (1, 8, 8), 3, (0.45,), (0.3,))
+    teacher = Teacher(ann(blueprint("vgg", (1, 8, 8), 3, OPTIONS)), spec)
     save(teacher, Path("teacher.safetensors"))
     Path("tiny.toml").write_text(CONFIG, encoding="utf-8")
     for command in (

@@ -14,6 +14,7 @@ from stars.teacher import save
 PROGRAM = Path(__file__).with_name("kills.py")
 CONFIG = """
 test_data = "none"
+trouble = "warn"
 [teacher]
 source = "{teacher}"
 [student]
