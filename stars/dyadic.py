@@ -139,7 +139,7 @@ def product(matrix: csr_array, operand: Any) -> Any:
     return matrix @ operand
 
 
-def as_float32(values: object) -> NDArray[np.float32]:
+def as_float32(values: Array | float) -> NDArray[np.float32]:
     """`values` in float32: exact on a grid that the certificate takes.
 
     Raises:
@@ -149,7 +149,7 @@ def as_float32(values: object) -> NDArray[np.float32]:
         array = np.asarray(values, np.float32)
     if not np.isfinite(array).all():
         raise GraphError(
-            f"values of up to {np.abs(values).max():g} do not fit float32, which ends"  # type: ignore[arg-type]
+            f"values of up to {np.abs(values).max():g} do not fit float32, which ends"
             f" at {np.finfo(np.float32).max:g}; scale weights and thresholds"
         )
     return array
