@@ -319,6 +319,7 @@ CHANGED = {
     "no list": ("metadata/order", "{}", "holds no list"),
     "no JSON": ("metadata/text", "{", "metadata 'text' is missing or damaged"),
     "another encoding": ("metadata/encoding/kind", "rank", "known kinds are"),
+    "an encoding of numbers": ("metadata/encoding", np.ones(3), "damaged"),
     "a lost weight": ("nodes/g/weight", None, "not a NIR graph, or damaged"),
     "a short bias": ("nodes/g/bias", np.ones(2), "bias has shape"),
 }
