@@ -12,7 +12,7 @@ RUN := runs/demo
 help:
 	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy, report'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
-	@echo 'make torture  a thousand networks in Lava, and faults by the dozen; many minutes'
+	@echo 'make torture  a thousand networks in Lava, malformed files, kills at any moment; many minutes'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
 	@echo 'make browser-test  the pages in a real Chromium, which must be installed'

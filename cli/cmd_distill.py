@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cli.interrupt import ending_rounds
 from cli.output import JsonFlag, Output, stage_progress
 
 
@@ -16,7 +17,9 @@ def distill(
     out: Annotated[Path, typer.Option(help="The run directory to make.")],
     teacher: Annotated[
         str | None,
-        typer.Option(help="fashion-mnist, a .safetensors or .pt, or module:function."),
+        typer.Option(
+            help="fashion-mnist, a .safetensors or .pt, or module:function (runs it)."
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="quick or default.")] = "default",
     config: Annotated[
@@ -25,7 +28,7 @@ def distill(
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME:key=value,...; may be repeated. NAME may be module:function."
+            help="NAME:key=value,...; repeatable. NAME may be module:function (run)."
         ),
     ] = None,
     seed: Annotated[
@@ -79,10 +82,11 @@ def distill(
     test = None if settings.test_data == "none" else datasets.load(settings.test_data)
     real = datasets.load(settings.data, "train") if settings.data else None
     run = Run.create(out, settings, resume=resume)
-    with stage_progress(output) as progress:
-        result = run_distillation(settings, source, test, run, progress, real)
-    to_nir.write(result.graph, run.graph_path)
-    run.record_artifact(run.graph_path)
+    with run.locked():
+        with stage_progress(output) as bars, ending_rounds(output, bars) as progress:
+            result = run_distillation(settings, source, test, run, progress, real)
+        to_nir.write(result.graph, run.graph_path)
+        run.record_artifact(run.graph_path)
     text = Table("network", "accuracy on real test images")
     for name, value in result.accuracies().items():
         text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")

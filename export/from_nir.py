@@ -13,11 +13,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
-from nir.serialization import hdf2dict
 
+from export.hdf5_guard import read_guarded
 from export.nir_metadata import UNREADABLE, Metadata, decay_ratios
 from export.nir_nested import flatten, primitives, unchecked
 from stars.errors import FormatError, GraphError, UnsupportedNodeError
@@ -44,6 +43,8 @@ from stars.nodes import (
     Threshold,
 )
 
+WIDEST = 2**12  # pixels of padding that are written out
+
 
 def read(
     path: Path, *, dt: float | None = None, steps: int | None = None
@@ -65,6 +66,10 @@ def read(
         raise FormatError(f"{path}: {error}") from error
     except UnsupportedNodeError as error:
         raise UnsupportedNodeError(f"{path}: {error}") from error
+    except UNREADABLE as error:
+        raise FormatError(
+            f"{path}: damaged ({type(error).__name__}: {error})"
+        ) from error
 
 
 def load(path: Path) -> nir.NIRGraph:
@@ -74,13 +79,9 @@ def load(path: Path) -> nir.NIRGraph:
         FormatError: no such file, no HDF5, no NIR, or damaged.
         UnsupportedNodeError: primitives that have no node here, all of them.
     """
-    if not path.is_file():
-        raise FormatError("no such file; expected a NIR file (.nir)")
-    if not h5py.is_hdf5(path):
-        raise FormatError("not an HDF5 file, so not a NIR file")
+    tree = read_guarded(path)
     try:
-        with h5py.File(path, "r") as file:
-            content = hdf2dict(file["node"])
+        content = tree["node"]
         check_primitives(primitives(content))
         return nir.dict2NIRNode(unchecked(content))
     except UnsupportedNodeError:
@@ -158,7 +159,7 @@ def check_claims(graph: SpikingGraph, nir_graph: nir.NIRGraph) -> None:
                 )
         if isinstance(ours, LIF | LI) and "k" in node.metadata:
             exact = decay_ratios(graph.dt, ours)
-            if json.loads(str(node.metadata["k"])) != exact:
+            if str(node.metadata["k"]) != json.dumps(exact):
                 raise FormatError(
                     f"node {name!r}: dt / tau is {exact}, its metadata say"
                     f" {node.metadata['k']}; tau or dt was changed after the export"
@@ -240,6 +241,8 @@ def same_padding(
     paddings, dilations = [], []
     for axis, d in ((2, dilation[0]), (3, dilation[1])):
         total = d * (weight.shape[axis] - 1)
+        if not 0 <= total < WIDEST:
+            raise FormatError(f"padding 'same' with dilation {d} would pad {total} px")
         if total % 2:
             weight = with_leading_zero(weight, axis, d)
         paddings.append((total + 1) // 2)

@@ -35,10 +35,9 @@ FORMAT = 2  # of the metadata; a reader refuses a larger one
 PLAIN_FORMAT = 1  # of a graph in which no decay truncates
 RESET = "to v_reset, in the step in which v > v_threshold"
 
-# What h5py and nir raise on a file that is damaged or no NIR: nir checks by assert and
-# by indexing, h5py reports a damaged block as OSError or RuntimeError.
+# What nir raises on a tree that is damaged or no NIR; it checks by assert, by indexing.
 UNREADABLE = (
-    OSError,
+    ArithmeticError,
     RuntimeError,
     AssertionError,
     AttributeError,

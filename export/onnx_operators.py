@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stars.dyadic import dyadic, largest
+from stars.dyadic import as_float32, dyadic, largest
 from stars.errors import GraphError, MissingDependencyError
 from stars.graph import SpikingGraph
 from stars.nodes import Array
@@ -46,7 +46,7 @@ class Constants:
 
     def float32(self, name: str, values: Array | float) -> str:
         """A float32 tensor of this very shape."""
-        return self._tensor(name, np.asarray(values, np.float32))
+        return self._tensor(name, as_float32(values))
 
     def population(self, name: str, values: Array) -> str:
         """A float32 tensor; a scalar where all neurons are alike, for it broadcasts."""

@@ -18,7 +18,8 @@ of the plan by interval arithmetic. All are sufficient; none is an estimate.
    partial sum, in units of the product of weight and input grids. In a neuron at step
    t the finest grid is 2^(h - j (t - 1)) units, and |current| + |v| bounds both
    v_leak - v + r x (times k) and the new membrane. Where the decay truncates the grid
-   is 2^-6 units at every step, and v is multiplied by 2^j - 1 first.
+   is 2^-6 units at every step, and v is multiplied by 2^j - 1 first. No grid may be so
+   fine or so coarse that its multiples are no normal numbers.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from stars.plan import (
 )
 
 FLOAT32_BITS = 24
+FLOAT32_GRIDS = (-126, 127 - FLOAT32_BITS)  # log2; all multiples are normal numbers
 HORIZON = 64  # steps beyond which exactness is not looked into
 
 
@@ -144,7 +146,7 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
         population_bits(plan, p, steps, truncates=decay_of(graph, p) == "truncate")
         for p in plan.populations
     )
-    breaks = map_breaks(graph)
+    breaks = (*map_breaks(graph), *range_breaks(graph, plan, steps))
     exact = 0 if breaks else min(row.exact_steps for row in rows)
     return Certificate(
         steps, exact, rows, (*breaks, *(b for row in rows for b in row.breaks))
@@ -317,6 +319,26 @@ def map_breaks(graph: SpikingGraph) -> tuple[str, ...]:
                 f" {FLOAT32_BITS}"
             )
     return tuple(found)
+
+
+def range_breaks(graph: SpikingGraph, plan: IntegerPlan, steps: int) -> tuple[str, ...]:
+    """Grids whose multiples are subnormal in float32, or beyond it."""
+    grids = {
+        f"node {name!r}": dyadic(node.weight, "weight").exponent
+        for name, node in graph.nodes.items()
+        if isinstance(node, Weighted)
+    }
+    for p in plan.populations:
+        bits_a_step = 0 if decay_of(graph, p) == "truncate" else p.decay_shift or 0
+        finest = p.exponent - bits_a_step * (steps - 1)
+        grids[f"population {p.name!r} at step {steps}"] = finest
+        grids[f"population {p.name!r}"] = p.exponent
+    low, high = FLOAT32_GRIDS
+    return tuple(
+        f"{where}: its grid is 2^{exponent}; float32 needs 2^{low} to 2^{high}"
+        for where, exponent in grids.items()
+        if not low <= exponent <= high
+    )
 
 
 def map_needs(graph: SpikingGraph) -> dict[str, float]:

@@ -169,6 +169,9 @@ class DistillConfig(Config):
     grid: GridConfig = GridConfig()
     data: str = ""  # real training images instead of invented ones; "" for none
     test_data: str = "fashion-mnist"
+    # A silent layer or images all alike: "warn" tells, "stop" stops after that round,
+    # "end" tells, and stops if the finished student is silent.
+    trouble: Literal["warn", "end", "stop"] = "end"
     device: str = "cpu"
     backend: Literal["norse-eager", "fused"] = "fused"
     seed: int = Field(0, ge=0)

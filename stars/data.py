@@ -7,18 +7,21 @@ to the encoding. Torch is imported only where torchvision reads the data.
 from __future__ import annotations
 
 import hashlib
+import struct
+import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stars.errors import DataError
+from stars.errors import DataError, FormatError
+from stars.npz import read_npz
 
 BUNDLED = "fashion-mnist"
 TORCHVISION: dict[str, str] = {
@@ -29,6 +32,21 @@ TORCHVISION: dict[str, str] = {
 }
 MODES = {"1": "L", "LA": "L", "P": "RGB", "RGBA": "RGB"}  # Pillow's; others stay
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+FORMATS = ("PNG", "JPEG", "BMP")  # others of Pillow's start programs, as for PostScript
+# What Pillow raises on a damaged image, or on one of more than 89 million pixels.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,19 +223,17 @@ def from_npz(path: Path, split: str) -> LabelledImages:
     if not path.is_file():
         raise DataError(f"data '{path}': no such file")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for x, y in ((f"x_{split}", f"y_{split}"), ("images", "labels")):
-                if x in archive and y in archive:
-                    labels = np.asarray(archive[y]).reshape(-1)
-                    return LabelledImages(channels_first(archive[x]), labels)
-            found = sorted(archive)
+        arrays = read_npz(path)
+        for x, y in ((f"x_{split}", f"y_{split}"), ("images", "labels")):
+            if x in arrays and y in arrays:
+                return LabelledImages(channels_first(arrays[x]), arrays[y].reshape(-1))
+    except FormatError as error:
+        raise DataError(f"data {error}") from error
     except DataError as error:
         raise DataError(f"data '{path}': {error}") from error
-    except (ValueError, TypeError, OSError, EOFError, KeyError, BadZipFile) as error:
-        raise DataError(f"data '{path}': not a readable .npz ({error})") from error
     raise DataError(
-        f"data '{path}': holds {found}, expected x_{split} and y_{split}, or images and"
-        " labels"
+        f"data '{path}': holds {sorted(arrays)}, expected x_{split} and y_{split}, or"
+        " images and labels"
     )
 
 
@@ -264,7 +280,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: not an image, or a damaged one.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert(MODES.get(image.mode, image.mode)))
-    except OSError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                return np.asarray(image.convert(MODES.get(image.mode, image.mode)))
+    except UNREADABLE as error:
         raise DataError(f"image '{path}': cannot be read ({error})") from error

@@ -27,6 +27,7 @@ from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.grid_network import layer_grids
 from stars.grid_training import BudgetProjection, to_grid
+from stars.health import check_speaks, collapsed, firing_rates, silent, tell
 from stars.lif import LIFConstants
 from stars.losses import LOSSES
 from stars.measurement import DistillResult, Students, check_images, measure
@@ -149,6 +150,17 @@ class Distillation:
             )
         self.bank.add(images)
         return terms
+
+    @torch.no_grad()
+    def troubles(self) -> list[str]:
+        """What is wrong with the last round's images, and with the student on them."""
+        newest = self.bank.newest(RATE_IMAGES)
+        images = self.teacher.normalise(torch.from_numpy(newest).to(self.device))
+        rates = firing_rates(self.student, quantised(images, self.encoding))
+        synthesis = self.config.synthesis
+        harvest = self.bank.newest(synthesis.harvest * synthesis.batch_size)
+        alike = collapsed(harvest) if self.real is None else []
+        return alike + silent(rates, self.config.training.learning_rate)
 
     def try_losses(self) -> None:
         """Evaluate the losses once on blank images, before a round's work is lost.
@@ -300,7 +312,12 @@ def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> floa
     run.forget_log(after=done)
     for number in range(done + 1, rounds + 1):
         started = time.monotonic()
-        metrics = distillation.round(number)
+        try:
+            metrics = distillation.round(number)
+        except TrainingError as error:
+            step = distillation.schedule.last_epoch + 1
+            raise TrainingError(f"round {number}, step {step}: {error}") from error
+        tell(distillation.troubles(), f"round {number}", distillation.config.trouble)
         seconds += time.monotonic() - started
         run.log({"round": number, "seconds": round(seconds, 1), **metrics})
         if distillation.real is None:
@@ -336,7 +353,7 @@ def distill(
         ConfigError: an unknown name or option.
         DataError: test or training images have another shape or more classes than the
             teacher, or are the same.
-        TrainingError: a loss is not finite.
+        TrainingError: a loss is not finite, or the student is silent.
         LimitError: the student cannot be put on the grid.
     """
     with run.begun():
@@ -360,8 +377,6 @@ def distill(
         grid=grid.cpu(),
         encoding=file.encoding,
     )
-    save(students.student, file, run.float_student_path)
-    save(students.grid, replace(file, grids=layer_grids(grid)), run.student_path)
     result = measure(
         students,
         teacher.cpu(),
@@ -374,6 +389,9 @@ def distill(
         },
         seconds,
     )
+    check_speaks(result.rates, config.trouble)
+    save(students.student, file, run.float_student_path)
+    save(students.grid, replace(file, grids=layer_grids(grid)), run.student_path)
     run.add_to_manifest(
         {
             "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},

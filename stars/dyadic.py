@@ -137,3 +137,19 @@ def product(matrix: csr_array, operand: Any) -> Any:
     if bits(largest(matrix) * largest(operand) * longest) > PRODUCT_BITS:
         raise LimitError("exact integers", ["a sum of products leaves 62 bits"])
     return matrix @ operand
+
+
+def as_float32(values: Array | float) -> NDArray[np.float32]:
+    """`values` in float32: exact on a grid that the certificate takes.
+
+    Raises:
+        GraphError: one is beyond float32.
+    """
+    with np.errstate(over="ignore"):
+        array = np.asarray(values, np.float32)
+    if not np.isfinite(array).all():
+        raise GraphError(
+            f"values of up to {np.abs(values).max():g} do not fit float32, which ends"
+            f" at {np.finfo(np.float32).max:g}; scale weights and thresholds"
+        )
+    return array

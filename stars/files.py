@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stars.errors import DataError
+from stars.errors import DataError, FormatError
 
 
 @contextmanager
@@ -36,10 +37,21 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise DataError(f"cannot write '{path}': {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's names to the disk, so that a rename outlives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # where a file system has no such thing
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -51,6 +63,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, all or nothing."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def remove_halves(folder: Path) -> None:
+    """Remove, in a folder and below it, what processes that were killed left half."""
+    for path in folder.rglob(".*"):
+        if re.fullmatch(r"\..+(\.\w+)\.\w{8}\1", path.name):
+            path.unlink()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        FormatError: no such file, no JSON, or no object in it.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"'{path}': {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"'{path}': damaged, not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"'{path}': holds a {type(value).__name__}, not an object")
+    return value
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,9 @@ from stars.errors import GraphError, UnsupportedNodeError
 from stars.nodes import Delay, Input, Map, Neuron, Node, Output, Shape, Stateful
 from stars.recurrence import Edge, delayed_edges
 
+LONGEST = 2**20  # steps
+LARGEST = 2**28  # values that a node hands on in one step
+
 
 @dataclass(frozen=True, eq=False)
 class SpikingGraph:
@@ -55,8 +58,8 @@ class SpikingGraph:
     def __post_init__(self) -> None:
         if not (self.dt > 0 and self.dt < float("inf")):
             raise GraphError(f"dt is {self.dt} s; it must be positive and finite")
-        if self.steps < 1:
-            raise GraphError(f"steps is {self.steps}; it must be at least 1")
+        if not 1 <= self.steps <= LONGEST:
+            raise GraphError(f"steps is {self.steps}; it must be 1 to {LONGEST}")
         set_field = object.__setattr__
         set_field(self, "nodes", MappingProxyType(dict(self.nodes)))
         set_field(self, "metadata", MappingProxyType(dict(self.metadata)))
@@ -217,6 +220,11 @@ class SpikingGraph:
                 shapes[name] = self.nodes[name].output_shape(shape)
             except GraphError as error:
                 raise GraphError(f"node {name!r}: {error}") from error
+            if math.prod(shapes[name]) > LARGEST:
+                raise GraphError(
+                    f"node {name!r}: its output {shapes[name]} has more than {LARGEST}"
+                    " values"
+                )
         return {name: shapes[name] for name in self.order}
 
 

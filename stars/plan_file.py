@@ -34,17 +34,18 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 from scipy.sparse import csr_array
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from stars.errors import FormatError
 from stars.files import atomic
+from stars.npz import read_npz
 from stars.plan import (
     BIAS_EXPONENTS,
     SHIFT_LIMIT,
@@ -56,9 +57,56 @@ from stars.plan import (
 
 FORMAT = "stars.plan"
 VERSION = 1
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 
 Arrays = dict[str, NDArray[Any]]
+Small = Annotated[int, Field(gt=-(2**31), lt=2**31)]
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class InputHeader(TypedDict):
+    """How the file's header describes the input."""
+
+    name: str
+    shape: tuple[Size, ...]
+    exponent: Small
+    graded: bool
+
+
+class PopulationHeader(TypedDict):
+    """How it describes a population."""
+
+    name: str
+    shape: tuple[Size, ...]
+    spiking: bool
+    exponent: Small
+    decay_shift: Small | None
+    threshold: Small | None
+    bias_exponent: Small
+    latency: Small
+    offset: float
+
+
+class ConnectionHeader(TypedDict):
+    """How it describes a connection."""
+
+    source: str
+    target: str
+    shape: tuple[Size, Size]
+    shift: Small
+    delay: Small
+
+
+class Header(TypedDict):
+    """The file's header; `check_header` has seen to format and version."""
+
+    steps: Size
+    input: InputHeader
+    populations: list[PopulationHeader]
+    connections: list[ConnectionHeader]
+
+
+HEADER = TypeAdapter(Header)
 
 
 def write_plan(path: Path, plan: IntegerPlan) -> None:
@@ -82,16 +130,6 @@ def write_plan(path: Path, plan: IntegerPlan) -> None:
 
 def header_of(plan: IntegerPlan) -> dict[str, Any]:
     """All of a plan but its arrays, as JSON values."""
-    fields = [
-        "name",
-        "shape",
-        "spiking",
-        "exponent",
-        "decay_shift",
-        "threshold",
-        "bias_exponent",
-    ]
-    fields += ["latency", "offset"]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -102,7 +140,10 @@ def header_of(plan: IntegerPlan) -> dict[str, Any]:
             "exponent": plan.input_exponent,
             "graded": plan.input_graded,
         },
-        "populations": [{f: getattr(p, f) for f in fields} for p in plan.populations],
+        "populations": [
+            {name: getattr(p, name) for name in PopulationHeader.__annotations__}
+            for p in plan.populations
+        ],
         "connections": [
             {
                 "source": c.source,
@@ -122,20 +163,23 @@ def read_plan(path: Path) -> IntegerPlan:
     Raises:
         FormatError: not there, not a plan, damaged, or of a newer version.
     """
+    if not Path(path).is_file():
+        raise FormatError(f"'{path}' does not exist")
     try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if "header" not in file.files:
-                raise FormatError(f"'{path}' is not a plan: it has no header")
-            header = json.loads(str(file["header"]))
-            check_header(header, path)
-            plan = plan_of(header, {name: file[name] for name in file.files})
-    except FileNotFoundError as error:
-        raise FormatError(f"'{path}' does not exist") from error
+        arrays = read_npz(Path(path))
+    except FormatError as error:
+        raise FormatError(f"not a plan, or damaged: {error}") from error
+    if "header" not in arrays:
+        raise FormatError(f"'{path}' is not a plan: it has no header")
+    try:
+        header = json.loads(str(arrays["header"]))
+        check_header(header, path)
+        plan = plan_of(HEADER.validate_json(str(arrays["header"]), strict=True), arrays)
+        wrong = faults(plan)
     except FormatError:
         raise
-    except (*DAMAGE, zlib.error) as error:
+    except (*DAMAGE, RecursionError) as error:
         raise FormatError(f"'{path}' is not a plan, or is damaged: {error}") from error
-    wrong = faults(plan)
     if wrong:
         raise FormatError(f"'{path}' is not a sound plan: " + "; ".join(wrong))
     return plan
@@ -156,21 +200,29 @@ def check_header(header: Any, path: Path) -> None:
         )
 
 
-def plan_of(header: dict[str, Any], arrays: Arrays) -> IntegerPlan:
+def plan_of(header: Header, arrays: Arrays) -> IntegerPlan:
     """The plan that a header and its arrays describe."""
     populations = tuple(
-        Population(**{**p, "shape": tuple(p["shape"]), "bias": arrays[f"bias_{i}"]})
+        Population(**p, bias=arrays[f"bias_{i}"])
         for i, p in enumerate(header["populations"])
     )
     connections = []
-    for c, values in enumerate(header["connections"]):
-        triple = (arrays[f"weights_{c}"], arrays[f"columns_{c}"], arrays[f"rows_{c}"])
-        matrix = csr_array(triple, shape=tuple(values.pop("shape")))
+    for i, c in enumerate(header["connections"]):
+        triple = (arrays[f"weights_{i}"], arrays[f"columns_{i}"], arrays[f"rows_{i}"])
+        matrix = csr_array(triple, shape=c["shape"])
         matrix.check_format(full_check=True)
-        connections.append(Connection(weights=matrix, **values))
+        connections.append(
+            Connection(
+                source=c["source"],
+                target=c["target"],
+                weights=matrix,
+                shift=c["shift"],
+                delay=c["delay"],
+            )
+        )
     return IntegerPlan(
         input_name=header["input"]["name"],
-        input_shape=tuple(header["input"]["shape"]),
+        input_shape=header["input"]["shape"],
         input_exponent=header["input"]["exponent"],
         input_low=arrays["input_low"],
         input_high=arrays["input_high"],

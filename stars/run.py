@@ -6,11 +6,15 @@ student.safetensors artifacts/ parity.json energy.json
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
+import logging
 import os
 import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +24,9 @@ from typing import Any
 
 from stars.config import Config, read_toml, to_toml
 from stars.errors import ConfigError, DataError, FormatError, StarsError
-from stars.files import atomic, sha256, write_json, write_text
+from stars.files import atomic, read_json, remove_halves, sha256, write_json, write_text
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
 PACKAGES = ("stars-snn", "torch", "norse", "nir", "numpy", "scipy", "safetensors")
@@ -55,7 +61,7 @@ class Run:
             return run
         if resume:
             raise ConfigError(f"'{path}' holds no run to resume")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or holds_something(path)):
             raise ConfigError(f"'{path}' exists and is not a run; give another --out")
         write_text(run.config_path, text)
         write_json(run.manifest_path, manifest(config))
@@ -74,6 +80,28 @@ class Run:
         return run
 
     @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within it, no other process may work on this run; what a kill left is gone.
+
+        Raises:
+            ConfigError: another one does.
+            DataError: the folder cannot be written to.
+        """
+        try:
+            file = self.config_path.open("rb+")
+        except OSError as error:
+            raise DataError(f"cannot write to '{self.path}': {error}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another process works on '{self.path}'; wait for it, or stop it"
+                ) from error
+            remove_halves(self.path)
+            yield
+
+    @contextmanager
     def begun(self) -> Iterator[None]:
         """Within it, an error before the first checkpoint takes back the directory.
 
@@ -82,7 +110,7 @@ class Run:
         try:
             yield
         except StarsError:
-            if not self.checkpoint_path.is_file():
+            if not any(path.is_file() for path in self.checkpoint_paths):
                 for path in (self.manifest_path, self.metrics_path, self.config_path):
                     path.unlink(missing_ok=True)
                 if not any(self.path.iterdir()):
@@ -108,6 +136,11 @@ class Run:
     def checkpoint_path(self) -> Path:
         """The newest checkpoint."""
         return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def checkpoint_paths(self) -> tuple[Path, Path]:
+        """The newest checkpoint, and the one before it."""
+        return self.checkpoint_path, self.checkpoint_path.with_name("previous.pt")
 
     @property
     def synthetic_path(self) -> Path:
@@ -139,9 +172,16 @@ class Run:
         return read_toml(self.config_path)
 
     def log(self, metrics: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+        """Append one line to metrics.jsonl.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        try:
+            with self.metrics_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot write '{self.metrics_path}': {error}") from error
 
     def forget_log(self, after: int) -> None:
         """Keep the first `after` lines of metrics.jsonl: those of the checkpoint."""
@@ -151,45 +191,81 @@ class Run:
             write_text(self.metrics_path, "".join(kept))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, all or nothing."""
-        import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
+        """Put a new checkpoint before the newest; the one before that goes.
 
-        with atomic(self.checkpoint_path) as temporary:
-            torch.save(state, temporary)
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint, or None when the run has none yet.
+        At every moment one of the two is whole, and at the end both are.
 
         Raises:
-            FormatError: it is damaged.
+            DataError: it cannot be written; then nothing has changed.
         """
         import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
 
-        if not self.checkpoint_path.is_file():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(
-                self.checkpoint_path, map_location="cpu", weights_only=True
-            )
-        except Exception as error:  # torch.load raises a dozen kinds
-            raise FormatError(
-                f"checkpoint '{self.checkpoint_path}' is damaged: {error}"
-            ) from error
-        return state
+        content = io.BytesIO()  # torch raises no OSError where the disk is full
+        torch.save(state, content)
+        newest, previous = self.checkpoint_paths
+        with atomic(newest) as temporary:
+            temporary.write_bytes(content.getbuffer())
+            if newest.is_file():
+                newest.replace(previous)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole, or None when the run has none yet.
+
+        Raises:
+            FormatError: there are some, and all are damaged.
+        """
+        damaged: list[str] = []
+        for path in self.checkpoint_paths:
+            if not path.is_file():
+                continue
+            try:
+                state = checkpoint(path)
+            except FormatError as error:
+                damaged.append(str(error))
+                continue
+            for reason in damaged:
+                log.warning("%s; going on from '%s', an earlier one", reason, path.name)
+            return state
+        if damaged:
+            raise FormatError("; ".join(damaged))
+        return None
 
     def add_to_manifest(self, values: dict[str, Any]) -> None:
         """Merge `values` into manifest.json."""
-        known = json.loads(self.manifest_path.read_text(encoding="utf-8"))
-        write_json(self.manifest_path, {**known, **values})
+        write_json(self.manifest_path, {**read_json(self.manifest_path), **values})
 
     def record_artifact(self, path: Path) -> None:
         """Put the sha256 of a file of this run into the manifest."""
-        known = json.loads(self.manifest_path.read_text(encoding="utf-8"))
-        sums = {
-            **known.get("sha256", {}),
-            str(path.relative_to(self.path)): sha256(path),
-        }
-        self.add_to_manifest({"sha256": sums})
+        known = read_json(self.manifest_path).get("sha256", {})
+        if not isinstance(known, dict):
+            raise FormatError(f"'{self.manifest_path}': 'sha256' holds no object")
+        own = {str(path.relative_to(self.path)): sha256(path)}
+        self.add_to_manifest({"sha256": {**known, **own}})
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether there is anything but what a kill left of our own first file."""
+    return any(not p.name.startswith(".config.toml.") for p in folder.iterdir())
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint in a file; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
+
+    try:
+        # torch.load takes changed bytes as they are.
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()
+        if changed is not None:
+            raise FormatError(f"'{changed}' in it was changed")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds
+        raise FormatError(f"checkpoint '{path}' is damaged: {error}") from error
+    return state
 
 
 def manifest(config: Config) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes, save_file
+from pydantic import TypeAdapter
+from safetensors.torch import save as to_bytes
 
 from stars.architectures import blueprint
 from stars.architectures.network import Network
@@ -20,6 +20,7 @@ from stars.grid_network import LayerGrid, grid_network
 from stars.lif import LIFConstants
 from stars.nodes.base import Shape
 from stars.student import build
+from stars.tensor_file import filled, read_tensors
 
 METADATA_KEY = "stars.student"
 
@@ -50,17 +51,9 @@ class StudentFile:
         """What `to_json` wrote.
 
         Raises:
-            ValueError, KeyError, TypeError: something else.
+            ValueError: something else.
         """
-        raw = json.loads(text)
-        values = {field.name: raw[field.name] for field in fields(cls)}
-        grids = {name: LayerGrid(**grid) for name, grid in raw["grids"].items()}
-        special = {
-            "input_shape": tuple(raw["input_shape"]),
-            "encoding": DirectEncoding(**raw["encoding"]),
-            "grids": grids,
-        }
-        return cls(**{**values, **special})
+        return TypeAdapter(cls).validate_json(text, strict=True)
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -81,7 +74,8 @@ def save(network: Network, file: StudentFile, path: Path) -> None:
     """Write weights and description as one .safetensors file, all or nothing."""
     tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: file.to_json()})
+        # As bytes: the library's own writing raises no OSError where the disk is full.
+        temporary.write_bytes(to_bytes(tensors, {METADATA_KEY: file.to_json()}))
 
 
 def load(path: Path) -> tuple[Network, StudentFile]:
@@ -91,15 +85,12 @@ def load(path: Path) -> tuple[Network, StudentFile]:
         FormatError: missing, not safetensors, not a student of ours, or damaged.
     """
     try:
-        content = path.read_bytes()
-        tensors = load_bytes(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        file = StudentFile.from_json(header["__metadata__"][METADATA_KEY])
-        network = file.empty_network()
-        network.load_state_dict(tensors)
+        tensors, texts = read_tensors(path.read_bytes())
+        file = StudentFile.from_json(texts[METADATA_KEY])
+        network = filled(file.empty_network, tensors)
     except OSError as error:
         raise FormatError(f"student '{path}': {error.strerror}") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError) as error:
         raise FormatError(
             f"student '{path}': not a student's file, or damaged ({error})"
         ) from error

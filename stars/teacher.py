@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
+from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes, save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from stars.architectures import blueprint
@@ -26,7 +26,9 @@ from stars.data import BUNDLED, read_asset
 from stars.errors import ConfigError, DataError, FormatError
 from stars.files import atomic
 from stars.imports import imported
+from stars.npz import check_archive
 from stars.outputs import Outputs
+from stars.tensor_file import filled, read_tensors
 
 BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
 METADATA_KEY = "stars.teacher"
@@ -83,7 +85,13 @@ class TeacherSpec:
                 deviation=tuple(float(d) for d in raw["deviation"]),
                 notes=dict(raw["notes"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise FormatError(
                 f"the teacher's description is damaged: {error}"
             ) from error
@@ -318,14 +326,10 @@ def spec_of(config: TeacherConfig) -> TeacherSpec | None:
 def from_safetensors(content: bytes, where: str, spec: TeacherSpec | None) -> Teacher:
     """A teacher from the bytes of a .safetensors file."""
     try:
-        tensors = load_bytes(content)
-        size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + size])
-    except (SafetensorError, ValueError) as error:
-        raise FormatError(
-            f"teacher '{where}': not a safetensors file ({error})"
-        ) from error
-    described = header.get("__metadata__", {}).get(METADATA_KEY)
+        tensors, texts = read_tensors(content)
+    except FormatError as error:
+        raise FormatError(f"teacher '{where}': {error}") from error
+    described = texts.get(METADATA_KEY)
     return from_state_dict(
         tensors, where, TeacherSpec.from_json(described) if described else spec
     )
@@ -338,11 +342,13 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
         FormatError: not a state dict, or it holds anything but tensors.
     """
     try:
+        if is_zipfile(path):
+            check_archive(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(
-            f"teacher '{path}': not a state dict that can be read safely"
-            f" ({str(error).splitlines()[0]})"
+            f"teacher '{path}': not a state dict that can be read safely ({reason})"
         ) from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
@@ -367,19 +373,14 @@ def from_state_dict(
             f"teacher '{where}' does not describe itself: give architecture, options,"
             " input_shape, classes, mean and deviation in [teacher] of a config file"
         )
-    network = ann(
-        blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
-    )
+    plan = blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
     try:
-        network.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = "\n  ".join(str(error).splitlines()[:6])
+        network = filled(lambda: ann(plan), tensors)
+    except FormatError as error:
         raise FormatError(
             f"teacher '{where}' is not a {spec.architecture} with options"
-            f" {dict(spec.options)}: {reason}"
+            f" {dict(spec.options)}: {error}"
         ) from error
-    if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
-        raise FormatError(f"teacher '{where}' holds NaN or infinity")
     return Teacher(network, spec)
 
 
@@ -433,4 +434,6 @@ def save(teacher: Teacher, path: Path) -> None:
     """Write weights and description as one .safetensors file, all or nothing."""
     tensors = {k: v.contiguous() for k, v in teacher.network.state_dict().items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: teacher.spec.to_json()})
+        # As bytes: the library's own writing raises no OSError where the disk is full.
+        metadata = {METADATA_KEY: teacher.spec.to_json()}
+        temporary.write_bytes(to_bytes(tensors, metadata))

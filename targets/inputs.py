@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stars.encode import Encoding
-from stars.errors import ConfigError, DataError
+from stars.errors import ConfigError, DataError, FormatError
 from stars.graph import SpikingGraph
 from stars.nodes import Array
+from stars.npz import read_npy, read_npz
 
 
 class Inputs(Protocol):
@@ -105,17 +106,15 @@ def read_array(path: Path) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(f"'{path}': no such file; expected .npy or .npz")
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            for name in ("images", "inputs"):
-                if name in content:
-                    return np.asarray(content[name])
-            found = sorted(content)
-    except (ValueError, OSError, EOFError, KeyError, BadZipFile) as error:
-        raise DataError(f"'{path}': not a readable .npy or .npz ({error})") from error
-    raise DataError(f"'{path}': holds {found}, expected 'images' or 'inputs'")
+        if not is_zipfile(path):
+            return read_npy(path)
+        arrays = read_npz(path)
+    except FormatError as error:
+        raise DataError(str(error)) from error
+    for name in ("images", "inputs"):
+        if name in arrays:
+            return arrays[name]
+    raise DataError(f"'{path}': holds {sorted(arrays)}, expected 'images' or 'inputs'")
 
 
 @dataclass(frozen=True, eq=False)

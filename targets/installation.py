@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import platform
+import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from targets.lava import environment
 
@@ -60,8 +61,7 @@ def examine() -> list[Finding]:
         for capability, modules in PACKAGES.items()
         for name, module in modules.items()
     ]
-    python = Finding("core", "python", platform.python_version())
-    return [python, *packages, _examine_lava()]
+    return [_examine_python(), *packages, _examine_lava()]
 
 
 def devices() -> list[str]:
@@ -81,7 +81,33 @@ def _examine_package(capability: str, name: str, module: str) -> Finding:
         importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return Finding(capability, name, installed, f"cannot be imported: {error}")
+    lowest = supported().get(name, "0")
+    if numbers(installed) < numbers(lowest):
+        problem = f"older than {lowest}, the lowest that is supported"
+        return Finding(capability, name, installed, problem)
     return Finding(capability, name, installed)
+
+
+def supported() -> dict[str, str]:
+    """The lowest supported version of each package, as our distribution says."""
+    lines = [re.split("[;,]", line)[0] for line in requires("stars-snn") or []]
+    pairs = (line.replace(" ", "").partition(">=") for line in lines)
+    return {name: lowest for name, _, lowest in pairs if lowest}
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version, to be compared."""
+    found = re.match(r"\d+(\.\d+)*", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def _examine_python() -> Finding:
+    here, range_ = platform.python_version(), metadata("stars-snn")["Requires-Python"]
+    bounds = dict(re.findall(r"(>=|<)\s*([\d.]+)", range_ or ""))
+    low, high = numbers(bounds.get(">=", "0")), numbers(bounds.get("<", "99"))
+    if low <= numbers(here) < high:
+        return Finding("core", "python", here)
+    return Finding("core", "python", here, f"not in the supported range {range_}")
 
 
 def _examine_lava() -> Finding:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stars.dyadic import as_float32
 from stars.graph import SpikingGraph
 from stars.nodes import (
     IF,
@@ -191,7 +192,7 @@ def over_time(cell: Cell, currents: Tensor) -> tuple[Tensor, Tensor]:
 
 def float32(array: Array) -> Tensor:
     """A float32 copy; exact for everything that is on the grid."""
-    return torch.from_numpy(array.astype(np.float32))
+    return torch.from_numpy(as_float32(array).copy())
 
 
 def with_parameters(module: nn.Module, weight: Array, bias: Array) -> MapModule:

@@ -39,6 +39,7 @@ LEVELS = {  # how much the runtime fuses and rearranges
 }
 # Turns int8 weights into float32 when the file is loaded, not at every step.
 WEIGHTS_ONCE = ("session.disable_quant_qdq", "1")
+MOST_VALUES = 2**28  # of one layer's membranes
 ERRORS_ONLY = 3  # the severity from which the runtime logs
 ENTRIES = {"stars_format", "form", "initial_state", "readout"}  # that a run needs
 
@@ -231,8 +232,12 @@ def open_file(
         FormatError: no such file, damaged, foreign, or of a newer version.
         MissingDependencyError: onnxruntime is not installed.
     """
+    check_file(path)
     session = new_session(str(path), path, level, threads)
-    entries = dict(session.get_modelmeta().custom_metadata_map)
+    try:
+        entries = dict(session.get_modelmeta().custom_metadata_map)
+    except ValueError as error:
+        raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
     if not entries.keys() >= ENTRIES or not entries["stars_format"].isdecimal():
         raise FormatError(
             f"'{path}': an ONNX file of another tool: it does not say what its inputs"
@@ -268,25 +273,73 @@ def new_session(model: str | bytes, path: Path, level: str, threads: int) -> Any
     options.graph_optimization_level = getattr(
         runtime.GraphOptimizationLevel, LEVELS[level]
     )
+    unreadable: tuple[type[Exception], ...] = (*failures(), ValueError)
     try:
         return runtime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
-    except failures() as error:
+    except unreadable as error:
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that is no ONNX, or whose tensors lie in other files.
+
+    Raises:
+        FormatError: it is, or it does not exist.
+        MissingDependencyError: onnx is not installed.
+    """
+    onnx = importlib.import_module("onnx")
+    decode_error = importlib.import_module("google.protobuf.message").DecodeError
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except OSError as error:
+        raise FormatError(
+            f"'{path}': not a readable ONNX file ({error.strerror})"
+        ) from None
+    except (decode_error, RecursionError) as error:
+        raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
+    if is_external(model):
+        raise FormatError(
+            f"'{path}': keeps tensors in other files, which are not read from files of"
+            " others; save it with its tensors inside"
+        )
+
+
+def is_external(message: Any) -> bool:
+    """Whether a tensor anywhere in a protobuf message lies in another file."""
+    for field, value in message.ListFields():
+        if field.name == "external_data" or (field.name, value) == ("data_location", 1):
+            return True
+        if field.message_type is not None:
+            several = value if hasattr(value, "append") else [value]
+            if any(is_external(part) for part in several):
+                return True
+    return False
 
 
 def first_states(
     session: Any, entries: Mapping[str, str], batch: int
 ) -> dict[str, NDArray[np.float32]]:
-    """The membranes before the first step, as the file says, by input name."""
-    initial = json.loads(entries["initial_state"])
+    """The membranes before the first step, as the file says, by input name.
+
+    Raises:
+        FormatError: it does not, or they are too many.
+    """
     states = {}
-    for declared in session.get_inputs():
-        if declared.name.startswith("state/"):
-            value = np.asarray(initial[declared.name.removeprefix("state/")])
-            shape = (batch, *declared.shape[1:])
-            states[declared.name] = np.broadcast_to(value, shape).astype(np.float32)
+    try:
+        initial = json.loads(entries["initial_state"])
+        for declared in session.get_inputs():
+            if declared.name.startswith("state/"):
+                value = np.asarray(initial[declared.name.removeprefix("state/")])
+                shape = (batch, *declared.shape[1:])
+                if math.prod(shape) > MOST_VALUES:
+                    raise ValueError(f"{declared.name} has {shape} values")
+                states[declared.name] = np.broadcast_to(value, shape).astype(np.float32)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FormatError(
+            f"the file's initial membranes do not fit its inputs: {error}"
+        ) from error
     return states
 
 
@@ -296,7 +349,8 @@ def check_arriving(session: Any, inputs: Array, form: str) -> None:
     Raises:
         DataError: another shape, no step, no sample, or NaN or infinity.
     """
-    (declared,) = [i.shape for i in session.get_inputs() if i.name == "input"]
+    shapes = {i.name: i.shape for i in session.get_inputs()}
+    declared: list[Any] = shapes.get("input", [])
     expected = ["T", *declared] if form == "step" else declared
     fits = len(expected) == inputs.ndim and all(
         isinstance(want, str) or want == have

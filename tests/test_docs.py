@@ -106,3 +106,13 @@ def test_the_streaming_example_sees_what_the_reference_sees(
     assert capsys.readouterr().out.splitlines() == [
         f"class so far: {one}" for one in classes
     ]
+
+
+def test_every_fault_in_the_table_names_a_test_that_exists() -> None:
+    text = (DOCS / "robustness.md").read_text(encoding="utf-8")
+    rows = [x for x in text.splitlines() if x.startswith("| ") and "fault |" not in x]
+    named = re.findall(r"`(tests/\S+\.py)::(\w+)`", text)
+    assert len(named) == len(rows) > 20
+    for path, name in named:
+        source = (DOCS.parent / path).read_text(encoding="utf-8")
+        assert f"\ndef {name}(" in source, name

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from stars.errors import ConfigError
 from stars.nodes.base import Shape
 
+DEEPEST = 1000  # blocks or convolutions of one network
+
 
 @dataclass(frozen=True)
 class ConvBN:
@@ -87,8 +89,8 @@ def check_stages(
     """Refuse stages that no network can be built of.
 
     Raises:
-        ConfigError: widths and depths differ in length, a value is below 1, or the
-            images are not square.
+        ConfigError: widths and depths differ in length, a value is below 1, too many
+            blocks, or the images are not square.
     """
     if len(widths) != len(depths) or not widths:
         raise ConfigError(
@@ -99,5 +101,7 @@ def check_stages(
         raise ConfigError(
             f"{architecture}: widths, depths and stem_stride must be at least 1"
         )
+    if sum(depths) > DEEPEST:
+        raise ConfigError(f"{architecture}: depths add up to more than {DEEPEST}")
     if input_shape[1] != input_shape[2]:
         raise ConfigError(f"{architecture}: images must be square, found {input_shape}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import tomllib
 from pathlib import Path
 
@@ -14,11 +15,14 @@ import torch
 
 from cli.main import main
 from export.from_nir import read
+from stars.distill import Distillation
+from stars.run import Run
 from stars.teacher import save
 
 ROOT = Path(__file__).parents[2]
 TINY = """
 test_data = "{data}"
+trouble = "warn"
 
 [teacher]
 source = "{teacher}"
@@ -171,6 +175,33 @@ def test_a_run_is_not_made_twice_and_can_be_resumed(capsys):
     capsys.readouterr()
     assert distil("--resume", "--seed", 8) == 2
     assert "made with another configuration" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_the_round_and_the_second_one_does_not_wait(
+    monkeypatch, capsys, times
+):
+    learn, presses = Distillation.learn, iter(range(times))
+
+    def interrupted(self, *arguments, **options):
+        for _ in presses:  # all of them in the first step
+            signal.raise_signal(signal.SIGINT)
+        return learn(self, *arguments, **options)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "learn", interrupted)
+        assert distil() == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "stopping after this round; --resume goes on" in capsys.readouterr().err
+    checkpoint = Run(Path("run")).load_checkpoint()
+    assert (checkpoint is None) == (times == 2)
+    assert checkpoint is None or checkpoint["round"] == 1
+    assert distil("--resume") == 0
+    assert main(["distill", "--config", "tiny.toml", "--out", "whole"]) == 0
+    for name in ("student.safetensors", "artifacts/student.nir"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
 
 
 def test_a_folder_of_something_else_is_left_alone(folder, capsys):

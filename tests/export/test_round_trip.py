@@ -213,6 +213,14 @@ REFUSED = {
         ],
         r"says its input is \(5, 5\)",
     ),
+    "same with a wide dilation": (
+        [SQUARE, conv(padding="same", dilation=2**40)],
+        "would pad 1099511627776 px",
+    ),
+    "an enormous padding": (
+        [SQUARE, conv(padding=2**40), nir.I(np.ones((1, 3, 3)))],
+        "has more than 268435456 values",
+    ),
     "channels only": (
         [SQUARE, population((1,))],
         r"node 'lif': input has shape \(1, 4, 4\)",
@@ -317,6 +325,7 @@ CHANGED = {
         "rank",
         "'rank'; known are direct, poisson, latency",
     ),
+    "an encoding of numbers": ("metadata/encoding", np.ones(3), "damaged"),
     "a lost weight": ("nodes/g/weight", None, "not a NIR graph, or damaged"),
     "a short bias": ("nodes/g/bias", np.ones(2), "bias has shape"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from unittest import mock
 
@@ -242,3 +243,32 @@ def test_a_torchvision_data_set_that_cannot_be_had_is_told(tmp_path, monkeypatch
     )
     with pytest.raises(DataError, match=r"not downloadable \(no network\)"):
         data.load(f"cifar10:{tmp_path}", "test")
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds nothing."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        sum_ = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + sum_
+
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    header = chunk(b"IHDR", size + bytes([8, 0, 0, 0, 0]))
+    content = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + content
+
+
+BAD_IMAGES = {
+    "a bomb": png(2**31 - 1, 2**31 - 1),
+    "more than a warning": png(10_000, 10_000),
+    "cut": png(9, 9)[:30],
+    "empty": png(9, 9),
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+}
+
+
+@pytest.mark.parametrize("content", BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
+def test_an_image_that_is_damaged_or_a_bomb_is_refused(tmp_path: Path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png': cannot be read"):
+        data.read_image(tmp_path / "a.png")

@@ -30,7 +30,8 @@ def make(nodes=None, edges=EDGES, **changes):
     [
         ({"dt": 0.0}, "dt is 0.0 s"),
         ({"dt": float("nan")}, "dt is nan s"),
-        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"steps": 0}, "steps is 0; it must be 1 to"),
+        ({"steps": 10**12}, "steps is 1000000000000; it must be 1 to"),
         ({"edges": EDGES[:2]}, "'lif' has a wrong number of outgoing"),
         ({"edges": EDGES[1:]}, "'in' has a wrong number of outgoing"),
         ({"edges": (*EDGES, ("lif", "x"))}, r"edges name \['x'\]"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 
 from stars.config import DistillConfig
 from stars.errors import ConfigError, DataError, FormatError, TrainingError
-from stars.run import Run
+from stars.run import Run, checkpoint
 
 CONFIG = DistillConfig(seed=7)
 
@@ -135,3 +138,101 @@ def test_the_manifest_keeps_the_checksum_of_every_artifact(tmp_path: Path):
         "student.safetensors": hashlib.sha256(b"abc").hexdigest(),
         "artifacts/student.nir": hashlib.sha256(b"x").hexdigest(),
     }
+
+
+def test_two_checkpoints_are_kept_and_no_more(tmp_path: Path):
+    run = Run.create(tmp_path / "a", CONFIG)
+    for number in (1, 2, 3):
+        run.save_checkpoint({"round": number})
+    newest, previous = run.checkpoint_paths
+    assert checkpoint(newest) == {"round": 3}
+    assert checkpoint(previous) == {"round": 2}
+    assert set(newest.parent.iterdir()) == {newest, previous}
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, damage, caplog
+):
+    run = Run.create(tmp_path / "a", CONFIG)
+    for number in (1, 2):
+        run.save_checkpoint({"w": torch.arange(3000), "round": number})
+    content = bytearray(run.checkpoint_path.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"cut": content[:900], "changed": content, "gone": None, "empty": b""}
+    run.checkpoint_path.unlink()
+    if damaged[damage] is not None:
+        run.checkpoint_path.write_bytes(damaged[damage])
+    assert run.load_checkpoint()["round"] == 1
+    told = "last.pt' is damaged" in caplog.text and "from 'previous.pt'" in caplog.text
+    assert told == (damage != "gone")
+
+
+def test_what_a_kill_left_half_is_removed_and_nothing_else(tmp_path: Path):
+    run = Run.create(tmp_path / "a", CONFIG)
+    run.save_checkpoint({"round": 1})
+    left = run.checkpoint_path.with_name(".last.pt.x1y2_z34.pt")
+    mine = run.path / ".notes.txt"
+    for path in (left, mine):
+        path.write_bytes(b"half")
+    with run.locked():
+        assert not left.exists()
+    assert mine.exists()
+    assert run.load_checkpoint() == {"round": 1}
+
+
+def test_a_run_killed_in_its_first_write_can_be_made(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".config.toml.x1y2_z34.toml").write_text("ha")
+    with Run.create(tmp_path / "a", CONFIG).locked():
+        names = {p.name for p in (tmp_path / "a").iterdir()}
+    assert names == {"config.toml", "manifest.json"}
+
+
+def test_a_full_disk_is_one_clear_error_and_the_checkpoint_stays(tmp_path: Path):
+    run = Run.create(tmp_path / "a", CONFIG)
+    run.save_checkpoint({"round": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"cannot write .*last\.pt.*File too large"):
+            run.save_checkpoint({"w": torch.zeros(100_000), "round": 2})
+        with pytest.raises(DataError, match=r"cannot write .*metrics"):
+            run.log({"x": "y" * 30_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert run.load_checkpoint() == {"round": 1}
+    assert [p.name for p in run.checkpoint_path.parent.iterdir()] == ["last.pt"]
+
+
+def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="cannot write"):
+        Run.create(tmp_path / "file" / "a", CONFIG)
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path):
+    run = Run.create(tmp_path / "a", CONFIG)
+    other = (
+        "import sys; from pathlib import Path; from stars.run import Run\n"
+        "try:\n"
+        "    with Run(Path(sys.argv[1])).locked(): print('free')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+
+    def ask() -> str:
+        command = [sys.executable, "-c", other, str(run.path)]
+        return subprocess.check_output(command, text=True)
+
+    with run.locked():
+        assert ask().startswith("ConfigError another process works on")
+    assert ask() == "free\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"sha256": 3}', "[" * 100_000])
+def test_a_damaged_manifest_is_one_clear_error(tmp_path: Path, text):
+    run = Run.create(tmp_path / "a", CONFIG)
+    run.manifest_path.write_text(text)
+    with pytest.raises(FormatError, match=r"manifest\.json'"):
+        run.record_artifact(run.config_path)
+    assert run.manifest_path.read_text() == text

@@ -158,6 +158,10 @@ def test_a_file_that_is_no_students_is_told(tmp_path):
         {"classes": 4},
         {"surrogate": "ramp"},
         {"input_shape": (3, 8, 8)},
+        {"classes": 2**40},
+        {"options": {"widths": [2**31, 4], "depths": [1, 1]}},
+        {"options": {"widths": [4, 6], "depths": [10**9, 1]}},
+        {"steps": "four"},
     ],
 )
 def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, changes):

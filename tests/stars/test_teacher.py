@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from torch import nn
 
 from stars import data, teacher as teachers
 from stars.config import TeacherConfig
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, StarsError
 from stars.teacher import Teacher, TeacherSpec, load, save, spec_of
 
 IMAGES = torch.linspace(-1, 1, 2 * 64).reshape(2, 1, 8, 8)
@@ -106,6 +108,32 @@ def test_a_damaged_description_is_told(teacher, tmp_path):
         save_file(weights, path, metadata={teachers.METADATA_KEY: text})
         with pytest.raises(FormatError, match="description is damaged"):
             load(str(path))
+
+
+HUGE = [
+    {"classes": 2**40},
+    {"classes": 2**70},
+    {"options": {"widths": [2**31, 2**31], "depths": [1, 1]}},
+    {"options": {"widths": [4, 6], "depths": [1, 10**9]}},
+    {"input_shape": (2**31, 8, 8)},
+]
+
+
+@pytest.mark.parametrize("changes", HUGE)
+def test_a_description_of_a_huge_network_allocates_nothing(teacher, tmp_path, changes):
+    path = tmp_path / "a.safetensors"
+    spec = {**json.loads(teacher.spec.to_json()), **changes}
+    weights = {k: v.contiguous() for k, v in teacher.network.state_dict().items()}
+    save_file(weights, path, metadata={teachers.METADATA_KEY: json.dumps(spec)})
+    with pytest.raises(StarsError):
+        load(str(path))
+
+
+def test_a_pt_that_is_a_zip_bomb_is_refused(teacher, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(2**28 + 2**24))
+    with pytest.raises(FormatError, match="unpacks to"):
+        load(str(tmp_path / "a.pt"), teacher.spec)
 
 
 def test_weights_of_another_architecture_are_refused(teacher, tmp_path):

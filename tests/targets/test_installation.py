@@ -60,3 +60,29 @@ def test_an_installed_package_that_fails_to_import_is_broken(
 def test_what_works_needs_no_remedy() -> None:
     core = [f for f in installation.examine() if f.capability == "core"]
     assert all(f.version and f.remedy is None for f in core)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "problem"),
+    [("99.0", "older than 99.0, the lowest that is supported"), ("1.9", None)],
+)
+def test_a_package_that_is_too_old_is_told(monkeypatch, lowest, problem) -> None:
+    monkeypatch.setitem(installation.PACKAGES, "core", {"numpy": "numpy"})
+    monkeypatch.setattr(installation, "supported", lambda: {"numpy": lowest})
+    assert package_in_core().problem == problem
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("3.10.9", False), ("3.11.0", True), ("3.13.7", True), ("3.14.0rc1", False)],
+)
+def test_a_python_out_of_range_is_told(monkeypatch, version, fits) -> None:
+    monkeypatch.setattr(installation.platform, "python_version", lambda: version)
+    finding = installation.examine()[0]
+    assert (finding.name, finding.problem is None) == ("python", fits)
+    assert finding.problem is None or ">=3.11" in finding.problem
+
+
+def test_the_lowest_versions_are_those_that_the_distribution_names() -> None:
+    assert installation.supported()["torch"] == "2.11"
+    assert installation.numbers("2.15.0+cpu") == (2, 15, 0)

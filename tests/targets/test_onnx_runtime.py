@@ -221,3 +221,47 @@ def test_listing_the_target_imports_neither_package():
         "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def scan_model(path: Path) -> onnx.ModelProto:
+    """A file of ours, as a message."""
+    graph = random_graph(np.random.default_rng(3), kind="mlp")
+    write(graph, path, form="scan", record=True)
+    return onnx.load_model(path)
+
+
+def test_tensors_in_other_files_are_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    model = scan_model(path)
+    tensor = model.graph.initializer.add(name="w", data_type=1, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../../etc/passwd"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match="keeps tensors in other files"):
+        run_file(path, np.zeros((1, 1, 1)))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"lif0": [1, 2, 3]}'])
+def test_initial_membranes_that_do_not_fit_are_refused(tmp_path, text):
+    path = tmp_path / "net.onnx"
+    model = scan_model(path)
+    (entry,) = [p for p in model.metadata_props if p.key == "initial_state"]
+    entry.value = text
+    path.write_bytes(model.SerializeToString())
+    (shape,) = [
+        [d.dim_value or 2 for d in i.type.tensor_type.shape.dim]
+        for i in model.graph.input
+        if i.name == "input"
+    ]
+    with pytest.raises(FormatError, match="initial membranes do not fit"):
+        run_file(path, np.zeros(shape))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path, capfd):
+    path = tmp_path / "net.onnx"
+    scan_model(path)
+    path.write_bytes(path.read_bytes().replace(b"initial_state", b"initial_\xfftate"))
+    with pytest.raises(FormatError, match="not a readable ONNX file"):
+        run_file(path, np.zeros((1, 1, 1)))
+    assert capfd.readouterr().out == ""
