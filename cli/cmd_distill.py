@@ -22,6 +22,14 @@ def distill(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="forgetful, deepinversion, dafl, dfq, cmi or fast."),
+    ] = None,
+    add_prior: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:weight=2,key=value beside the method's own."),
+    ] = None,
     loss: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +74,8 @@ def distill(
     flags: dict[str, Any] = {
         "teacher": None if teacher is None else {"source": teacher},
         "student": None if steps is None else {"steps": steps},
+        "synthesis": None if method is None else {"method": method},
+        "add_prior": [term_values(text) for text in add_prior or []],
         "loss": [term_values(text) for text in loss] if loss else None,
         "data": data,
         "test_data": test_data,

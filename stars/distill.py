@@ -31,11 +31,11 @@ from stars.lif import LIFConstants
 from stars.losses import LOSSES
 from stars.measurement import DistillResult, Students, check_images, measure
 from stars.outputs import Outputs
-from stars.priors import PRIORS
+from stars.priors import PRIORS, READ_MEMBRANES
 from stars.run import Progress, Run
-from stars.student import build
+from stars.student import build, with_membranes
 from stars.student_file import StudentFile, save
-from stars.synthesis import METHODS
+from stars.synthesis import synthesiser
 from stars.teacher import Teacher
 from stars.terms import bind, weighted_sum
 
@@ -63,11 +63,6 @@ class Distillation:
         teacher: Teacher,
         real: LabelledImages | None = None,
     ) -> None:
-        if config.synthesis.method not in METHODS:
-            raise ConfigError(
-                f"synthesis method {config.synthesis.method!r} is unknown; there are"
-                f" {sorted(METHODS)}"
-            )
         if config.training.steps < config.synthesis.rounds:
             raise ConfigError(
                 f"training.steps is {config.training.steps}, expected at least"
@@ -82,6 +77,7 @@ class Distillation:
         )
         self.losses = bind(LOSSES, config.loss, "loss")
         priors = bind(PRIORS, config.prior, "prior")
+        self.membranes = any(t.weight and t.name in READ_MEMBRANES for t in priors)
         seed_everything(config.seed, 0)
         self.student = build(
             blueprint(
@@ -94,14 +90,11 @@ class Distillation:
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
         ).to(self.device)
-        self.synthesiser = METHODS[config.synthesis.method](
-            self.teacher, priors, config.synthesis
-        )
+        self.synthesiser = synthesiser(self.teacher, priors, config.synthesis)
         self.bank = ImageBank(config.synthesis.bank)
         self.real = real
         if real is not None:
             self.bank.images = torch.from_numpy(real.images)
-        self.steps = config.training.steps // config.synthesis.rounds
         self.optimiser = torch.optim.AdamW(
             self.student.parameters(),
             config.training.learning_rate,
@@ -110,7 +103,7 @@ class Distillation:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             config.training.learning_rate,
-            total_steps=self.steps * config.synthesis.rounds,
+            total_steps=config.training.steps,
             pct_start=WARM_UP,
         )
         self.try_losses()
@@ -126,28 +119,33 @@ class Distillation:
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
         values: dict[str, float] = {}
-        for _ in range(self.steps):
+        steps = share(self.config.training.steps, self.config.synthesis.rounds, number)
+        for _ in range(steps):
             values = self.learn(
                 self.student, self.optimiser, rng, bf16=self.config.training.bf16
             )
             self.schedule.step()
-        return {**terms, **values}
+        return {**terms, **values, "student_steps": self.schedule.last_epoch}
 
     def synthesise(self, number: int) -> dict[str, float]:
         """Add one round's images to the bank; the priors' last values.
+
+        With them the length of each one's gradient, and "teacher_images": how many
+        images the teacher has judged in the round.
 
         Raises:
             TrainingError: they are not finite.
         """
         self.student.eval().requires_grad_(requires_grad=False)
-        images, terms = self.synthesiser.round(self.see)
+        with self.teacher.counted() as judged:
+            images, terms = self.synthesiser.round(self.see)
         if not (bool(images.isfinite().all()) and np.isfinite([*terms.values()]).all()):
             raise TrainingError(
                 f"the synthesis of round {number} is not finite ({terms}); lower"
                 " synthesis.learning_rate"
             )
         self.bank.add(images)
-        return terms
+        return {**terms, "teacher_images": sum(judged)}
 
     def try_losses(self) -> None:
         """Evaluate the losses once on blank images, before a round's work is lost.
@@ -232,7 +230,10 @@ class Distillation:
 
     def see(self, images: Tensor) -> Outputs:
         """The student's outputs on normalised images, rounded like the chip's input."""
-        outputs: Outputs = self.student(quantised(images, self.encoding))
+        inputs = quantised(images, self.encoding)
+        if self.membranes:
+            return with_membranes(self.student, inputs)
+        outputs: Outputs = self.student(inputs)
         return outputs
 
     def file(self) -> StudentFile:
@@ -307,7 +308,8 @@ def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> floa
             distillation.bank.write_png(run.synthetic_path)
         state = {"distillation": distillation.state_dict(), "round": number}
         run.save_checkpoint({**state, "seconds": seconds})
-        progress("distil", number, rounds, metrics)
+        shown = {k: v for k, v in metrics.items() if "/" not in k}  # no gradients
+        progress("distil", number, rounds, shown)
     return seconds
 
 
@@ -384,6 +386,14 @@ def distill(
     for path in (run.float_student_path, run.student_path):
         run.record_artifact(path)
     return result
+
+
+def share(total: int, parts: int, number: int) -> int:
+    """The `number`th of `parts` shares of `total`; all add up to it.
+
+    They differ by one where it cannot be divided. `number` starts at 1.
+    """
+    return number * total // parts - (number - 1) * total // parts
 
 
 def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:

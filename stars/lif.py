@@ -22,6 +22,7 @@ from norse.torch.functional.lif_box import (
     lif_box_feed_forward_step,
 )
 from torch import Tensor, nn
+from torch._functorch import config as functorch
 
 from stars.errors import ConfigError
 
@@ -116,6 +117,8 @@ def fused() -> Callable[[Tensor, LIFConstants, int], Tensor]:
             " which gives the same bits more slowly (install g++, or set CXX)"
         )
         return spikes_over_time
+    # The synthesis takes the gradient of each prior, so the graph is used twice.
+    functorch.donated_buffer = False
     return torch.compile(spikes_over_time, dynamic=True)
 
 

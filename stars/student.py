@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, cast
 
@@ -29,6 +30,7 @@ from stars.nodes import (
     SumPool2d,
 )
 from stars.nodes.base import Array, Shape
+from stars.outputs import Outputs
 
 INITIAL_GAIN = 2.0  # BN weight at the start: about a quarter of the neurons spike
 
@@ -85,6 +87,42 @@ def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     finally:
         for layer in layers.values():
             layer.observer = None
+
+
+def with_membranes(network: Network, images: Tensor) -> Outputs:
+    """A pass whose outputs hold the membranes; by the plain loop, so it is slow.
+
+    v'_t = v_{t-1} + dt/tau (x_t - v_{t-1}), with v after the reset as it was recorded.
+
+    Args:
+        network: a student.
+        images: normalised, [B, C, H, W].
+    """
+    layers = lif_layers(network)
+    currents: dict[str, Tensor] = {}
+
+    def keep(name: str, _: nn.Module, x: tuple[Tensor, ...]) -> None:
+        currents[name] = torch.stack([one.float() for one in x]).sum(0)
+
+    hooks = [
+        layer.register_forward_pre_hook(partial(keep, name))
+        for name, layer in layers.items()
+    ]
+    try:
+        with recorded(network) as seen:
+            outputs: Outputs = network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = []
+    for name, layer in layers.items():
+        after = seen[name][1].float()
+        before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
+        x = currents[name]
+        x = x[None] if layer.encodes else x.unflatten(0, (layer.steps, -1))
+        k, threshold = DT / layer.constants.tau, layer.constants.threshold
+        found.append((before + k * (x - before)) / threshold)
+    return replace(outputs, membranes=tuple(found))
 
 
 def to_graph(

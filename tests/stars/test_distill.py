@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from stars import reference, student_file
 from stars.config import DistillConfig, merged
-from stars.distill import Distillation, distill, quantised
+from stars.distill import Distillation, distill, quantised, share
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256
@@ -105,6 +105,29 @@ def test_every_round_logs_its_priors_and_its_loss(finished):
     assert [line["round"] for line in lines] == [1, 2, 3]
     priors = {"batch_norm", "one_hot", "adversarial", "relational", "tail"}
     assert all(priors | {"kl", "seconds"} <= set(line) for line in lines)
+
+
+def test_every_round_logs_how_hard_each_prior_pulls(finished):
+    run, _ = finished
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    for line in lines:
+        lengths = {k: v for k, v in line.items() if k.startswith("gradient/")}
+        assert {k.removeprefix("gradient/") for k in lengths} <= line.keys()
+        assert len(lengths) == 5
+        assert lengths["gradient/batch_norm"] > 0
+
+
+def test_every_round_logs_what_it_has_cost(finished):
+    """Three rounds of 2 steps on 12 images; 6 steps of the student in all."""
+    run, _ = finished
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert [line["teacher_images"] for line in lines] == [24] * 3
+    assert [line["student_steps"] for line in lines] == [2, 4, 6]
+
+
+def test_steps_that_the_rounds_do_not_divide_are_all_taken():
+    assert [share(7, 3, n) for n in (1, 2, 3)] == [2, 2, 3]
+    assert [share(6, 3, n) for n in (1, 2, 3)] == [2, 2, 2]
 
 
 def test_the_picture_shows_synthetic_images_that_are_not_one_colour(finished):
@@ -243,7 +266,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
     ("changes", "message"),
     [
         ({"training": {"steps": 2}}, "training.steps is 2, expected at least .* 3"),
-        ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'forg"),
+        ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'cmi'"),
         ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
         ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
         ({"loss": [{"name": "samd"}]}, "'samd'. alone would leave .* untrained; add"),
@@ -335,7 +358,9 @@ def test_with_real_images_none_are_invented(learned, striped):
     run, result = learned
     assert not run.synthetic_path.exists()
     lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
-    assert [set(line) for line in lines] == [{"round", "seconds", "kl"}] * 3
+    assert [set(line) for line in lines] == [
+        {"round", "seconds", "kl", "student_steps"}
+    ] * 3
     manifest = json.loads(run.manifest_path.read_text())
     expected = {"source": "striped", "sha256": striped(90, seed=1).checksum()}
     assert manifest["data"] == expected
