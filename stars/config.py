@@ -23,13 +23,28 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TeacherTrainingConfig(Config):
+UNSIZED = ("resnet", "vgg")  # architectures whose name says nothing of their size
+
+
+class NetworkConfig(Config):
+    """A network of ours: its default options are those of the unsized ones."""
+
+    architecture: str = "resnet"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: Any) -> Any:
+        named = isinstance(values, dict) and values.get("architecture", "resnet")
+        return {"options": {}, **values} if named and named not in UNSIZED else values
+
+
+class TeacherTrainingConfig(NetworkConfig):
     """`stars teacher train`.
 
     The defaults trained the bundled teacher.
     """
 
-    architecture: str = "resnet"
     options: dict[str, Any] = Field(
         default_factory=lambda: {"widths": [32, 64, 128], "depths": [1, 1, 1]}
     )
@@ -95,10 +110,9 @@ class TeacherConfig(Config):
     deviation: tuple[float, ...] = ()
 
 
-class StudentConfig(Config):
+class StudentConfig(NetworkConfig):
     """The spiking student."""
 
-    architecture: str = "resnet"
     options: dict[str, Any] = Field(
         default_factory=lambda: {
             "widths": [16, 32, 64],

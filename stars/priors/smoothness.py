@@ -34,4 +34,5 @@ def l2(state: SynthesisState) -> Tensor:
 
     Source: Yin et al. 2020, arXiv:1912.08795, equation 3, R_l2.
     """
-    return torch.linalg.vector_norm(state.images)
+    length: Tensor = torch.linalg.vector_norm(state.images)
+    return length

@@ -39,7 +39,8 @@ def seen_through(pixels: Tensor, size: Tensor, columns: Tensor, rows: Tensor) ->
     Args:
         pixels: [B, C, H, W].
         size: of each window, [B].
-        columns, rows: its centre in -1..1, [B].
+        columns: of its centre, in -1..1, [B].
+        rows: likewise.
     """
     mirror = torch.randint(2, size.shape) * 2 - 1
     nothing = torch.zeros_like(size)

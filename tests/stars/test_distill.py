@@ -408,7 +408,7 @@ def test_real_images_that_cannot_be_learned_from_are_refused(
     config, test = tiny(data="striped"), striped(30)
     for real, message in (
         (striped(6, channels=3), "training images have shape"),
-        (test, "the test images are those of 'striped' to train on"),
+        (test, "the test images are among those of 'striped' to train on"),
     ):
         run = Run.create(tmp_path / "a", config)
         with pytest.raises(DataError, match=message):
