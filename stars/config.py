@@ -246,6 +246,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def preset_values(name: str) -> dict[str, Any]:
+    """A row of PRESETS.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
+    return PRESETS[name]
+
+
 def distill_config(
     preset: str, path: Path | None, flags: dict[str, Any]
 ) -> DistillConfig:
@@ -260,11 +271,9 @@ def distill_config(
     Raises:
         ConfigError: an unknown preset, key or value, with its place.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is unknown; there are {sorted(PRESETS)}")
     added = flags.get("add_prior", [])
     flags = {key: value for key, value in flags.items() if key != "add_prior"}
-    values = merged(PRESETS[preset], {} if path is None else read_toml(path))
+    values = merged(preset_values(preset), {} if path is None else read_toml(path))
     where = "configuration" if path is None else f"config '{path}'"
     config = validated(DistillConfig, merged(values, flags), where)
     priors = [*config.model_dump()["prior"], *added]

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from stars.architectures import blueprint
 from stars.architectures.network import Network
-from stars.augment import augment, mix
+from stars.augment import augment, mix, mixing
 from stars.bank import ImageBank
 from stars.config import DistillConfig
 from stars.data import LabelledImages
@@ -51,7 +52,7 @@ class Distillation:
         config: of the run.
         teacher: frozen.
         real: training images to learn from instead of invented ones; their labels are
-            not used, for every loss learns from the teacher.
+            for losses that ask for them, all others learn from the teacher.
 
     Raises:
         ConfigError: an unknown name, option or device, or values that do not go
@@ -160,7 +161,10 @@ class Distillation:
         shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
         blank = torch.zeros(shape, device=self.device)
         self.student.eval()
-        loss, values = weighted_sum(self.losses, self.see(blank), self.teacher(blank))
+        some = torch.zeros(len(blank), dtype=torch.int64)
+        labels = self.labels(some, torch.ones(len(blank)))
+        teacher = replace(self.teacher(blank), labels=labels)
+        loss, values = weighted_sum(self.losses, self.see(blank), teacher)
         head = self.student.layers[self.student.blueprint.layers[-1].name]
         weights = list(head.parameters())
         if not loss.requires_grad or not any(
@@ -206,10 +210,10 @@ class Distillation:
         Raises:
             TrainingError: the loss is not finite.
         """
-        images = self.batch(rng)
+        images, labels = self.batch(rng)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             with torch.no_grad():
-                teacher = self.teacher(images)
+                teacher = replace(self.teacher(images), labels=labels)
             student = network(quantised(images, self.encoding))
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):
@@ -222,12 +226,25 @@ class Distillation:
         optimiser.step()
         return values
 
-    def batch(self, rng: np.random.Generator) -> Tensor:
-        """Augmented and mixed images of the bank, normalised, [B, C, H, W]."""
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """Augmented and mixed images of the bank, normalised, [B, C, H, W].
+
+        And the share of each class in them, [B, K]; None where they were invented.
+        """
         training = self.config.training
-        images = self.bank.sample(training.batch_size, rng)
+        images, places = self.bank.drawn(training.batch_size, rng)
         images = augment(images, rng, flip=training.flip, crop=training.crop)
-        return mix(self.teacher.normalise(images.to(self.device)), rng, training.mixup)
+        weights = mixing(len(images), rng, training.mixup)
+        mixed = mix(self.teacher.normalise(images.to(self.device)), weights)
+        return mixed, self.labels(places, weights)
+
+    def labels(self, places: Tensor, weights: Tensor) -> Tensor | None:
+        """Those of real images at these places, mixed as they are; else None."""
+        if self.real is None:
+            return None
+        classes = torch.from_numpy(self.real.labels)[places]
+        one_hot = F.one_hot(classes, self.teacher.spec.classes).float()
+        return mix(one_hot.to(self.device), weights)
 
     def see(self, images: Tensor) -> Outputs:
         """The student's outputs on normalised images, rounded like the chip's input."""
