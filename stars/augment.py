@@ -29,7 +29,7 @@ def augment(
 
 
 def mixing(batch: int, rng: np.random.Generator, share: float) -> Tensor:
-    """Weights for `mix`, [B]: U(0, 1) for a `share` of the images, by chance, else 1."""
+    """Weights for `mix`, [B]: U(0, 1) for a `share` of images, by chance, else 1."""
     if share == 0:
         return torch.ones(batch)
     blend = rng.random(batch, dtype=np.float32)

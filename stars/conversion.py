@@ -93,7 +93,7 @@ def rescale(
     student: Network, name: str, amplitudes: dict[str, float], factor: float
 ) -> None:
     """Let a ConvBN read spikes for activations, and give `factor` times its output."""
-    layer = student.layers[name] if name in student.layers else None
+    layer = student.layers[name]
     if not isinstance(layer, ConvBNLayer):
         return  # an identity
     layer.conv.weight *= amplitudes[source_of(student.blueprint, name)]

@@ -379,9 +379,45 @@ def test_the_batches_are_of_the_real_images(teacher, striped):
     images = striped(90, seed=1)
     plain = {"flip": False, "crop": 0, "mixup": 0.0, "steps": 6, "batch_size": 12}
     distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
-    batch = distillation.batch(np.random.default_rng(0))
+    batch, labels = distillation.batch(np.random.default_rng(0))
     known = teacher.normalise(torch.from_numpy(images.images))
-    assert all(bool((known == image).flatten(1).all(1).any()) for image in batch)
+    same = [(known == image).flatten(1).all(1).nonzero()[0, 0] for image in batch]
+    assert labels.argmax(1).tolist() == images.labels[same].tolist()
+    assert labels.sum(1).tolist() == [1.0] * 12
+
+
+def test_labels_are_mixed_as_their_images_are(teacher, striped):
+    """Images of one grey for each class: what the pixels say, the labels say."""
+    images = striped(30)
+    images.images[:] = (images.labels * 100)[:, None, None, None]
+    plain = {"flip": False, "crop": 0, "mixup": 1.0, "steps": 6, "batch_size": 12}
+    distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
+    batch, labels = distillation.batch(np.random.default_rng(0))
+    grey = (batch[:, 0, 0, 0] * 0.3 + 0.45) * 255 / 100
+    expected = labels @ torch.arange(3.0)
+    torch.testing.assert_close(grey, expected, atol=1e-4, rtol=1e-4)
+    assert 0.01 < float(labels.max(1).values.min()) < 0.99
+
+
+def test_a_student_can_learn_from_labels_alone(teacher, striped, tmp_path):
+    loss = [{"name": "ce", "labels": True}]
+    config = tiny(loss=loss, data="striped")
+    run = Run.create(tmp_path / "a", config)
+    distill(config, teacher, None, run, quiet, striped(90, seed=1))
+    (*_, line) = run.metrics_path.read_text().splitlines()
+    assert np.isfinite(json.loads(line)["ce"])
+    config = tiny(loss=loss)
+    run = Run.create(tmp_path / "b", config)
+    with pytest.raises(ConfigError, match="invented images have no labels"):
+        distill(config, teacher, None, run, quiet)
+
+
+def test_a_prior_that_reads_membranes_gets_them(teacher, tmp_path):
+    config = tiny(prior=[{"name": "membrane_tail"}, {"name": "batch_norm"}])
+    run = Run.create(tmp_path / "a", config)
+    distill(config, teacher, None, run, quiet)
+    (*_, line) = run.metrics_path.read_text().splitlines()
+    assert json.loads(line)["gradient/membrane_tail"] > 0
 
 
 def test_a_killed_run_with_real_images_ends_as_one_that_was_not(
