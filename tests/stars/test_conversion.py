@@ -20,7 +20,7 @@ def test_a_neuron_fires_where_the_teachers_activation_reaches_its_scale(make_tea
     """The first population reads the image itself, so that nothing is approximate."""
     teacher = make_teacher("vgg")
     torch.manual_seed(0)
-    images = torch.randn(5, 1, 8, 8)
+    images = 4 * torch.randn(5, 1, 8, 8)
     layer = teacher.network.layers["s1_conv1"]
     activation = layer(images)
     norm = layer.bn
