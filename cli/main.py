@@ -27,7 +27,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -140,6 +139,8 @@ def build_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # 40 ms that no other command needs
+
         print(f"stars {version('stars-snn')}")
         raise typer.Exit
 

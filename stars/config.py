@@ -180,7 +180,7 @@ class DistillConfig(Config):
     data: str = ""  # real training images instead of invented ones; "" for none
     test_data: str = "fashion-mnist"
     device: str = "cpu"
-    backend: Literal["norse-eager", "fused"] = "norse-eager"
+    backend: Literal["norse-eager", "fused"] = "fused"
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="before")

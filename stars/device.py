@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from stars.errors import ConfigError
 
@@ -19,3 +20,8 @@ def device(name: str) -> torch.device:
     if name not in there:
         raise ConfigError(f"device {name!r} is not there; this machine has {there}")
     return torch.device(name)
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32, or in float64 if that is what it is."""
+    return x if x.dtype == torch.float64 else x.float()

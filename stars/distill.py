@@ -73,6 +73,7 @@ class Distillation:
         self.config = config
         self.device = device(config.device)
         self.teacher = teacher.to(self.device)
+        self.teacher.fused = config.backend == "fused"
         spec = teacher.spec
         self.encoding = DirectEncoding(
             spec.mean, spec.deviation, config.student.input_exponent
@@ -211,9 +212,9 @@ class Distillation:
             TrainingError: the loss is not finite.
         """
         images, labels = self.batch(rng)
+        teacher = self.teacher.answer(images, bf16=self.config.training.bf16)
+        teacher = replace(teacher, labels=labels)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            with torch.no_grad():
-                teacher = replace(self.teacher(images), labels=labels)
             student = network(quantised(images, self.encoding))
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from stars.architectures.blueprint import Activation, Blueprint, ConvBN, Head
 from stars.architectures.network import Network
-from stars.lif import LIFConstants, LIFLayer
+from stars.lif import Backend, LIFConstants, LIFLayer
 
 WEIGHT_LIMIT = 127  # 8 bits with the sign
 
@@ -82,6 +82,7 @@ def grid_network(
     steps: int,
     constants: LIFConstants,
     grids: Mapping[str, LayerGrid],
+    backend: Backend = "norse-eager",
 ) -> Network:
     """A network of `GridLayer`s with zero weights."""
 
@@ -95,7 +96,7 @@ def grid_network(
         return GridLayer(*zeros, grids[spec.name], None)
 
     def activation(spec: Activation) -> nn.Module:
-        return LIFLayer(constants, steps, encodes=spec.encodes, backend="norse-eager")
+        return LIFLayer(constants, steps, encodes=spec.encodes, backend=backend)
 
     network = Network(blueprint, activation, steps, convolution, head, sum_pooling=True)
     return network.to(memory_format=torch.channels_last)

@@ -75,8 +75,10 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
     grids: dict[str, LayerGrid] = {}
     for budget in budgets(student.blueprint, encoding, student.steps):
         grids |= choose_grids(budget, parameters)
-    constants = next(iter(lif_layers(student).values())).constants
-    network = grid_network(student.blueprint, student.steps, constants, grids)
+    lif = next(iter(lif_layers(student).values()))
+    network = grid_network(
+        student.blueprint, student.steps, lif.constants, grids, lif.backend
+    )
     with torch.no_grad():
         for name, (weight, bias) in parameters.items():
             layer = cast("GridLayer", network.layers[name])

@@ -1,40 +1,35 @@
-"""Norse's LIFBox over time: the plain loop, and the same loop compiled into one kernel.
+"""The student's neurons: Norse's own steps in a loop over time, and the layer they are.
 
-The loop calls Norse's own step, so Norse stays the definition of the student's neuron.
-The compiled loop is the same function through torch.compile, and a law test holds the
-two equal bit for bit, forward and backward.
+Norse stays the definition of the neuron; `stars.fused` computes the same bits faster.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
+from norse.torch.functional.lif import (
+    LIFFeedForwardState,
+    LIFParameters,
+    lif_feed_forward_step,
+)
 from norse.torch.functional.lif_box import (
     LIFBoxFeedForwardState,
     LIFBoxParameters,
     lif_box_feed_forward_step,
 )
 from torch import Tensor, nn
-from torch._functorch import config as functorch
 
+from stars.device import wide
 from stars.errors import ConfigError
-
-log = logging.getLogger(__name__)
+from stars.fused import SURROGATES, Cell, Population, total
 
 DT = 2.0**-10  # seconds a step; a power of two, so that dt / tau is exact
 
 Backend = Literal["norse-eager", "fused"]
-
-SURROGATES = ("super", "triangle", "tanh", "circ", "heavi_erfc")
-# Of the others the compiled gradient differs from the plain one in the last bit.
-FUSED_SURROGATES = ("super", "triangle")
 
 
 @dataclass(frozen=True)
@@ -44,10 +39,12 @@ class LIFConstants:
     Args:
         tau: membrane time constant, seconds; dt / tau must be 2^-j for the grid.
         threshold: spike where v > threshold, volts.
-        surrogate: Norse's name of the derivative that replaces the step's, one of
+        surrogate: Norse's name of the derivative that replaces the step's, a row of
             SURROGATES; "super" is 1 / (|v - threshold| + 1)^2 in Norse 1.1, which
             ignores its slope there.
         slope: Norse's alpha, for the surrogates that read it.
+        tau_synapse: time constant of the current, seconds (Norse's LIF, CUBA); None
+            for a current that is not filtered (Norse's LIFBox).
 
     Raises:
         ConfigError: an unknown surrogate; lists what there is.
@@ -57,6 +54,7 @@ class LIFConstants:
     threshold: float = 1.0
     surrogate: str = "super"
     slope: float = 1.0
+    tau_synapse: float | None = None
 
     def __post_init__(self) -> None:
         if self.surrogate not in SURROGATES:
@@ -64,16 +62,42 @@ class LIFConstants:
                 f"surrogate {self.surrogate!r} is unknown; there are {list(SURROGATES)}"
             )
 
-    def norse(self) -> LIFBoxParameters:
-        """The parameters of Norse's cell; leak and reset are 0."""
-        return LIFBoxParameters(
-            tau_mem_inv=1.0 / self.tau,
-            v_leak=0.0,
-            v_th=self.threshold,
-            v_reset=0.0,
-            method=self.surrogate,
-            alpha=self.slope,
+    def cell(self, steps: int, *, held: bool) -> Cell:
+        """The fused kernels' constants, for T steps."""
+        return Cell(
+            k=DT * (1.0 / self.tau),
+            k_synapse=None if self.tau_synapse is None else DT * (1 / self.tau_synapse),
+            threshold=self.threshold,
+            surrogate=self.surrogate,
+            slope=self.slope,
+            steps=steps,
+            held=held,
         )
+
+    def norse_step(
+        self, like: Tensor
+    ) -> tuple[Callable[[Tensor, Any], tuple[Tensor, Any]], Any]:
+        """Norse's step with these constants, and its state at rest for `like`.
+
+        Leak and reset are 0.
+        """
+        rest = torch.zeros_like(like)
+        common = {
+            "tau_mem_inv": 1.0 / self.tau,
+            "v_leak": 0.0,
+            "v_th": self.threshold,
+            "v_reset": 0.0,
+            "method": self.surrogate,
+            "alpha": self.slope,
+        }
+        if self.tau_synapse is None:
+            box = partial(
+                lif_box_feed_forward_step, p=LIFBoxParameters(**common), dt=DT
+            )
+            return box, LIFBoxFeedForwardState(v=rest)
+        cuba = LIFParameters(tau_syn_inv=1.0 / self.tau_synapse, **common)
+        state = LIFFeedForwardState(v=rest, i=rest)
+        return partial(lif_feed_forward_step, p=cuba, dt=DT), state
 
 
 def norse_loop(
@@ -87,45 +111,13 @@ def norse_loop(
         steps: T.
     """
     held = currents.ndim == 1
-    parameters = constants.norse()
-    state = LIFBoxFeedForwardState(
-        v=torch.zeros_like(currents if held else currents[0])
-    )
+    step, state = constants.norse_step(currents if held else currents[0])
     spikes, membranes = [], []
     for t in range(steps):
-        current = currents if held else currents[t]
-        z, state = lif_box_feed_forward_step(current, state, parameters, DT)
+        z, state = step(currents if held else currents[t], state)
         spikes.append(z)
         membranes.append(state.v)
     return spikes, membranes
-
-
-def spikes_over_time(currents: Tensor, constants: LIFConstants, steps: int) -> Tensor:
-    """Spikes [T, N] of `norse_loop`; what is compiled."""
-    return torch.stack(norse_loop(currents, constants, steps)[0])
-
-
-@cache
-def fused() -> Callable[[Tensor, LIFConstants, int], Tensor]:
-    """`spikes_over_time` compiled into one kernel forward and one backward.
-
-    Without a C++ compiler it is the plain loop, and a line in the log says so.
-    """
-    if not has_compiler():
-        log.warning(
-            "backend 'fused' needs a C++ compiler and found none; running Norse's loop,"
-            " which gives the same bits more slowly (install g++, or set CXX)"
-        )
-        return spikes_over_time
-    # The synthesis takes the gradient of each prior, so the graph is used twice.
-    functorch.donated_buffer = False
-    return torch.compile(spikes_over_time, dynamic=True)
-
-
-def has_compiler() -> bool:
-    """Whether torch.compile can build a CPU kernel here, which needs a C++ compiler."""
-    named = os.environ.get("CXX", "g++").split()[:1]
-    return any(shutil.which(name) for name in (*named, "clang++"))
 
 
 class LIFLayer(nn.Module):
@@ -135,44 +127,48 @@ class LIFLayer(nn.Module):
         constants: of its neurons.
         steps: T.
         encodes: takes [B, ...] and holds it for all steps; else takes [T B, ...].
-        backend: the plain loop or the compiled one; a recorded pass is always plain.
-
-    Raises:
-        ConfigError: a surrogate that is not the same to the bit when compiled.
+        backend: Norse's loop or the fused kernels; a recorded pass is always Norse's.
     """
 
     def __init__(
         self, constants: LIFConstants, steps: int, *, encodes: bool, backend: Backend
     ) -> None:
         super().__init__()
-        if backend == "fused" and constants.surrogate not in FUSED_SURROGATES:
-            raise ConfigError(
-                f"backend 'fused' has the surrogates {list(FUSED_SURROGATES)}, found"
-                f" {constants.surrogate!r}; choose one, or backend 'norse-eager'"
-            )
         self.constants = constants
         self.steps = steps
         self.encodes = encodes
         self.backend = backend
         self.observer: Callable[[Tensor, Tensor], None] | None = None
 
-    def forward(self, current: Tensor) -> Tensor:
-        """Currents -> spikes [T B, C, H, W]; T is the slow half of the first axis."""
-        batch = current.shape[0] if self.encodes else current.shape[0] // self.steps
-        rows = current.permute(0, 2, 3, 1)  # channels last is the memory's order
-        shape = (self.steps * batch, *rows.shape[1:])
-        flat = rows.reshape(-1) if self.encodes else rows.reshape(self.steps, -1)
-        spikes = self._spikes(flat, shape)
-        return spikes.reshape(shape).permute(0, 3, 1, 2)
+    def forward(self, *currents: Tensor) -> Tensor:
+        """Currents that add -> spikes [T B, C, H, W]; T is the slow half of an axis.
 
-    def _spikes(self, currents: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if self.observer is None:
-            run = fused() if self.backend == "fused" else spikes_over_time
-            return run(currents, self.constants, self.steps)
-        recorded = norse_loop(currents, self.constants, self.steps)
+        Spikes are exact in bfloat16, so under autocast that is what they are.
+        """
+        rows = [current.permute(0, 2, 3, 1) for current in currents]  # channels last
+        slow = () if self.encodes else (self.steps,)
+        flat = [row.reshape(*slow, -1) for row in rows]
+        batch = len(rows[0]) // (1 if self.encodes else self.steps)
+        shape = (self.steps * batch, *rows[0].shape[1:])
+        return self._spikes(flat, shape).reshape(shape).permute(0, 3, 1, 2)
+
+    def _spikes(self, currents: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+        device = currents[0].device.type
+        dtype = wide(currents[0]).dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        if self.backend == "fused" and self.observer is None:
+            cell = self.constants.cell(self.steps, held=self.encodes)
+            spikes: Tensor = Population.apply(cell, dtype, *currents)
+            return spikes
+        recorded = norse_loop(total(currents), self.constants, self.steps)
         spikes, membranes = (torch.stack(values) for values in recorded)
-        over_time = (self.steps, -1, *shape[1:])
-        self.observer(
-            *(v.reshape(over_time).permute(0, 1, 4, 2, 3) for v in (spikes, membranes))
-        )
-        return spikes
+        if self.observer is not None:
+            over_time = (self.steps, -1, *shape[1:])
+            self.observer(
+                *(
+                    v.reshape(over_time).permute(0, 1, 4, 2, 3)
+                    for v in (spikes, membranes)
+                )
+            )
+        return spikes.to(dtype)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stars.architectures.blueprint import Activation, AvgPool, Blueprint, ConvBN
 from stars.architectures.network import ConvBNLayer, Network
 from stars.encode import DirectEncoding
+from stars.fused import membranes, total
 from stars.graph import SpikingGraph
 from stars.lif import DT, Backend, LIFConstants, LIFLayer
 from stars.nodes import (
@@ -90,39 +91,33 @@ def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
 
 
 def with_membranes(network: Network, images: Tensor) -> Outputs:
-    """A pass whose outputs hold the membranes; by the plain loop, so it is slow.
+    """A pass whose outputs hold the membranes, computed once more from its currents.
 
-    v'_t = v_{t-1} + dt/tau (x_t - v_{t-1}), with v after the reset as it was recorded.
+    Gradients flow to the currents; the reset passes none.
 
     Args:
         network: a student.
         images: normalised, [B, C, H, W].
     """
     layers = lif_layers(network)
-    currents: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
 
-    def keep(name: str, _: nn.Module, x: tuple[Tensor, ...]) -> None:
-        currents[name] = torch.stack([one.float() for one in x]).sum(0)
+    def keep(name: str, layer: nn.Module, arriving: tuple[Tensor, ...]) -> None:
+        lif, x = cast("LIFLayer", layer), total(arriving)
+        cell = lif.constants.cell(lif.steps, held=lif.encodes)
+        over_time = x if lif.encodes else x.unflatten(0, (lif.steps, -1))
+        found[name] = torch.stack(membranes(over_time, cell)) / cell.threshold
 
     hooks = [
         layer.register_forward_pre_hook(partial(keep, name))
         for name, layer in layers.items()
     ]
     try:
-        with recorded(network) as seen:
-            outputs: Outputs = network(images)
+        outputs: Outputs = network(images)
     finally:
         for hook in hooks:
             hook.remove()
-    found = []
-    for name, layer in layers.items():
-        after = seen[name][1].float()
-        before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
-        x = currents[name]
-        x = x[None] if layer.encodes else x.unflatten(0, (layer.steps, -1))
-        k, threshold = DT / layer.constants.tau, layer.constants.threshold
-        found.append((before + k * (x - before)) / threshold)
-    return replace(outputs, membranes=tuple(found))
+    return replace(outputs, membranes=tuple(found.values()))
 
 
 def to_graph(

@@ -7,16 +7,19 @@ activation is computed once on [B, C, H, W]; that activation unfolds it over T.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import reduce
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stars.architectures.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
+from stars.device import wide
 from stars.errors import ConfigError, DataError
 from stars.outputs import Outputs
-from stars.reference import sum_of
 
 
 class ConvBNLayer(nn.Module):
@@ -33,7 +36,7 @@ class ConvBNLayer(nn.Module):
         """[N, C, H, W] -> [N, C', H', W']."""
         current = self.conv(x)
         with torch.autocast(current.device.type, enabled=False):
-            return self.bn(current.float())  # type: ignore[no-any-return]
+            return self.bn(wide(current))  # type: ignore[no-any-return]
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight [out, in, kh, kw] and bias [out] with BN's statistics in them.
@@ -56,6 +59,14 @@ class HeadLayer(nn.Linear):
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight [out, in] and bias [out], float64."""
         return self.weight.double(), self.bias.double()
+
+
+class SumReLU(nn.Module):
+    """ReLU of the sum of its inputs."""
+
+    def forward(self, *currents: Tensor) -> Tensor:
+        """[N, C, H, W] each."""
+        return reduce(operator.add, currents).relu()
 
 
 class Network(nn.Module):
@@ -113,12 +124,12 @@ class Network(nn.Module):
             if isinstance(spec, ConvBN):
                 values[spec.name] = self.layers[spec.name](values[spec.source])
             elif isinstance(spec, Activation):
-                current = sum_of(values, spec.sources)
-                values[spec.name] = self.layers[spec.name](current)
+                currents = [values[source] for source in spec.sources]
+                values[spec.name] = self.layers[spec.name](*currents)
             elif isinstance(spec, AvgPool):
                 divisor = 1 if self.sum_pooling else spec.kernel**2
                 values[spec.name] = F.avg_pool2d(
-                    values[spec.source], spec.kernel, divisor_override=divisor
+                    wide(values[spec.source]), spec.kernel, divisor_override=divisor
                 )
             else:
                 features = values[spec.source].flatten(1)
@@ -127,11 +138,11 @@ class Network(nn.Module):
 
     def _read_out(self, spec: Head, features: Tensor, maps: Tensor) -> Outputs:
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.layers[spec.name](features.float())
+            logits = self.layers[spec.name](wide(features))
         return Outputs(
             logits=logits.unflatten(0, (self.steps, -1)),
-            features=features.float().unflatten(0, (self.steps, -1)),
-            maps=maps.unflatten(0, (self.steps, -1)),
+            features=wide(features).unflatten(0, (self.steps, -1)),
+            maps=wide(maps).unflatten(0, (self.steps, -1)),
         )
 
 
@@ -147,4 +158,26 @@ def last_stage(blueprint: Blueprint) -> str:
 
 def ann(blueprint: Blueprint) -> Network:
     """The blueprint with ReLU: a teacher."""
-    return Network(blueprint, lambda _: nn.ReLU()).to(memory_format=torch.channels_last)
+    return Network(blueprint, lambda _: SumReLU()).to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def folded(network: Network, dtype: torch.dtype) -> Network:
+    """An ANN for answers alone: BatchNorm in the convolutions, and these in `dtype`.
+
+    The head stays in its own precision. Its weights are copies.
+    """
+
+    def convolution(spec: ConvBN) -> nn.Module:
+        weight, bias = cast("ConvBNLayer", network.layers[spec.name]).folded()
+        layer = nn.Conv2d(*spec.channels, spec.kernel, spec.stride, spec.padding)
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        return layer.to(weight.device, dtype)
+
+    result = Network(
+        network.blueprint,
+        lambda _: SumReLU(),
+        convolution=convolution,
+        head=lambda spec: network.layers[spec.name],
+    )
+    return result.to(memory_format=torch.channels_last).eval()

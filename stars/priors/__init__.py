@@ -32,7 +32,7 @@ PRIORS: dict[str, Prior] = {
     "membrane_tail": membrane_tail,
 }
 
-# Rows that read the student's membranes, for which its pass is slower.
+# Rows that read the student's membranes, which its pass then computes once more.
 READ_MEMBRANES = {"membrane_tail"}
 
 __all__ = ["PRIORS", "READ_MEMBRANES", "Prior", "SynthesisState"]

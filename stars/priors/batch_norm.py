@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor
 
+from stars.compiling import compiled
 from stars.priors.state import SynthesisState
 
 
@@ -26,11 +30,24 @@ def batch_norm(state: SynthesisState) -> Tensor:
         mean, variance = tap.layer.running_mean, tap.layer.running_var
         if mean is None or variance is None:
             continue
-        # About the running mean, so that the difference of squares does not cancel;
-        # several times faster than var_mean on channels-last images.
-        gap = tap.inputs.float() - mean[:, None, None]
-        count = gap.numel() / gap.shape[1]
-        gap_mean = gap.sum((0, 2, 3)) / count
-        batch_variance = gap.square().sum((0, 2, 3)) / count - gap_mean.square()
+        moments = fused_moments() if tap.fused else gap_moments
+        gap_mean, batch_variance = moments(tap.inputs, mean)
         terms.append(gap_mean.norm() + (batch_variance - variance).norm())
     return torch.stack(terms).sum()
+
+
+def gap_moments(inputs: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Per channel of [B, C, H, W]: mean of the distance from `mean`, and the variance.
+
+    About the running mean, so that the difference of squares does not cancel.
+    """
+    gap = inputs.float() - mean[:, None, None]
+    count = gap.numel() / gap.shape[1]
+    gap_mean = gap.sum((0, 2, 3)) / count
+    return gap_mean, gap.square().sum((0, 2, 3)) / count - gap_mean.square()
+
+
+@cache
+def fused_moments() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """`gap_moments` as one kernel forward and one backward."""
+    return compiled(gap_moments)

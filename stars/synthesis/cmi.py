@@ -18,6 +18,8 @@ from stars.synthesis.critic import (
     Student,
     descend,
     gradient_lengths,
+    restore,
+    states,
 )
 from stars.synthesis.views import shifted, zoomed
 from stars.teacher import BatchNormTap, Teacher
@@ -117,16 +119,12 @@ class ContrastiveInversion:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return {
-            "head": self.head.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "memory": self.memory,
-        }
+        parts = states(head=self.head, optimiser=self.optimiser)
+        return {**parts, "memory": self.memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.head.load_state_dict(state["head"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore(state, head=self.head, optimiser=self.optimiser)
         self.memory = state["memory"].to(self.critic.device)
 
     def _features(self, images: Tensor) -> Float[Tensor, "B F"]:

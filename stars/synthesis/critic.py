@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ class StepLoss(Protocol):
 
     def __call__(self, *, last: bool) -> tuple[Tensor, dict[str, float]]:
         """One step forward."""
+        ...
+
+
+class Stateful(Protocol):
+    """A module or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Go on from a checkpoint."""
         ...
 
 
@@ -148,6 +160,17 @@ def descend(
         for optimiser in optimisers:
             optimiser.step()
     return values
+
+
+def states(**parts: Stateful) -> dict[str, Any]:
+    """The state of each part, by name."""
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def restore(state: Mapping[str, Any], **parts: Stateful) -> None:
+    """Give each part its state back."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
 
 
 class Cheapest:

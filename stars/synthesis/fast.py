@@ -10,7 +10,15 @@ from torch import Tensor
 
 from stars.config import SynthesisConfig
 from stars.generators import Generator
-from stars.synthesis.critic import ADAM_BETAS, Cheapest, Critic, Student, descend
+from stars.synthesis.critic import (
+    ADAM_BETAS,
+    Cheapest,
+    Critic,
+    Student,
+    descend,
+    restore,
+    states,
+)
 from stars.synthesis.views import shifted
 from stars.teacher import Teacher
 from stars.terms import Term
@@ -80,15 +88,11 @@ class FastGenerator:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return {
-            "generator": self.generator.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
+        return states(generator=self.generator, optimiser=self.optimiser)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore(state, generator=self.generator, optimiser=self.optimiser)
 
     def _learn_from(self, copy: Generator) -> None:
         for mine, theirs in zip(

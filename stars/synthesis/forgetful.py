@@ -59,10 +59,10 @@ class ForgetfulGenerator:
         """Go on from a checkpoint."""
         self.generator.load_state_dict(state)
 
-    @torch.no_grad()
     def _harvest(self) -> Tensor:
-        batches = [
-            self.generator(self.critic.noise(), self.critic.labels())
-            for _ in range(self.config.harvest)
-        ]
+        with torch.no_grad(), self.critic.autocast():
+            batches = [
+                self.generator(self.critic.noise(), self.critic.labels())
+                for _ in range(self.config.harvest)
+            ]
         return torch.cat(batches)

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
-from stars.synthesis.critic import ADAM_BETAS, Critic, Student, descend
+from stars.synthesis.critic import (
+    ADAM_BETAS,
+    Critic,
+    Student,
+    descend,
+    restore,
+    states,
+)
 from stars.teacher import Teacher
 from stars.terms import Term
 
@@ -55,7 +62,7 @@ class LastingGenerator:
             )
 
         values = descend(self.config.steps, loss, self.optimiser)
-        with torch.no_grad():
+        with torch.no_grad(), self.critic.autocast():
             batches = [
                 self.generator(self.critic.noise()) for _ in range(self.config.harvest)
             ]
@@ -63,12 +70,8 @@ class LastingGenerator:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return {
-            "generator": self.generator.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
+        return states(generator=self.generator, optimiser=self.optimiser)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore(state, generator=self.generator, optimiser=self.optimiser)

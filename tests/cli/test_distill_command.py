@@ -57,6 +57,7 @@ deviation = [0.3]
 def folder(make_teacher, striped, tmp_path: Path, monkeypatch) -> Path:
     """The current folder: a teacher, test images, and a configuration of both."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STARS_BACKEND", "norse-eager")  # nothing to compile
     save(make_teacher(), tmp_path / "teacher.safetensors")
     test = striped(30)
     np.savez(tmp_path / "test.npz", images=test.images, labels=test.labels)

@@ -1,0 +1,46 @@
+"""torch.compile for small kernels, kept between runs; left out without a compiler."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache
+from typing import ParamSpec, TypeVar
+
+import platformdirs
+import torch
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled(run: Callable[P, R]) -> Callable[P, R]:
+    """`run` through torch.compile, for any size; as it is where no compiler is."""
+    if not compiler_ready():
+        return run
+    # Code of its own: torch counts the kernels of one piece of code, and stops at 8.
+    run.__code__ = run.__code__.replace()
+    return torch.compile(run, dynamic=True)
+
+
+@cache
+def compiler_ready() -> bool:
+    """Whether torch.compile can build kernels; if not, the log says so once.
+
+    Kernels are kept in the user's cache folder, so that only a first run builds them.
+    """
+    named = os.environ.get("CXX", "g++").split()[:1]
+    if not any(shutil.which(name) for name in (*named, "clang++")):
+        log.warning(
+            "backend 'fused' needs a C++ compiler and found none; running the same"
+            " arithmetic uncompiled, with the same bits, more slowly (install g++, or"
+            " set CXX)"
+        )
+        return False
+    folder = platformdirs.user_cache_path("stars") / "kernels"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    return True
