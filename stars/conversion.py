@@ -97,8 +97,8 @@ def rescale(
     if not isinstance(layer, ConvBNLayer):
         return  # an identity
     layer.conv.weight *= amplitudes[source_of(student.blueprint, name)]
-    layer.bn.weight *= factor
-    layer.bn.bias *= factor
+    layer.bn.weight.mul_(factor)
+    layer.bn.bias.mul_(factor)
 
 
 def conversion_row(config: DistillConfig) -> dict[str, Any]:

@@ -137,7 +137,11 @@ def references(base: dict[str, Any], seeds: Sequence[int], data: str) -> list[Ce
     """
     check_absent(base, ("loss", "data"))
     direct = {"loss": [{"name": "ce", "labels": True}], "data": data}
-    ways = {"data-free": {}, "distilled": {"data": data}, "direct": direct}
+    ways: dict[str, dict[str, Any]] = {
+        "data-free": {},
+        "distilled": {"data": data},
+        "direct": direct,
+    }
     return [
         cell({"way": way}, merged(base, {**values, "seed": seed}))
         for way, values in ways.items()
