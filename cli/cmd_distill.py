@@ -12,6 +12,11 @@ from cli.interrupt import ending_rounds
 from cli.output import JsonFlag, Output, stage_progress
 
 
+def present(flags: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given."""
+    return {key: value for key, value in flags.items() if value is not None}
+
+
 def distill(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="The run directory to make.")],
@@ -25,6 +30,14 @@ def distill(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="forgetful, deepinversion, dafl, dfq, cmi or fast."),
+    ] = None,
+    add_prior: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:weight=2,key=value beside the method's own."),
+    ] = None,
     loss: Annotated[
         list[str] | None,
         typer.Option(
@@ -33,6 +46,9 @@ def distill(
     ] = None,
     seed: Annotated[
         int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Its architecture, as resnet18 or wrn16-2.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,
     data: Annotated[
@@ -68,7 +84,9 @@ def distill(
     output = Output.of(context, json=json)
     flags: dict[str, Any] = {
         "teacher": None if teacher is None else {"source": teacher},
-        "student": None if steps is None else {"steps": steps},
+        "student": present({"steps": steps, "architecture": student}) or None,
+        "synthesis": None if method is None else {"method": method},
+        "add_prior": [term_values(text) for text in add_prior or []],
         "loss": [term_values(text) for text in loss] if loss else None,
         "data": data,
         "test_data": test_data,
@@ -76,7 +94,7 @@ def distill(
         "backend": backend,
         "seed": seed,
     }
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = present(flags)
     settings = distill_config(preset, config, given)
     source = teachers.load(settings.teacher.source, spec_of(settings.teacher))
     test = None if settings.test_data == "none" else datasets.load(settings.test_data)
@@ -87,10 +105,12 @@ def distill(
             result = run_distillation(settings, source, test, run, progress, real)
         to_nir.write(result.graph, run.graph_path)
         run.record_artifact(run.graph_path)
-    text = Table("network", "accuracy on real test images")
+    kind = datasets.kind_of(settings.test_data)
+    text = Table("network", f"accuracy on real {kind} images")
     for name, value in result.accuracies().items():
         text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")
-    output.emit("stars.distill/1", {"run": str(out), **result.to_json()}, text)
+    data_json = {"run": str(out), "evaluated_on": kind, **result.to_json()}
+    output.emit("stars.distill/1", data_json, text)
     for warning in result.warnings():
         output.note(f"warning: {warning}")
     output.note(

@@ -18,7 +18,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The run directory to make.")],
     config: Annotated[Path | None, typer.Option(help="A TOML file.")] = None,
-    architecture: Annotated[str | None, typer.Option(help="resnet or vgg.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="As resnet18.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     seed: Annotated[
         int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")

@@ -32,6 +32,9 @@ from typing import Annotated, Any
 import typer
 
 from cli import (
+    cmd_bench_ablation,
+    cmd_bench_losses,
+    cmd_bench_references,
     cmd_check,
     cmd_compare,
     cmd_distill,
@@ -70,10 +73,16 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "targets": cmd_targets.targets,
 }
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "bench": {
+        "ablation": cmd_bench_ablation.ablation,
+        "losses": cmd_bench_losses.losses,
+        "references": cmd_bench_references.references,
+    },
     "teacher": {"train": cmd_teacher.train},
     "lava": {"setup": cmd_lava.setup, "status": cmd_lava.status},
 }
 GROUP_HELP = {
+    "bench": "Comparisons over seeds, on one budget.",
     "teacher": "ANN teachers.",
     "lava": "Lava's own Python 3.10 environment.",
 }

@@ -28,18 +28,22 @@ def augment(
     return images
 
 
-def mix(images: Tensor, rng: np.random.Generator, share: float) -> Tensor:
-    """A `share` of the images blended with another one of the batch.
+def mixing(batch: int, rng: np.random.Generator, share: float) -> Tensor:
+    """Weights for `mix`, [B]: U(0, 1) for a `share` of images, by chance, else 1."""
+    if share == 0:
+        return torch.ones(batch)
+    blend = rng.random(batch, dtype=np.float32)
+    return torch.from_numpy(np.where(rng.random(batch) < share, blend, np.float32(1)))
 
-    x_b <- c x_b + (1 - c) x_{b-1},  c ~ U(0, 1); the labels are the teacher's own.
+
+def mix(values: Tensor, weights: Tensor) -> Tensor:
+    """Each image, or label, [B, ...] blended with another one of the batch.
+
+    x_b <- c_b x_b + (1 - c_b) x_{b-1}
 
     Source: Zhang et al. 2018 (mixup), arXiv:1710.09412.
-    Differs: the target is the teacher's answer to the mixture, not a mixture of labels.
+    Differs: weights are uniform; most losses take the teacher's answer to the mixture
+        instead of a mixture of labels.
     """
-    if share == 0:
-        return images
-    batch = len(images)
-    blend = rng.random(batch, dtype=np.float32)
-    kept = np.where(rng.random(batch) < share, blend, np.float32(1))
-    c = torch.from_numpy(kept).to(images.device)[:, None, None, None]
-    return c * images + (1 - c) * images.roll(1, 0)
+    c = weights.to(values.device).view(-1, *[1] * (values.ndim - 1))
+    return c * values + (1 - c) * values.roll(1, 0)

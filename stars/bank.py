@@ -42,9 +42,18 @@ class ImageBank:
         Raises:
             DataError: the bank is empty.
         """
+        return self.drawn(count, rng)[0]
+
+    def drawn(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """What `sample` gives, and their places in the bank, [count].
+
+        Raises:
+            DataError: the bank is empty.
+        """
         if self.images is None:
             raise DataError("the image bank is empty; synthesise before training")
-        return self.images[torch.from_numpy(rng.integers(0, len(self.images), count))]
+        places = torch.from_numpy(rng.integers(0, len(self.images), count))
+        return self.images[places], places
 
     def newest(self, count: int) -> NDArray[np.uint8]:
         """The last `count` images that were added, or all: uint8 [N, C, H, W].

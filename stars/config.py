@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stars.errors import ConfigError
+from stars.recipes import RECIPES, with_recipe
 
 Model = TypeVar("Model", bound="Config")
 
@@ -22,13 +23,28 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TeacherTrainingConfig(Config):
+UNSIZED = ("resnet", "vgg")  # architectures whose name says nothing of their size
+
+
+class NetworkConfig(Config):
+    """A network of ours: its default options are those of the unsized ones."""
+
+    architecture: str = "resnet"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: Any) -> Any:
+        named = isinstance(values, dict) and values.get("architecture", "resnet")
+        return {"options": {}, **values} if named and named not in UNSIZED else values
+
+
+class TeacherTrainingConfig(NetworkConfig):
     """`stars teacher train`.
 
     The defaults trained the bundled teacher.
     """
 
-    architecture: str = "resnet"
     options: dict[str, Any] = Field(
         default_factory=lambda: {"widths": [32, 64, 128], "depths": [1, 1, 1]}
     )
@@ -94,10 +110,9 @@ class TeacherConfig(Config):
     deviation: tuple[float, ...] = ()
 
 
-class StudentConfig(Config):
+class StudentConfig(NetworkConfig):
     """The spiking student."""
 
-    architecture: str = "resnet"
     options: dict[str, Any] = Field(
         default_factory=lambda: {
             "widths": [16, 32, 64],
@@ -111,9 +126,10 @@ class StudentConfig(Config):
 
 
 class SynthesisConfig(Config):
-    """How images are invented."""
+    """How images are invented; the defaults that are a method's own: `recipes.py`."""
 
     method: str = "forgetful"
+    options: dict[str, Any] = Field(default_factory=dict)  # the method's own
     rounds: int = Field(20, ge=1)
     steps: int = Field(40, ge=1)
     batch_size: int = Field(128, ge=2)
@@ -145,25 +161,19 @@ class GridConfig(Config):
     learning_rate: float = Field(5e-4, gt=0)
 
 
-def default_priors() -> tuple[TermConfig, ...]:
-    """BN, class, adversarial, RCA and TAR."""
-    rows = {
-        "batch_norm": 10.0,
-        "one_hot": 8.0,
-        "adversarial": 1.0,
-        "relational": 2.0,
-        "tail": 20.0,
-    }
-    return tuple(TermConfig(name=name, weight=weight) for name, weight in rows.items())
+def own_priors() -> tuple[TermConfig, ...]:
+    """Those of the default method's recipe."""
+    rows = RECIPES["forgetful"].prior.items()
+    return tuple(TermConfig.model_validate({"name": n, **row}) for n, row in rows)
 
 
 class DistillConfig(Config):
-    """`stars distill`."""
+    """`stars distill`; what is not given is as in the recipe of the method."""
 
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
-    prior: tuple[TermConfig, ...] = Field(default_factory=default_priors)
+    prior: tuple[TermConfig, ...] = Field(default_factory=own_priors)
     loss: tuple[TermConfig, ...] = (TermConfig(name="kl"),)
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
@@ -175,6 +185,11 @@ class DistillConfig(Config):
     device: str = "cpu"
     backend: Literal["norse-eager", "fused"] = "fused"
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_recipe(cls, values: Any) -> Any:
+        return with_recipe(values) if isinstance(values, dict) else values
 
 
 def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:
@@ -234,6 +249,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def preset_values(name: str) -> dict[str, Any]:
+    """A row of PRESETS.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
+    return PRESETS[name]
+
+
 def distill_config(
     preset: str, path: Path | None, flags: dict[str, Any]
 ) -> DistillConfig:
@@ -242,16 +268,19 @@ def distill_config(
     Args:
         preset: a row of PRESETS.
         path: a TOML file, or None.
-        flags: top-level keys that were given on the command line.
+        flags: top-level keys that were given on the command line; "add_prior" goes
+            behind the priors of the method, or of the file, and replaces none.
 
     Raises:
         ConfigError: an unknown preset, key or value, with its place.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is unknown; there are {sorted(PRESETS)}")
-    values = merged(PRESETS[preset], {} if path is None else read_toml(path))
+    added = flags.get("add_prior", [])
+    flags = {key: value for key, value in flags.items() if key != "add_prior"}
+    values = merged(preset_values(preset), {} if path is None else read_toml(path))
     where = "configuration" if path is None else f"config '{path}'"
-    return validated(DistillConfig, merged(values, flags), where)
+    config = validated(DistillConfig, merged(values, flags), where)
+    priors = [*config.model_dump()["prior"], *added]
+    return validated(DistillConfig, {**config.model_dump(), "prior": priors}, where)
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

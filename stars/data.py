@@ -7,9 +7,7 @@ to the encoding. Torch is imported only where torchvision reads the data.
 from __future__ import annotations
 
 import hashlib
-import struct
-import warnings
-import zlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from stars.errors import DataError, FormatError
+from stars.image_folder import read_classes, read_tiny_imagenet
 from stars.npz import read_npz
 
 BUNDLED = "fashion-mnist"
@@ -30,22 +28,10 @@ TORCHVISION: dict[str, str] = {
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }
-MODES = {"1": "L", "LA": "L", "P": "RGB", "RGBA": "RGB"}  # Pillow's; others stay
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
-FORMATS = ("PNG", "JPEG", "BMP")  # others of Pillow's start programs, as for PostScript
-# What Pillow raises on a damaged image, or on one of more than 89 million pixels.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    EOFError,
-    MemoryError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+FOLDERS = {"tiny-imagenet": read_tiny_imagenet}
+# SPEC, then perhaps @train or @test, then perhaps a slice of the images.
+PART = re.compile(
+    r"(?P<spec>.+?)@(?P<split>train|test)(\[(?P<low>\d*):(?P<high>\d*)\])?"
 )
 
 
@@ -113,36 +99,72 @@ class LabelledImages:
             raise DataError(f"asked for {count} images; at least 1 is needed")
         return LabelledImages(self.images[:count], self.labels[:count])
 
+    def part(self, low: int, high: int) -> LabelledImages:
+        """The images low .. high - 1.
+
+        Raises:
+            DataError: there are none, or not as many.
+        """
+        if not 0 <= low < high <= len(self):
+            raise DataError(f"images [{low}:{high}] are not among {len(self)}")
+        return LabelledImages(self.images[low:high], self.labels[low:high])
+
+    def share_in(self, other: LabelledImages) -> float:
+        """Share of these images that are also in `other`, pixel for pixel."""
+        known = {image.tobytes() for image in other.images}
+        return sum(image.tobytes() in known for image in self.images) / len(self)
+
+
+def kind_of(spec: str) -> str:
+    """Whether accuracies on `spec`, as test data, are "test" or "development" ones.
+
+    Training images may be used to choose among settings. A teacher may have seen them.
+    """
+    part = PART.fullmatch(spec)
+    if part is not None and part["split"] == "train":
+        return "development"
+    return "test"
+
 
 def load(spec: str, split: str = "test") -> LabelledImages:
     """The images that `spec` names.
 
     Args:
         spec: "fashion-mnist" (the bundled 10,000 test images), "NAME:ROOT" with a
-            torchvision data set (fashion-mnist, mnist, cifar10, cifar100) under ROOT, a
-            path of an .npz, or a folder with one folder per class, or train/ and test/
-            of such.
-        split: "train" or "test".
+            torchvision data set (fashion-mnist, mnist, cifar10, cifar100) or
+            tiny-imagenet under ROOT, a path of an .npz, or a folder with one folder per
+            class, or train/ and test/ of such. Behind it "@train" or "@test" for a
+            split whatever is asked for, and "[low:high]" for a part of that:
+            "mnist:ROOT@train[:5000]".
+        split: "train" or "test", where `spec` does not say.
 
     Raises:
         DataError: nothing of that name, or the content is not labelled images.
     """
     if split not in ("train", "test"):
         raise DataError(f"split is {split!r}, expected 'train' or 'test'")
+    part = PART.fullmatch(spec)
+    if part is not None:
+        whole = load(part["spec"], part["split"])
+        low, high = part["low"], part["high"]
+        return whole.part(int(low or 0), int(high) if high else len(whole))
     if spec == BUNDLED:
         return bundled(split)
     name, _, root = spec.partition(":")
     if name in TORCHVISION and root:
         return from_torchvision(name, Path(root).expanduser(), split)
+    if name in FOLDERS and root:
+        return LabelledImages(*FOLDERS[name](Path(root).expanduser(), split))
     path = Path(spec).expanduser()
     if path.suffix == ".npz":
         return from_npz(path, split)
     if path.is_dir():
-        return from_folder(path, split)
+        images, labels = read_classes(path, split)
+        return LabelledImages(channels_first(images), labels)
     raise DataError(
         f"data {spec!r}: no such file or folder; allowed are '{BUNDLED}' (bundled test"
-        f" images), NAME:ROOT with NAME in {sorted(TORCHVISION)}, a .npz file, or a"
-        " folder of class folders"
+        f" images), NAME:ROOT with NAME in {sorted({**TORCHVISION, **FOLDERS})}, a .npz"
+        " file, or a folder of class folders; perhaps with @train[:5000] behind"
     )
 
 
@@ -235,54 +257,3 @@ def from_npz(path: Path, split: str) -> LabelledImages:
         f"data '{path}': holds {sorted(arrays)}, expected x_{split} and y_{split}, or"
         " images and labels"
     )
-
-
-def from_folder(path: Path, split: str) -> LabelledImages:
-    """Images in one folder per class; classes are the folders' names in order.
-
-    Where there is a train/, its folders name the classes of test/ too.
-
-    Raises:
-        DataError: no class folder, one that train/ lacks, no image, one that cannot be
-            read, or images of several shapes.
-    """
-    root = path / split if (path / split).is_dir() else path
-    known = class_names(path / "train" if (path / "train").is_dir() else root)
-    foreign = sorted(set(class_names(root)) - set(known))
-    if foreign:
-        raise DataError(f"data '{path}': {root} has classes {foreign}, train/ has not")
-    images, labels = [], []
-    for label, name in enumerate(known):
-        folder = root / name
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if file.suffix.lower() in IMAGE_SUFFIXES:
-                images.append(read_image(file))
-                labels.append(label)
-    if not images:
-        raise DataError(f"data '{path}': no class folders with images in {root}")
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise DataError(f"data '{path}': images differ in shape: {sorted(shapes)}")
-    return LabelledImages(channels_first(np.stack(images)), np.array(labels))
-
-
-def class_names(folder: Path) -> list[str]:
-    """The names of the folders in `folder`, hidden ones left out, in order."""
-    return sorted(
-        p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
-    )
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """The pixels [H, W] or [H, W, 3] of one file; palettes resolved, alpha dropped.
-
-    Raises:
-        DataError: not an image, or a damaged one.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                return np.asarray(image.convert(MODES.get(image.mode, image.mode)))
-    except UNREADABLE as error:
-        raise DataError(f"image '{path}': cannot be read ({error})") from error

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from stars.architectures import blueprint
 from stars.architectures.network import Network
-from stars.augment import augment, mix
+from stars.augment import augment, mix, mixing
 from stars.bank import ImageBank
 from stars.config import DistillConfig
 from stars.data import LabelledImages
@@ -32,15 +33,16 @@ from stars.lif import LIFConstants
 from stars.losses import LOSSES
 from stars.measurement import DistillResult, Students, check_images, measure
 from stars.outputs import Outputs
-from stars.priors import PRIORS
+from stars.priors import PRIORS, READ_MEMBRANES
 from stars.run import Progress, Run
-from stars.student import build
+from stars.student import build, with_membranes
 from stars.student_file import StudentFile, save
-from stars.synthesis import METHODS
+from stars.synthesis import synthesiser
 from stars.teacher import Teacher
 from stars.terms import bind, weighted_sum
 
 WARM_UP = 0.15  # share of the steps in which the learning rate rises
+SHARED_IMAGES = 0.01  # of the test images; data sets do hold a few pictures twice
 RATE_IMAGES = 200  # of the bank, on which the firing rates are measured
 
 
@@ -51,7 +53,7 @@ class Distillation:
         config: of the run.
         teacher: frozen.
         real: training images to learn from instead of invented ones; their labels are
-            not used, for every loss learns from the teacher.
+            for losses that ask for them, all others learn from the teacher.
 
     Raises:
         ConfigError: an unknown name, option or device, or values that do not go
@@ -64,11 +66,6 @@ class Distillation:
         teacher: Teacher,
         real: LabelledImages | None = None,
     ) -> None:
-        if config.synthesis.method not in METHODS:
-            raise ConfigError(
-                f"synthesis method {config.synthesis.method!r} is unknown; there are"
-                f" {sorted(METHODS)}"
-            )
         if config.training.steps < config.synthesis.rounds:
             raise ConfigError(
                 f"training.steps is {config.training.steps}, expected at least"
@@ -84,6 +81,7 @@ class Distillation:
         )
         self.losses = bind(LOSSES, config.loss, "loss")
         priors = bind(PRIORS, config.prior, "prior")
+        self.membranes = any(t.weight and t.name in READ_MEMBRANES for t in priors)
         seed_everything(config.seed, 0)
         self.student = build(
             blueprint(
@@ -96,14 +94,11 @@ class Distillation:
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
         ).to(self.device)
-        self.synthesiser = METHODS[config.synthesis.method](
-            self.teacher, priors, config.synthesis
-        )
+        self.synthesiser = synthesiser(self.teacher, priors, config.synthesis)
         self.bank = ImageBank(config.synthesis.bank)
         self.real = real
         if real is not None:
             self.bank.images = torch.from_numpy(real.images)
-        self.steps = config.training.steps // config.synthesis.rounds
         self.optimiser = torch.optim.AdamW(
             self.student.parameters(),
             config.training.learning_rate,
@@ -112,7 +107,7 @@ class Distillation:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             config.training.learning_rate,
-            total_steps=self.steps * config.synthesis.rounds,
+            total_steps=config.training.steps,
             pct_start=WARM_UP,
         )
         self.try_losses()
@@ -128,28 +123,33 @@ class Distillation:
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
         values: dict[str, float] = {}
-        for _ in range(self.steps):
+        steps = share(self.config.training.steps, self.config.synthesis.rounds, number)
+        for _ in range(steps):
             values = self.learn(
                 self.student, self.optimiser, rng, bf16=self.config.training.bf16
             )
             self.schedule.step()
-        return {**terms, **values}
+        return {**terms, **values, "student_steps": self.schedule.last_epoch}
 
     def synthesise(self, number: int) -> dict[str, float]:
         """Add one round's images to the bank; the priors' last values.
+
+        With them the length of each one's gradient, and "teacher_images": how many
+        images the teacher has judged in the round.
 
         Raises:
             TrainingError: they are not finite.
         """
         self.student.eval().requires_grad_(requires_grad=False)
-        images, terms = self.synthesiser.round(self.see)
+        with self.teacher.counted() as judged:
+            images, terms = self.synthesiser.round(self.see)
         if not (bool(images.isfinite().all()) and np.isfinite([*terms.values()]).all()):
             raise TrainingError(
                 f"the synthesis of round {number} is not finite ({terms}); lower"
                 " synthesis.learning_rate"
             )
         self.bank.add(images)
-        return terms
+        return {**terms, "teacher_images": sum(judged)}
 
     @torch.no_grad()
     def troubles(self) -> list[str]:
@@ -174,7 +174,10 @@ class Distillation:
         shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
         blank = torch.zeros(shape, device=self.device)
         self.student.eval()
-        loss, values = weighted_sum(self.losses, self.see(blank), self.teacher(blank))
+        some = torch.zeros(len(blank), dtype=torch.int64)
+        labels = self.labels(some, torch.ones(len(blank)))
+        teacher = replace(self.teacher(blank), labels=labels)
+        loss, values = weighted_sum(self.losses, self.see(blank), teacher)
         head = self.student.layers[self.student.blueprint.layers[-1].name]
         weights = list(head.parameters())
         if not loss.requires_grad or not any(
@@ -220,8 +223,9 @@ class Distillation:
         Raises:
             TrainingError: the loss is not finite.
         """
-        images = self.batch(rng)
+        images, labels = self.batch(rng)
         teacher = self.teacher.answer(images, bf16=self.config.training.bf16)
+        teacher = replace(teacher, labels=labels)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             student = network(quantised(images, self.encoding))
         loss, values = weighted_sum(self.losses, student, teacher)
@@ -235,16 +239,32 @@ class Distillation:
         optimiser.step()
         return values
 
-    def batch(self, rng: np.random.Generator) -> Tensor:
-        """Augmented and mixed images of the bank, normalised, [B, C, H, W]."""
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """Augmented and mixed images of the bank, normalised, [B, C, H, W].
+
+        And the share of each class in them, [B, K]; None where they were invented.
+        """
         training = self.config.training
-        images = self.bank.sample(training.batch_size, rng)
+        images, places = self.bank.drawn(training.batch_size, rng)
         images = augment(images, rng, flip=training.flip, crop=training.crop)
-        return mix(self.teacher.normalise(images.to(self.device)), rng, training.mixup)
+        weights = mixing(len(images), rng, training.mixup)
+        mixed = mix(self.teacher.normalise(images.to(self.device)), weights)
+        return mixed, self.labels(places, weights)
+
+    def labels(self, places: Tensor, weights: Tensor) -> Tensor | None:
+        """Those of real images at these places, mixed as they are; else None."""
+        if self.real is None:
+            return None
+        classes = torch.from_numpy(self.real.labels)[places]
+        one_hot = F.one_hot(classes, self.teacher.spec.classes).float()
+        return mix(one_hot.to(self.device), weights)
 
     def see(self, images: Tensor) -> Outputs:
         """The student's outputs on normalised images, rounded like the chip's input."""
-        outputs: Outputs = self.student(quantised(images, self.encoding))
+        inputs = quantised(images, self.encoding)
+        if self.membranes:
+            return with_membranes(self.student, inputs)
+        outputs: Outputs = self.student(inputs)
         return outputs
 
     def file(self) -> StudentFile:
@@ -324,7 +344,8 @@ def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> floa
             distillation.bank.write_png(run.synthetic_path)
         state = {"distillation": distillation.state_dict(), "round": number}
         run.save_checkpoint({**state, "seconds": seconds})
-        progress("distil", number, rounds, metrics)
+        shown = {k: v for k, v in metrics.items() if "/" not in k}  # no gradients
+        progress("distil", number, rounds, shown)
     return seconds
 
 
@@ -361,10 +382,10 @@ def distill(
             check_images(test, teacher, "test")
         if real is not None:
             check_images(real, teacher, "training")
-            if test is not None and np.array_equal(test.images, real.images):
+            if test is not None and test.share_in(real) > SHARED_IMAGES:
                 raise DataError(
-                    f"the test images are those of {config.data!r} to train on; give"
-                    " others as test data, or 'none'"
+                    f"the test images are among those of {config.data!r} to train on;"
+                    " give others as test data, or 'none'"
                 )
         distillation = Distillation(config, teacher, real)
         seconds = run_rounds(distillation, run, progress)
@@ -402,6 +423,14 @@ def distill(
     for path in (run.float_student_path, run.student_path):
         run.record_artifact(path)
     return result
+
+
+def share(total: int, parts: int, number: int) -> int:
+    """The `number`th of `parts` shares of `total`; all add up to it.
+
+    They differ by one where it cannot be divided. `number` starts at 1.
+    """
+    return number * total // parts - (number - 1) * total // parts
 
 
 def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:

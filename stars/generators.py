@@ -1,4 +1,4 @@
-"""Generator networks: noise and a label in, an image out."""
+"""Generator networks: noise, and perhaps a label, in; an image out."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ from stars.nodes.base import Shape
 LABEL_SCALE = 7.0  # of the one-hot vector, beside noise of deviation 1
 
 
-class ConditionalGenerator(nn.Module):
-    """Two upsampling stages after a linear layer that takes noise and a one-hot label.
+class Generator(nn.Module):
+    """Two upsampling stages after a linear layer that takes noise, or noise and label.
 
     `forget` re-initialises that linear layer. A conditional generator that keeps it
     learns one image per class; one that must start again each round does not.
 
     Args:
         image_shape: (C, H, W); H and W are made from a quarter of them, rounded up.
-        classes: K.
         latent: length of the noise vector.
         width: channels of the last hidden layer; the first has twice as many.
+        classes: K, of one-hot labels beside the noise; 0 for noise alone.
 
     Source: layers as in Fang et al. 2022 (Fast), arXiv:2112.06253, authors' code;
         the re-initialised layer after Tran et al. 2024 (NAYER), arXiv:2310.00258.
-    Differs: one-hot labels instead of text embeddings, noise beside the label.
+    Differs: one-hot labels instead of text embeddings, noise beside the label; half as
+        wide by default.
     """
 
     def __init__(
-        self, image_shape: Shape, classes: int, *, latent: int = 128, width: int = 32
+        self,
+        image_shape: Shape,
+        *,
+        latent: int = 128,
+        width: int = 32,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width_px = image_shape
@@ -56,10 +62,17 @@ class ConditionalGenerator(nn.Module):
         """Give the linear layer new random weights."""
         self.embed.reset_parameters()
 
-    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Noise [B, latent] and labels [B] -> pixels / 255 in 0..1, [B, C, H, W]."""
-        one_hot = F.one_hot(labels, self.classes).to(noise.dtype)
-        x = self.embed(torch.cat([noise, one_hot * LABEL_SCALE], dim=1))
-        x = x.unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
+    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Noise [B, latent], labels [B] -> pixels / 255 in 0..1, [B, C, H, W].
+
+        Args:
+            noise: standard normal.
+            labels: needed where there are classes.
+        """
+        if labels is not None:
+            one_hot = F.one_hot(labels, self.classes).to(noise.dtype)
+            noise = torch.cat([noise, one_hot * LABEL_SCALE], dim=1)
+        x = self.embed(noise).unflatten(1, self.start)
+        x = x.contiguous(memory_format=torch.channels_last)
         _, height, width = self.image_shape
         return torch.sigmoid(self.body(x).float()[:, :, :height, :width])

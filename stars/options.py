@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +19,7 @@ def checked_options(
     """`options` as the keyword-only parameters of `function`, of their types.
 
     Args:
-        function: a row of a table.
+        function: a row of a table: a function, a partial one, or a class.
         options: as they stand in a configuration.
         what: for the message.
 
@@ -52,8 +53,12 @@ def types_of(function: Callable[..., Any], what: str) -> dict[str, Any]:
     Raises:
         ConfigError: they name something that is not there at run time.
     """
+    while isinstance(function, partial):
+        function = function.func
     try:
-        return get_type_hints(function)
+        return get_type_hints(
+            function.__init__ if inspect.isclass(function) else function
+        )
     except NameError as error:
         raise ConfigError(
             f"{what}: the types of its options cannot be read ({error}); import them"

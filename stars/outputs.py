@@ -20,12 +20,18 @@ class Outputs:
             the user's own does not show it.
         head: [K, F], the weights with which a teacher's head reads its features; None
             for a student.
+        labels: [B, K], the share of each class in a teacher's image by the data set,
+            where there is one; None where images were invented.
+        membranes: of every spiking layer, [T, B, C, H, W] each: before the reset, in
+            units of the threshold. None unless they were asked for.
     """
 
     logits: Float[Tensor, "T B K"]
     features: Float[Tensor, "T B F"]
     maps: Float[Tensor, "T B C H W"] | None = None
     head: Float[Tensor, "K F"] | None = None
+    labels: Float[Tensor, "B K"] | None = None
+    membranes: tuple[Float[Tensor, "T B C H W"], ...] | None = None
 
     @property
     def mean_logits(self) -> Float[Tensor, "B K"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from stars.architectures.blueprint import Activation, AvgPool, Blueprint, ConvBN
 from stars.architectures.network import ConvBNLayer, Network
 from stars.encode import DirectEncoding
+from stars.fused import membranes, total
 from stars.graph import SpikingGraph
 from stars.lif import DT, Backend, LIFConstants, LIFLayer
 from stars.nodes import (
@@ -29,6 +31,7 @@ from stars.nodes import (
     SumPool2d,
 )
 from stars.nodes.base import Array, Shape
+from stars.outputs import Outputs
 
 INITIAL_GAIN = 2.0  # BN weight at the start: about a quarter of the neurons spike
 
@@ -85,6 +88,36 @@ def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     finally:
         for layer in layers.values():
             layer.observer = None
+
+
+def with_membranes(network: Network, images: Tensor) -> Outputs:
+    """A pass whose outputs hold the membranes, computed once more from its currents.
+
+    Gradients flow to the currents; the reset passes none.
+
+    Args:
+        network: a student.
+        images: normalised, [B, C, H, W].
+    """
+    layers = lif_layers(network)
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, layer: nn.Module, arriving: tuple[Tensor, ...]) -> None:
+        lif, x = cast("LIFLayer", layer), total(arriving)
+        cell = lif.constants.cell(lif.steps, held=lif.encodes)
+        over_time = x if lif.encodes else x.unflatten(0, (lif.steps, -1))
+        found[name] = torch.stack(membranes(over_time, cell)) / cell.threshold
+
+    hooks = [
+        layer.register_forward_pre_hook(partial(keep, name))
+        for name, layer in layers.items()
+    ]
+    try:
+        outputs: Outputs = network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return replace(outputs, membranes=tuple(found.values()))
 
 
 def to_graph(

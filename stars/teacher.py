@@ -254,6 +254,16 @@ class Teacher(nn.Module):
             for hook in hooks:
                 hook.remove()
 
+    @contextmanager
+    def counted(self) -> Iterator[list[int]]:
+        """Within it, every pass appends its number of images."""
+        images: list[int] = []
+        hook = self.register_forward_hook(lambda _, x, __: images.append(len(x[0])))
+        try:
+            yield images
+        finally:
+            hook.remove()
+
     def checksum(self) -> str:
         """SHA-256 of the weights' names and bytes, whatever file they came from."""
         digest = hashlib.sha256()

@@ -90,10 +90,8 @@ def own(
     return function
 
 
-def weighted_sum(
-    terms: Sequence[Term], *arguments: Any
-) -> tuple[Tensor, dict[str, float]]:
-    """Sum of weight x term, and each term's own value; weight 0 is not evaluated.
+def evaluated(terms: Sequence[Term], *arguments: Any) -> dict[str, Tensor]:
+    """Each term's value by name, unweighted; weight 0 is not evaluated.
 
     Raises:
         ConfigError: a term is not a scalar.
@@ -103,5 +101,21 @@ def weighted_sum(
         if not isinstance(value, Tensor) or value.ndim:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value)
             raise ConfigError(f"{name!r} gave {found}, expected a scalar tensor")
-    total = torch.stack([t.weight * values[t.name] for t in terms if t.weight]).sum()
-    return total, {name: float(value.detach()) for name, value in values.items()}
+    return values
+
+
+def total_of(terms: Sequence[Term], values: Mapping[str, Tensor]) -> Tensor:
+    """Sum of weight x value of what `evaluated` gave."""
+    return torch.stack([t.weight * values[t.name] for t in terms if t.weight]).sum()
+
+
+def weighted_sum(
+    terms: Sequence[Term], *arguments: Any
+) -> tuple[Tensor, dict[str, float]]:
+    """Sum of weight x term, and each term's own value; weight 0 is not evaluated.
+
+    Raises:
+        ConfigError: a term is not a scalar.
+    """
+    values = evaluated(terms, *arguments)
+    return total_of(terms, values), {k: float(v.detach()) for k, v in values.items()}

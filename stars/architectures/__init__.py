@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from stars.architectures.blueprint import Blueprint
@@ -15,6 +16,14 @@ from stars.options import checked_options
 ARCHITECTURES: dict[str, Callable[..., Blueprint]] = {
     "resnet": resnet,
     "vgg": vgg,
+    # Named ones are the two above with other defaults; every option is still theirs.
+    "resnet8": partial(resnet, widths=(16, 32, 64), depths=(1, 1, 1)),
+    "resnet20": partial(resnet, widths=(16, 32, 64), depths=(3, 3, 3)),
+    "resnet18": partial(resnet, widths=(64, 128, 256, 512), depths=(2, 2, 2, 2)),
+    "resnet34": partial(resnet, widths=(64, 128, 256, 512), depths=(3, 4, 6, 3)),
+    "vgg11": partial(vgg, widths=(64, 128, 256, 512, 512), depths=(1, 1, 2, 2, 2)),
+    "wrn16-2": partial(resnet, widths=(32, 64, 128), depths=(2, 2, 2), stem_width=16),
+    "wrn40-2": partial(resnet, widths=(32, 64, 128), depths=(6, 6, 6), stem_width=16),
 }
 
 

@@ -14,6 +14,7 @@ from stars.architectures.blueprint import (
     after,
     check_stages,
 )
+from stars.errors import ConfigError
 from stars.nodes.base import Shape
 
 
@@ -24,6 +25,7 @@ def resnet(
     widths: Sequence[int] = (16, 32, 64),
     depths: Sequence[int] = (1, 1, 1),
     stem_stride: int = 1,
+    stem_width: int | None = None,
 ) -> Blueprint:
     """A residual network; every stage after the first halves height and width.
 
@@ -38,19 +40,28 @@ def resnet(
         widths: channels of each stage.
         depths: blocks of each stage; (1, 1, 1) is ResNet-8, (2, 2, 2, 2) ResNet-18.
         stem_stride: stride of the first convolution; 2 quarters the work.
+        stem_width: its channels; None for those of the first stage.
 
     Raises:
         ConfigError: widths and depths differ in length, or a value is below 1.
 
-    Source: He et al. 2016, arXiv:1512.03385, section 4.2 (networks for CIFAR-10).
-    Differs: projection shortcuts (option B) instead of zero padding.
+    Source: He et al. 2016, arXiv:1512.03385, section 4.2 (networks for CIFAR-10);
+        stem_width: Zagoruyko & Komodakis 2016 (WRN), arXiv:1605.07146, table 1.
+    Differs: projection shortcuts (option B) instead of zero padding. A WRN of ours has
+        its activations after BN and sum, as a ResNet has, not before the convolutions:
+        BN folds into the convolution before it only in this order, and a teacher whose
+        BN layers read convolutions, not sums, has the statistics that the student's
+        layers have. No dropout.
     """
     check_stages("resnet", input_shape, widths, depths, stem_stride)
+    channels = widths[0] if stem_width is None else stem_width
+    if channels < 1:
+        raise ConfigError(f"resnet: stem_width is {stem_width}, expected at least 1")
     layers: list[Layer] = [
-        ConvBN("stem", "input", (input_shape[0], widths[0]), 3, stem_stride, 1),
+        ConvBN("stem", "input", (input_shape[0], channels), 3, stem_stride, 1),
         Activation("stem_act", ("stem",), encodes=True),
     ]
-    channels, source, size = widths[0], "stem_act", after(input_shape[1], stem_stride)
+    source, size = "stem_act", after(input_shape[1], stem_stride)
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         for block in range(1, depth + 1):
             stride = 2 if stage > 1 and block == 1 else 1

@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from stars.priors.activation import activation
 from stars.priors.adversarial import adversarial
+from stars.priors.balance import balance
 from stars.priors.batch_norm import batch_norm
+from stars.priors.membrane_tail import membrane_tail
 from stars.priors.one_hot import one_hot
 from stars.priors.relational import relational
+from stars.priors.smoothness import l2, total_variation
 from stars.priors.state import SynthesisState
 from stars.priors.tail import tail
 
@@ -19,8 +23,16 @@ PRIORS: dict[str, Prior] = {
     "batch_norm": batch_norm,
     "one_hot": one_hot,
     "adversarial": adversarial,
+    "balance": balance,
+    "activation": activation,
+    "total_variation": total_variation,
+    "l2": l2,
     "relational": relational,
     "tail": tail,
+    "membrane_tail": membrane_tail,
 }
 
-__all__ = ["PRIORS", "Prior", "SynthesisState"]
+# Rows that read the student's membranes, which its pass then computes once more.
+READ_MEMBRANES = {"membrane_tail"}
+
+__all__ = ["PRIORS", "READ_MEMBRANES", "Prior", "SynthesisState"]

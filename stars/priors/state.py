@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,7 +22,7 @@ class SynthesisState:
         labels: [B], the classes that the generator was asked for.
         teacher: its outputs, T = 1.
         taps: what each BatchNorm2d of the teacher saw.
-        student: its outputs; frozen, in evaluation mode, gradients pass through the
+        see: the student, frozen, in evaluation mode; gradients pass through the
             surrogate to the images.
     """
 
@@ -28,4 +30,9 @@ class SynthesisState:
     labels: Int[Tensor, " B"]
     teacher: Outputs
     taps: tuple[BatchNormTap, ...]
-    student: Outputs
+    see: Callable[[Tensor], Outputs]
+
+    @cached_property
+    def student(self) -> Outputs:
+        """What the student says of the images; run once, when a prior first asks."""
+        return self.see(self.images)

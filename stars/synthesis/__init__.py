@@ -1,4 +1,4 @@
-"""Data-free synthesis methods by name."""
+"""Data-free synthesis methods by name; their defaults stand in `stars.recipes`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from stars.outputs import Outputs
+from stars.config import SynthesisConfig
+from stars.errors import ConfigError
+from stars.options import checked_options
+from stars.synthesis.cmi import ContrastiveInversion
+from stars.synthesis.critic import Student
+from stars.synthesis.deepinversion import DeepInversion
+from stars.synthesis.fast import FastGenerator
 from stars.synthesis.forgetful import ForgetfulGenerator
+from stars.synthesis.generative import LastingGenerator
+from stars.teacher import Teacher
+from stars.terms import Term
 
 
 class Synthesiser(Protocol):
     """Makes images in rounds; between rounds the student learns from them."""
 
-    def round(
-        self, student: Callable[[Tensor], Outputs]
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Images, pixels / 255 [N, C, H, W], and the terms' last values."""
+    def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
+        """Images, pixels / 255 [N, C, H, W], and the terms' last values.
+
+        Beside each term NAME stands "gradient/NAME", the length of its gradient.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -29,6 +39,32 @@ class Synthesiser(Protocol):
         ...
 
 
+# (teacher, priors, config, *, options)
 METHODS: dict[str, Callable[..., Synthesiser]] = {
     "forgetful": ForgetfulGenerator,
+    "deepinversion": DeepInversion,
+    "dafl": LastingGenerator,
+    "dfq": LastingGenerator,
+    "cmi": ContrastiveInversion,
+    "fast": FastGenerator,
 }
+
+
+def synthesiser(
+    teacher: Teacher, priors: tuple[Term, ...], config: SynthesisConfig
+) -> Synthesiser:
+    """The method that `config` names, with its options.
+
+    Raises:
+        ConfigError: an unknown method or option; lists what there is.
+    """
+    if config.method not in METHODS:
+        raise ConfigError(
+            f"synthesis method {config.method!r} is unknown; there are"
+            f" {sorted(METHODS)}"
+        )
+    method = METHODS[config.method]
+    what = f"synthesis method {config.method!r}"
+    return method(
+        teacher, priors, config, **checked_options(method, config.options, what)
+    )

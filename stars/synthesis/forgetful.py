@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
-from stars.generators import ConditionalGenerator
-from stars.outputs import Outputs
-from stars.priors import SynthesisState
+from stars.synthesis.critic import ADAM_BETAS, Critic, Student, descend
 from stars.teacher import Teacher
-from stars.terms import Term, weighted_sum
+from stars.terms import Term
 
 
 class ForgetfulGenerator:
@@ -25,39 +22,33 @@ class ForgetfulGenerator:
         config: batch size, steps, learning rate.
 
     Source: Tran et al. 2024 (NAYER), arXiv:2310.00258.
-    Differs: noise and one-hot labels replace the text encoder; see the generator.
+    Differs: noise and one-hot labels replace the text encoder; see the generator. The
+        BN prior has no moving average.
     """
 
     def __init__(
         self, teacher: Teacher, priors: tuple[Term, ...], config: SynthesisConfig
     ) -> None:
-        self.teacher = teacher
-        self.priors = priors
         self.config = config
-        self.device = next(teacher.parameters()).device
-        self.generator = ConditionalGenerator(
-            teacher.spec.input_shape,
-            teacher.spec.classes,
-            latent=config.latent,
-            width=config.width,
-        ).to(self.device)
-        self.generator.to(memory_format=torch.channels_last)
+        self.critic = Critic(teacher, priors, config)
+        self.generator = self.critic.generator(teacher.spec.classes)
 
-    def round(
-        self, student: Callable[[Tensor], Outputs]
-    ) -> tuple[Tensor, dict[str, float]]:
+    def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
         """Images for this student, pixels / 255 [N, C, H, W], and the last terms."""
         self.generator.forget()
         self.generator.train()
         optimiser = torch.optim.Adam(
-            self.generator.parameters(), self.config.learning_rate, betas=(0.5, 0.999)
+            self.generator.parameters(), self.config.learning_rate, betas=ADAM_BETAS
         )
-        values: dict[str, float] = {}
-        for _ in range(self.config.steps):
-            loss, values = self._loss(student)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+
+        def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
+            noise, labels = self.critic.noise(), self.critic.labels()
+            with self.critic.autocast():
+                images = self.critic.normalised(self.generator(noise, labels))
+            state = self.critic.state(images, labels, student)
+            return self.critic.score(state, last=last)
+
+        values = descend(self.config.steps, loss, optimiser)
         return self._harvest(), values
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,35 +59,10 @@ class ForgetfulGenerator:
         """Go on from a checkpoint."""
         self.generator.load_state_dict(state)
 
-    def _draw(self) -> tuple[Tensor, Tensor]:
-        batch, classes = self.config.batch_size, self.teacher.spec.classes
-        noise = torch.randn(batch, self.config.latent)
-        # Each class equally often; where a batch cannot hold all, any may come first.
-        start = torch.randint(classes, ()) if batch < classes else 0
-        labels = (torch.arange(batch) + start) % classes
-        return noise.to(self.device), labels.to(self.device)
-
-    def _loss(
-        self, student: Callable[[Tensor], Outputs]
-    ) -> tuple[Tensor, dict[str, float]]:
-        noise, labels = self._draw()
-        with self._autocast():
-            pixels = self.generator(noise, labels)
-            images = self.teacher.normalise(pixels * 255)
-            with self.teacher.tapped() as taps:
-                teacher = self.teacher(images)
-            student_outputs = student(images)
-        state = SynthesisState(images, labels, teacher, tuple(taps), student_outputs)
-        return weighted_sum(self.priors, state)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.bf16
-        )
-
     def _harvest(self) -> Tensor:
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self.critic.autocast():
             batches = [
-                self.generator(*self._draw()) for _ in range(self.config.harvest)
+                self.generator(self.critic.noise(), self.critic.labels())
+                for _ in range(self.config.harvest)
             ]
         return torch.cat(batches)

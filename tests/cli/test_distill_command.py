@@ -233,7 +233,7 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
         (["--resume"], "holds no run to resume"),
         (["--data", "gone.npz"], "'gone.npz': no such file"),
         (["--data", "fashion-mnist"], "only the test images are bundled"),
-        (["--data", "test.npz"], "the test images are those of 'test.npz'"),
+        (["--data", "test.npz"], "the test images are among those of 'test.npz'"),
         (["--loss", "l3"], "loss 'l3' is unknown; there are ['ce', 'feature_map',"),
         (["--loss", "kl:0.5"], "'kl:0.5': expected options as kl:key=value"),
         (["--loss", "kl:=3"], "'kl:=3': expected NAME or NAME:key=value,key=value"),

@@ -102,7 +102,7 @@ def test_an_unknown_architecture_lists_what_there_is():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": [4]}, "no option .'width'.; it has .'depths', 'stem_stride', 'wid"),
+        ({"width": [4]}, "no option .'width'.; it has .'depths', 'stem_stride', '"),
         ({"widths": 16}, "option 'widths' is 16"),
         ({"widths": [4.5], "depths": [1]}, "option 'widths' is .4.5."),
         ({"stem_stride": True}, "option 'stem_stride' is True"),
@@ -143,3 +143,38 @@ def test_a_network_refuses_images_of_another_size(name):
     network = ann(blueprint(name, (1, 8, 8), 10, SMALL))
     with pytest.raises(DataError, match=r"\(2, 1, 9, 8\), expected \[B, 1, 8, 8\]"):
         network(torch.zeros(2, 1, 9, 8))
+
+
+# Named ones
+
+PARAMETERS = {  # of a teacher for CIFAR-10
+    "resnet8": 78_042,
+    "resnet18": 11_173_962,
+    "resnet20": 272_474,
+    "resnet34": 21_282_122,
+    "vgg11": 9_228_362,
+    # 448 more than before the convolutions: the BN of the projections
+    "wrn16-2": 692_122,
+    "wrn40-2": 2_243_994,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_named_architecture_has_the_size_that_it_is_known_for(name):
+    with torch.device("meta"):
+        teacher = ann(blueprint(name, (3, 32, 32), 10, {}))
+    assert sum(p.numel() for p in teacher.parameters()) == PARAMETERS[name]
+
+
+def test_a_named_architecture_takes_the_options_of_its_builder():
+    plan = blueprint("resnet18", (3, 32, 32), 10, {"stem_stride": 2})
+    assert plan == blueprint(
+        "resnet",
+        (3, 32, 32),
+        10,
+        {"widths": [64, 128, 256, 512], "depths": [2] * 4, "stem_stride": 2},
+    )
+    with pytest.raises(ConfigError, match=r"'wrn16-2' has no option .'width'.; it has"):
+        blueprint("wrn16-2", (3, 32, 32), 10, {"width": 2})
+    with pytest.raises(ConfigError, match="stem_width is 0, expected at least 1"):
+        blueprint("wrn16-2", (3, 32, 32), 10, {"stem_width": 0})

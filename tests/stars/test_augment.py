@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stars.augment import augment, mix
+from stars.augment import augment, mix, mixing
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -58,7 +58,7 @@ def test_the_same_generator_gives_the_same_images():
 
 def test_mix_leaves_a_share_alone_and_blends_the_rest_with_a_neighbour():
     x = torch.arange(400.0).reshape(400, 1, 1, 1)
-    mixed = mix(x, rng(), 0.25)
+    mixed = mix(x, mixing(400, rng(), 0.25))
     blended = (mixed != x).flatten()
     assert 60 < int(blended.sum()) < 140
     low, high = torch.minimum(x, x.roll(1, 0)), torch.maximum(x, x.roll(1, 0))
@@ -68,4 +68,4 @@ def test_mix_leaves_a_share_alone_and_blends_the_rest_with_a_neighbour():
 @pytest.mark.parametrize("share", [0.0, 0])
 def test_no_share_mixes_nothing(share):
     x = images().float()
-    assert torch.equal(mix(x, rng(), share), x)
+    assert torch.equal(mix(x, mixing(len(x), rng(), share)), x)

@@ -10,6 +10,7 @@ import pytest
 from stars.config import (
     PRESETS,
     DistillConfig,
+    StudentConfig,
     TeacherTrainingConfig,
     distill_config,
     merged,
@@ -47,6 +48,27 @@ def test_everything_that_is_wrong_is_told_at_once():
     with pytest.raises(ConfigError, match=r"epochs: .*; .*seed: ") as error:
         validated(TeacherTrainingConfig, {"epochs": 0, "seed": -3}, "here")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [TeacherTrainingConfig, StudentConfig])
+def test_a_named_architecture_has_its_own_options(kind):
+    assert kind.model_validate({"architecture": "resnet18"}).options == {}
+    given = {"architecture": "wrn16-2", "options": {"stem_stride": 2}}
+    assert kind.model_validate(given).options == {"stem_stride": 2}
+    assert kind.model_validate({"architecture": "vgg"}).options["depths"] == [1, 1, 1]
+
+
+def test_added_priors_stand_behind_those_of_the_method():
+    flags = {
+        "synthesis": {"method": "fast"},
+        "add_prior": [{"name": "tail", "weight": 20.0, "variant": "relu"}],
+    }
+    config = distill_config("default", None, flags)
+    names = [term.name for term in config.prior]
+    assert names == ["batch_norm", "one_hot", "adversarial", "tail"]
+    assert config.prior[-1].model_extra == {"variant": "relu"}
+    with pytest.raises(ConfigError, match=r"prior\.3\.name: field required"):
+        distill_config("default", None, {**flags, "add_prior": [{"weight": 1.0}]})
 
 
 @pytest.mark.parametrize("preset", PRESETS)

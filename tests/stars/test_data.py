@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -157,6 +158,43 @@ def test_what_is_not_there_or_not_an_npz_is_told(tmp_path: Path):
         data.load("fashion-mnist", "validation")
 
 
+# Parts
+
+
+def test_a_part_of_a_split_is_named_behind_the_data(tmp_path: Path):
+    train, test = pixels(6, 1, 3, 3), pixels(4, 1, 3, 3)
+    path = tmp_path / "two.npz"
+    np.savez(path, x_train=train, y_train=range(6), x_test=test, y_test=range(4))
+    for part, expected in {
+        "@train": train,
+        "@test": test,
+        "@train[:2]": train[:2],
+        "@train[2:5]": train[2:5],
+        "@test[3:]": test[3:],
+    }.items():
+        assert np.array_equal(data.load(f"{path}{part}", "test").images, expected)
+    assert data.load(f"{path}@train[2:5]").labels.tolist() == [2, 3, 4]
+    for part in ("@train[:7]", "@train[3:3]", "@test[9:]"):
+        with pytest.raises(DataError, match="are not among"):
+            data.load(f"{path}{part}")
+    with pytest.raises(DataError, match="no such file"):
+        data.load(f"{path}@dev")
+
+
+def test_what_is_measured_on_training_images_is_called_development():
+    assert data.kind_of("fashion-mnist") == "test"
+    assert data.kind_of("mnist:ROOT@test[:100]") == "test"
+    assert data.kind_of("mnist:ROOT@train[:100]") == "development"
+
+
+def test_the_share_of_images_that_another_set_holds_too():
+    images = pixels(4, 1, 3, 3)
+    one = LabelledImages(images, np.arange(4))
+    other = LabelledImages(images[[3, 0]], np.arange(2))
+    assert one.share_in(other) == 0.5
+    assert other.share_in(one) == 1.0
+
+
 # Folders
 
 
@@ -212,6 +250,54 @@ def test_a_folder_that_holds_no_labelled_images_is_refused(tmp_path: Path):
         data.load(str(tmp_path))
 
 
+# Tiny-ImageNet
+
+
+def tiny_imagenet(root: Path) -> np.ndarray:
+    """Two classes, two training and one validation image each; one is grey."""
+    images = pixels(6, 64, 64, 3)
+    names = ["n02", "n01"]
+    (root / "val").mkdir(parents=True)
+    (root / "wnids.txt").write_text("n02\nn01\n")
+    rows = []
+    for i, name in enumerate(names):
+        for j in range(2):
+            path = root / "train" / name / "images" / f"{name}_{j}.JPEG"
+            save(path, images[2 * i + j])
+        save(root / "val" / "images" / f"val_{i}.JPEG", images[4 + i, ..., 0])
+        rows.append(f"val_{i}.JPEG\t{name}\t0\t0\t9\t9")
+    (root / "val" / "val_annotations.txt").write_text("\n".join(rows))
+    return images
+
+
+@pytest.mark.parametrize("inner", ["", "tiny-imagenet-200"])
+def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path: Path, inner):
+    images = tiny_imagenet(tmp_path / inner)
+    train = data.load(f"tiny-imagenet:{tmp_path}", "train")
+    assert train.images.shape == (4, 3, 64, 64)
+    assert train.labels.tolist() == [0, 0, 1, 1]  # n01 is class 0, whatever wnids says
+    # JPEG: near, not equal.
+    gap = train.images[0].mean((1, 2)) - images[2].mean((0, 1))
+    assert np.abs(gap).max() < 2
+    test = data.load(f"tiny-imagenet:{tmp_path}", "test")
+    assert test.labels.tolist() == [1, 0]
+    assert test.images.shape == (2, 3, 64, 64)
+    assert np.array_equal(test.images[:, 0], test.images[:, 1])  # grey became colour
+
+
+def test_a_damaged_tiny_imagenet_is_told(tmp_path: Path):
+    with pytest.raises(DataError, match=r"wnids\.txt': No such file"):
+        data.load(f"tiny-imagenet:{tmp_path}")
+    tiny_imagenet(tmp_path)
+    save(tmp_path / "val" / "images" / "val_0.JPEG", pixels(32, 32, 3))
+    with pytest.raises(DataError, match=r"is \(32, 32, 3\), expected \(64, 64, 3\)"):
+        data.load(f"tiny-imagenet:{tmp_path}")
+    (tmp_path / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn09\n")
+    save(tmp_path / "val" / "images" / "val_0.JPEG", pixels(64, 64, 3))
+    with pytest.raises(DataError, match="a label is -1"):
+        data.load(f"tiny-imagenet:{tmp_path}")
+
+
 # torchvision
 
 
@@ -233,6 +319,35 @@ def test_a_torchvision_data_set_is_read_from_its_files(tmp_path: Path):
     loaded = data.load(f"mnist:{tmp_path}", "test")
     assert np.array_equal(loaded.images, images[:, None])
     assert loaded.labels.tolist() == [2, 0, 1]
+
+
+def write_cifar(root: Path, name: str, entries: dict[str, object]) -> None:
+    """The pickles of CIFAR, 2 images each; torchvision checks their md5."""
+    folder = (
+        root / {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}[name]
+    )
+    folder.mkdir(parents=True)
+    for file, entry in entries.items():
+        (folder / file).write_bytes(pickle.dumps(entry))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("cifar10", "labels"), ("cifar100", "fine_labels")]
+)
+def test_cifar_is_read_in_colour(tmp_path, monkeypatch, name, key):
+    from torchvision import datasets  # noqa: PLC0415 - it imports torch
+
+    kind = getattr(datasets, data.TORCHVISION[name])
+    rows, labels = pixels(2, 3072), [1, 0]
+    monkeypatch.setattr(kind, "train_list", [["train", ""]])
+    monkeypatch.setattr(kind, "test_list", [["test", ""]])
+    monkeypatch.setattr(kind, "_check_integrity", lambda _: True)
+    monkeypatch.setattr(kind, "_load_meta", lambda _: None)
+    entry = {"data": rows, key: labels}
+    write_cifar(tmp_path, name, {"train": entry, "test": entry})
+    loaded = data.load(f"{name}:{tmp_path}", "train")
+    assert np.array_equal(loaded.images, rows.reshape(2, 3, 32, 32))
+    assert loaded.labels.tolist() == labels
 
 
 def test_a_torchvision_data_set_that_cannot_be_had_is_told(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from stars import reference, student_file
 from stars.config import DistillConfig, merged
-from stars.distill import Distillation, distill, quantised
+from stars.distill import Distillation, distill, quantised, share
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256
@@ -108,6 +108,29 @@ def test_every_round_logs_its_priors_and_its_loss(finished):
     assert [line["round"] for line in lines] == [1, 2, 3]
     priors = {"batch_norm", "one_hot", "adversarial", "relational", "tail"}
     assert all(priors | {"kl", "seconds"} <= set(line) for line in lines)
+
+
+def test_every_round_logs_how_hard_each_prior_pulls(finished):
+    run, _ = finished
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    for line in lines:
+        lengths = {k: v for k, v in line.items() if k.startswith("gradient/")}
+        assert {k.removeprefix("gradient/") for k in lengths} <= line.keys()
+        assert len(lengths) == 5
+        assert lengths["gradient/batch_norm"] > 0
+
+
+def test_every_round_logs_what_it_has_cost(finished):
+    """Three rounds of 2 steps on 12 images; 6 steps of the student in all."""
+    run, _ = finished
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert [line["teacher_images"] for line in lines] == [24] * 3
+    assert [line["student_steps"] for line in lines] == [2, 4, 6]
+
+
+def test_steps_that_the_rounds_do_not_divide_are_all_taken():
+    assert [share(7, 3, n) for n in (1, 2, 3)] == [2, 2, 3]
+    assert [share(6, 3, n) for n in (1, 2, 3)] == [2, 2, 2]
 
 
 def test_the_picture_shows_synthetic_images_that_are_not_one_colour(finished):
@@ -247,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
     ("changes", "message"),
     [
         ({"training": {"steps": 2}}, "training.steps is 2, expected at least .* 3"),
-        ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'forg"),
+        ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'cmi'"),
         ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
         ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
         ({"loss": [{"name": "samd"}]}, "'samd'. alone would leave .* untrained; add"),
@@ -339,7 +362,9 @@ def test_with_real_images_none_are_invented(learned, striped):
     run, result = learned
     assert not run.synthetic_path.exists()
     lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
-    assert [set(line) for line in lines] == [{"round", "seconds", "kl"}] * 3
+    assert [set(line) for line in lines] == [
+        {"round", "seconds", "kl", "student_steps"}
+    ] * 3
     manifest = json.loads(run.manifest_path.read_text())
     expected = {"source": "striped", "sha256": striped(90, seed=1).checksum()}
     assert manifest["data"] == expected
@@ -358,9 +383,45 @@ def test_the_batches_are_of_the_real_images(teacher, striped):
     images = striped(90, seed=1)
     plain = {"flip": False, "crop": 0, "mixup": 0.0, "steps": 6, "batch_size": 12}
     distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
-    batch = distillation.batch(np.random.default_rng(0))
+    batch, labels = distillation.batch(np.random.default_rng(0))
     known = teacher.normalise(torch.from_numpy(images.images))
-    assert all(bool((known == image).flatten(1).all(1).any()) for image in batch)
+    same = [(known == image).flatten(1).all(1).nonzero()[0, 0] for image in batch]
+    assert labels.argmax(1).tolist() == images.labels[same].tolist()
+    assert labels.sum(1).tolist() == [1.0] * 12
+
+
+def test_labels_are_mixed_as_their_images_are(teacher, striped):
+    """Images of one grey for each class: what the pixels say, the labels say."""
+    images = striped(30)
+    images.images[:] = (images.labels * 100)[:, None, None, None]
+    plain = {"flip": False, "crop": 0, "mixup": 1.0, "steps": 6, "batch_size": 12}
+    distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
+    batch, labels = distillation.batch(np.random.default_rng(0))
+    grey = (batch[:, 0, 0, 0] * 0.3 + 0.45) * 255 / 100
+    expected = labels @ torch.arange(3.0)
+    torch.testing.assert_close(grey, expected, atol=1e-4, rtol=1e-4)
+    assert 0.01 < float(labels.max(1).values.min()) < 0.99
+
+
+def test_a_student_can_learn_from_labels_alone(teacher, striped, tmp_path):
+    loss = [{"name": "ce", "labels": True}]
+    config = tiny(loss=loss, data="striped")
+    run = Run.create(tmp_path / "a", config)
+    distill(config, teacher, None, run, quiet, striped(90, seed=1))
+    (*_, line) = run.metrics_path.read_text().splitlines()
+    assert np.isfinite(json.loads(line)["ce"])
+    config = tiny(loss=loss)
+    run = Run.create(tmp_path / "b", config)
+    with pytest.raises(ConfigError, match="invented images have no labels"):
+        distill(config, teacher, None, run, quiet)
+
+
+def test_a_prior_that_reads_membranes_gets_them(teacher, tmp_path):
+    config = tiny(prior=[{"name": "membrane_tail"}, {"name": "batch_norm"}])
+    run = Run.create(tmp_path / "a", config)
+    distill(config, teacher, None, run, quiet)
+    (*_, line) = run.metrics_path.read_text().splitlines()
+    assert json.loads(line)["gradient/membrane_tail"] > 0
 
 
 def test_a_killed_run_with_real_images_ends_as_one_that_was_not(
@@ -387,7 +448,7 @@ def test_real_images_that_cannot_be_learned_from_are_refused(
     config, test = tiny(data="striped"), striped(30)
     for real, message in (
         (striped(6, channels=3), "training images have shape"),
-        (test, "the test images are those of 'striped' to train on"),
+        (test, "the test images are among those of 'striped' to train on"),
     ):
         run = Run.create(tmp_path / "a", config)
         with pytest.raises(DataError, match=message):

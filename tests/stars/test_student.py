@@ -19,7 +19,7 @@ from stars.errors import FormatError
 from stars.grid_network import layer_grids
 from stars.grid_training import to_grid
 from stars.lif import LIFConstants
-from stars.student import build, lif_layers, recorded, to_graph
+from stars.student import build, lif_layers, recorded, to_graph, with_membranes
 from stars.student_file import StudentFile
 from stars.testing import random_images
 
@@ -45,6 +45,25 @@ def student(architecture: str):
     with torch.no_grad():
         network.train()(inputs(32))
     return network.eval()
+
+
+@both
+def test_membranes_before_the_reset_are_above_the_threshold_where_a_spike_is(
+    architecture,
+):
+    network, x = student(architecture), inputs()
+    with torch.no_grad(), recorded(network) as layers:
+        plain = network(x)
+    x.requires_grad_()
+    outputs = with_membranes(network, x)
+    assert torch.equal(outputs.logits, plain.logits)
+    assert len(outputs.membranes) == len(layers)
+    pairs = zip(layers.values(), outputs.membranes, strict=True)
+    for (spikes, after), before in pairs:
+        assert torch.equal(before > 1, spikes > 0)
+        assert torch.equal(before[spikes == 0], after[spikes == 0])
+    torch.stack([m.mean() for m in outputs.membranes]).sum().backward()
+    assert float(x.grad.abs().max()) > 0
 
 
 @both

@@ -1,0 +1,138 @@
+"""What the `stars bench` commands share: options, the base configuration, the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from stars.sweep import Cell, Row
+
+PROGRAM = (
+    sys.executable,
+    "-c",
+    "import sys; from cli.main import main; sys.exit(main())",
+    "--quiet",
+)
+
+OutOption = Annotated[Path, typer.Option(help="Folder; what it holds is not rerun.")]
+EvalOption = Annotated[
+    str, typer.Option("--eval", help="Real images, as mnist:ROOT@train[:5000].")
+]
+ConfigOption = Annotated[Path | None, typer.Option(help="A TOML file that all share.")]
+TeacherOption = Annotated[str | None, typer.Option(help="As for `stars distill`.")]
+PresetOption = Annotated[str, typer.Option(help="quick or default.")]
+SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]
+JobsOption = Annotated[int, typer.Option(min=1, help="Processes at a time.")]
+ThreadsOption = Annotated[
+    int, typer.Option(min=0, help="Of each process; 0 shares out the cores.")
+]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How a sweep is run and shown.
+
+    Args:
+        name: of the benchmark; of its two files.
+        out: the folder.
+        jobs, threads: processes at a time, and threads of each.
+        labels: what tells the cells apart but for the seed.
+        base: the label that gains are over.
+        budget: in words.
+    """
+
+    name: str
+    out: Path
+    jobs: int
+    threads: int
+    labels: Sequence[str]
+    base: Mapping[str, str]
+    budget: str
+
+    def run(
+        self,
+        output: Output,
+        cells: Sequence[Cell],
+        evaluated: str,
+        more: Sequence[Row] = (),
+    ) -> None:
+        """Run, write NAME.json and NAME.md, print, and fail where a cell failed."""
+        from stars import sweep
+        from stars.data import kind_of
+        from stars.files import write_json, write_text
+
+        output.note(f"budget of every cell: {self.budget}")
+        threads = self.threads or max(1, (os.cpu_count() or 1) // self.jobs)
+        rows = [
+            *sweep.run(
+                cells,
+                self.out,
+                PROGRAM,
+                jobs=self.jobs,
+                threads=threads,
+                note=output.note,
+            ),
+            *more,
+        ]
+        found = sweep.summary(rows, self.labels, self.base)
+        data = {
+            "evaluated_on": {"data": evaluated, "kind": kind_of(evaluated)},
+            "budget": self.budget,
+            "threads": threads,
+            "summary": found,
+            "rows": rows,
+        }
+        title = (
+            f"Last-epoch accuracy on the {kind_of(evaluated)} images {evaluated}; mean"
+            f" +- sd over the seeds; budget: {self.budget}."
+        )
+        text = sweep.markdown(found, self.labels, title)
+        schema = f"stars.bench.{self.name}/1"
+        write_json(self.out / f"{self.name}.json", {"schema": schema, **data})
+        write_text(self.out / f"{self.name}.md", text)
+        output.emit(schema, data, text)
+        if any(row["error"] is not None for row in rows):
+            raise typer.Exit(1)
+
+
+def base_values(
+    preset: str, config: Path | None, teacher: str | None, evaluated: str
+) -> dict[str, Any]:
+    """What all cells have: the flags over the file, over the preset.
+
+    Raises:
+        ConfigError: an unknown preset, or a file that cannot be read.
+    """
+    from stars.config import merged, preset_values, read_toml
+
+    values = merged(preset_values(preset), {} if config is None else read_toml(config))
+    flags = {} if teacher is None else {"teacher": {"source": teacher}}
+    return merged(values, {**flags, "test_data": evaluated})
+
+
+def split(text: str) -> list[str]:
+    """Names between commas."""
+    return [name for name in text.split(",") if name]
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers between commas.
+
+    Raises:
+        ConfigError: something else.
+    """
+    from stars.errors import ConfigError
+
+    try:
+        return [int(name) for name in split(text)]
+    except ValueError as error:
+        raise ConfigError(f"--seeds {text!r}: {error}") from error

@@ -1,0 +1,21 @@
+"""Activation: images that the teacher's features respond to."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from stars.priors.state import SynthesisState
+
+
+def activation(state: SynthesisState) -> Tensor:
+    """Minus the mean magnitude of the teacher's penultimate features.
+
+    L = -1/(B F) sum_bf |f_bf|
+
+    Returns:
+        Scalar <= 0.
+
+    Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, the activation loss.
+    Differs: the mean over features, as in the authors' code, for the paper's sum.
+    """
+    return -state.teacher.mean_features.float().abs().mean()

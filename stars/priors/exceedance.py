@@ -1,0 +1,93 @@
+"""Soft exceedances: how much of a BatchNorm's input lies beyond a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stars.teacher import BatchNormTap
+
+SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead, whatever its input
+NODES = 401  # of the quadrature over -8..8 deviations
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What one BatchNorm2d read and what it knows, in deviations.
+
+    Args:
+        inputs: a, [B, C, H, W].
+        mean, deviation: mu and sigma, running, [C, 1, 1].
+        gain, shift: gamma and beta, [C, 1, 1].
+    """
+
+    inputs: Tensor
+    mean: Tensor
+    deviation: Tensor
+    gain: Tensor
+    shift: Tensor
+
+    def beyond(
+        self, k: float | Tensor, softness: float, sign: float | Tensor = 1.0
+    ) -> Float[Tensor, " C"]:
+        """mean_{B,H,W} sigmoid((sign z - k) / tau),  z = (a - mu) / sigma.
+
+        Args:
+            k: one for all channels, or [C, 1, 1].
+            softness: tau.
+            sign: 1 or -1, likewise.
+        """
+        scale = sign / (softness * self.deviation)
+        offset = -self.mean * scale - k / softness
+        soft = torch.sigmoid(torch.addcmul(offset, self.inputs, scale))
+        return soft.sum((0, 2, 3)) / (self.inputs.numel() / self.inputs.shape[1])
+
+    def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
+        """mean_{B,H,W} sigmoid((gamma z + beta) / (tau |gamma|)): a ReLU opens."""
+        return self.beyond(self._zero(), softness, torch.sign(self.gain))
+
+    def beyond_zero_expected(self, softness: float) -> Float[Tensor, " C"]:
+        """The same for z ~ N(0, 1)."""
+        return gaussian_exceedances(self._zero().flatten(), softness)
+
+    def _zero(self) -> Tensor:
+        return -self.shift / self.gain.abs().clamp(min=SMALLEST_GAIN)
+
+
+def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
+    """Those layers that have running statistics."""
+    for tap in taps:
+        layer = tap.layer
+        mean, variance = layer.running_mean, layer.running_var
+        if mean is None or variance is None:
+            continue
+        gain = layer.weight if layer.affine else torch.ones_like(mean)
+        shift = layer.bias if layer.affine else torch.zeros_like(mean)
+        deviation = (variance + layer.eps).sqrt()
+        yield Channels(
+            tap.inputs.float(),
+            *(x[:, None, None] for x in (mean, deviation, gain, shift)),
+        )
+
+
+@cache
+def gaussian_exceedance(k: float, softness: float) -> float:
+    """E_{z ~ N(0,1)} sigmoid((z - k) / softness), by quadrature to 1e-9."""
+    z = np.linspace(-12.0, 12.0, 48001)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    soft = 0.5 * (1 + np.tanh((z - k) / (2 * softness)))
+    return float(np.trapezoid(density * soft, z))
+
+
+def gaussian_exceedances(k: Float[Tensor, " C"], softness: float) -> Tensor:
+    """`gaussian_exceedance` of many k at once, to 1e-5 for softness from 0.1."""
+    z = torch.linspace(-8.0, 8.0, NODES, device=k.device)
+    density = torch.exp(-0.5 * z**2)
+    soft = torch.sigmoid((z - k[:, None]) / softness)
+    return soft @ (density / density.sum())

@@ -1,0 +1,38 @@
+"""Total variation and length of the images: what natural images have little of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stars.priors.state import SynthesisState
+
+
+def total_variation(state: SynthesisState) -> Tensor:
+    """How much neighbouring pixels differ.
+
+    L = sum_d |x - shift_d(x)|_2  over right, down and both diagonals
+
+    Returns:
+        Scalar >= 0; 0 iff every image is of one colour.
+
+    Source: Yin et al. 2020, arXiv:1912.08795, equation 3, R_TV.
+    Differs: norms over the whole batch and in four directions, as in the authors' code.
+    """
+    x = state.images
+    gaps = (
+        x[..., :, 1:] - x[..., :, :-1],
+        x[..., 1:, :] - x[..., :-1, :],
+        x[..., 1:, 1:] - x[..., :-1, :-1],
+        x[..., 1:, :-1] - x[..., :-1, 1:],
+    )
+    return torch.stack([torch.linalg.vector_norm(gap) for gap in gaps]).sum()
+
+
+def l2(state: SynthesisState) -> Tensor:
+    """Length of the normalised images, |x|_2 over the batch.
+
+    Source: Yin et al. 2020, arXiv:1912.08795, equation 3, R_l2.
+    """
+    length: Tensor = torch.linalg.vector_norm(state.images)
+    return length

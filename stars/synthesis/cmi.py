@@ -1,0 +1,154 @@
+"""CMI, contrastive model inversion: every image is told apart from all before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stars.config import SynthesisConfig
+from stars.errors import ConfigError
+from stars.synthesis.critic import (
+    ADAM_BETAS,
+    Cheapest,
+    Critic,
+    Student,
+    descend,
+    gradient_lengths,
+    restore,
+    states,
+)
+from stars.synthesis.views import shifted, zoomed
+from stars.teacher import BatchNormTap, Teacher
+from stars.terms import Term
+
+PROJECTION = 256  # length of h
+
+
+class ContrastiveInversion:
+    """Each round: a new generator and new codes z become one batch of images.
+
+        L = priors + c (mean_b CE_b + mean_m CE_m)
+        CE_i = -log softmax_j(h(f_i^local) . h(f_j^global) / tau)_i
+
+    i and j run over the batch b and the m remembered images of earlier rounds. f is the
+    mean over the image of what every BatchNorm2d of the teacher reads, h a projection
+    of length 1 that is trained through all rounds; local and global are two random
+    views of one image. A round gives the `batch_size` images of the step with the
+    smallest loss, whatever `harvest` says. Every step passes the teacher twice.
+
+    Args:
+        teacher: frozen; its BatchNorm inputs are tapped.
+        priors: terms of a SynthesisState, on the global view.
+        config: batch size, steps, learning rate.
+        contrast: c.
+        temperature: tau > 0.
+        memory: images whose features are remembered.
+        negatives: of them that a step sees.
+
+    Raises:
+        ConfigError: temperature is not positive.
+
+    Source: Fang et al. 2021, arXiv:2105.08584, section 3.3; both means, the detached
+        global view and the network h in the authors' code.
+    Differs: square local views; 4,096 remembered images and 1,024 negatives, in the
+        code 40,960 and 4,096; the bank starts empty, not with images that were inverted
+        before.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        priors: tuple[Term, ...],
+        config: SynthesisConfig,
+        *,
+        contrast: float = 0.8,
+        temperature: float = 0.1,
+        memory: int = 4096,
+        negatives: int = 1024,
+    ) -> None:
+        if not temperature > 0:
+            raise ConfigError(f"cmi: temperature is {temperature}; it must be > 0")
+        self.config = config
+        self.critic = Critic(teacher, priors, config)
+        self.contrast, self.temperature = contrast, temperature
+        self.capacity, self.negatives = memory, negatives
+        blank = torch.zeros(1, *teacher.spec.input_shape, device=self.critic.device)
+        with torch.no_grad():
+            length = self._features(blank).shape[1]
+        self.head = nn.Sequential(
+            nn.Linear(length, length), nn.ReLU(), nn.Linear(length, PROJECTION)
+        ).to(self.critic.device)
+        self.optimiser = torch.optim.Adam(self.head.parameters(), config.learning_rate)
+        self.memory = torch.zeros(0, 2 * length, device=self.critic.device)
+
+    def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
+        """Images for this student, pixels / 255 [B, C, H, W], and the last terms."""
+        critic, best = self.critic, Cheapest()
+        generator = critic.generator()
+        codes, labels = critic.noise().requires_grad_(), critic.labels()
+        optimiser = torch.optim.Adam(
+            [*generator.parameters(), codes],
+            self.config.learning_rate,
+            betas=ADAM_BETAS,
+        )
+
+        def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
+            with critic.autocast():
+                pixels = generator(codes)
+            images = critic.normalised(shifted(pixels))
+            state = critic.state(images, labels, student)
+            total, values = critic.score(state, last=last)
+            part = critic.normalised(zoomed(pixels))
+            local, whole = self._features(part), instance_means(state.taps)
+            contrastive = self._contrastive(local, whole)
+            values["contrastive"] = float(contrastive.detach())
+            if last:
+                values |= gradient_lengths({"contrastive": contrastive}, part)
+            total = total + self.contrast * contrastive
+            best.offer(total, pixels, torch.cat([local, whole], 1))
+            return total, values
+
+        values = descend(self.config.steps, loss, optimiser, self.optimiser)
+        images, features = best.tensors
+        self.memory = torch.cat([self.memory, features])[-self.capacity :].clone()
+        return images, values
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        parts = states(head=self.head, optimiser=self.optimiser)
+        return {**parts, "memory": self.memory}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        restore(state, head=self.head, optimiser=self.optimiser)
+        self.memory = state["memory"].to(self.critic.device)
+
+    def _features(self, images: Tensor) -> Float[Tensor, "B F"]:
+        critic = self.critic
+        with critic.autocast(), critic.teacher.tapped() as taps:
+            critic.teacher(images)
+        return instance_means(taps)
+
+    def _contrastive(
+        self, local: Float[Tensor, "B F"], whole: Float[Tensor, "B F"]
+    ) -> Tensor:
+        chosen = torch.randperm(len(self.memory))[: self.negatives]
+        known = self.memory[chosen.to(self.memory.device)].chunk(2, 1)
+        ours, theirs = (
+            F.normalize(self.head(torch.cat(rows)), dim=1)
+            for rows in zip((local, whole), known, strict=True)
+        )
+        scores = ours @ theirs.detach().T / self.temperature
+        itself = torch.arange(len(scores), device=scores.device)
+        each = F.cross_entropy(scores, itself, reduction="none")
+        new, old = each[: len(local)], each[len(local) :]
+        return new.mean() + old.mean() if len(old) else new.mean()
+
+
+def instance_means(taps: list[BatchNormTap] | tuple[BatchNormTap, ...]) -> Tensor:
+    """Mean over the image of every BatchNorm2d's inputs, [B, sum of channels]."""
+    return torch.cat([tap.inputs.float().mean((2, 3)) for tap in taps], 1)

@@ -1,0 +1,187 @@
+"""What the methods share: drawing, judging images, and going down a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stars.config import SynthesisConfig
+from stars.generators import Generator
+from stars.outputs import Outputs
+from stars.priors import SynthesisState
+from stars.teacher import Teacher
+from stars.terms import Term, evaluated, total_of
+
+ADAM_BETAS = (0.5, 0.999)  # of generators, in the code of CMI, Fast and NAYER
+
+Student = Callable[[Tensor], Outputs]  # normalised images -> its outputs
+
+
+class StepLoss(Protocol):
+    """The loss of one step and its terms' values; `last` is the round's last step."""
+
+    def __call__(self, *, last: bool) -> tuple[Tensor, dict[str, float]]:
+        """One step forward."""
+        ...
+
+
+class Stateful(Protocol):
+    """A module or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Go on from a checkpoint."""
+        ...
+
+
+@dataclass(frozen=True)
+class Critic:
+    """Judges images by the teacher, the student and the priors.
+
+    Args:
+        teacher: frozen; its BatchNorm inputs are tapped.
+        priors: terms of a SynthesisState.
+        config: batch size, latent length, bf16.
+    """
+
+    teacher: Teacher
+    priors: tuple[Term, ...]
+    config: SynthesisConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Where the teacher is."""
+        return next(self.teacher.parameters()).device
+
+    def generator(self, classes: int = 0) -> Generator:
+        """A fresh one of the teacher's images; with labels where there are classes."""
+        made = Generator(
+            self.teacher.spec.input_shape,
+            latent=self.config.latent,
+            width=self.config.width,
+            classes=classes,
+        )
+        return made.to(self.device).to(memory_format=torch.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        """bf16 where the configuration asks for it."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.bf16
+        )
+
+    def noise(self) -> Tensor:
+        """Standard normal [B, latent]."""
+        size = (self.config.batch_size, self.config.latent)
+        return torch.randn(size).to(self.device)
+
+    def labels(self) -> Tensor:
+        """[B]: each class equally often; where not all fit, any may come first."""
+        batch, classes = self.config.batch_size, self.teacher.spec.classes
+        start = torch.randint(classes, ()) if batch < classes else 0
+        return ((torch.arange(batch) + start) % classes).to(self.device)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels / 255 in 0..1 -> what the networks take."""
+        return self.teacher.normalise(pixels * 255)
+
+    def state(
+        self, images: Tensor, labels: Tensor | None, student: Student
+    ) -> SynthesisState:
+        """What both networks say of normalised images [B, C, H, W].
+
+        Args:
+            images: gradients flow to them.
+            labels: the classes that were asked for; None for the teacher's own.
+            student: run once a prior asks for it.
+        """
+        with self.autocast(), self.teacher.tapped() as taps:
+            teacher = self.teacher(images)
+        if labels is None:
+            labels = teacher.mean_logits.argmax(1)
+
+        def see(x: Tensor) -> Outputs:
+            with self.autocast():
+                return student(x)
+
+        return SynthesisState(images, labels, teacher, tuple(taps), see)
+
+    def score(
+        self, state: SynthesisState, *, last: bool
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Weighted sum of the priors, and each one's value.
+
+        Args:
+            state: of the step.
+            last: also give "gradient/NAME", the length of d NAME / d images, to weigh
+                the priors by.
+        """
+        terms = evaluated(self.priors, state)
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        if last:
+            values |= gradient_lengths(terms, state.images)
+        return total_of(self.priors, terms), values
+
+
+def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, float]:
+    """|d term / d images|_2 over the whole batch, as "gradient/NAME".
+
+    0 for a term that does not depend on the images.
+    """
+    lengths = {}
+    for name, term in terms.items():
+        gradient = None
+        if term.requires_grad:
+            (gradient,) = torch.autograd.grad(
+                term, images, retain_graph=True, allow_unused=True
+            )
+        lengths[f"gradient/{name}"] = (
+            0.0 if gradient is None else float(gradient.float().norm())
+        )
+    return lengths
+
+
+def descend(
+    steps: int, loss: StepLoss, *optimisers: torch.optim.Optimizer
+) -> dict[str, float]:
+    """Take `steps` steps down the loss; the last one's values."""
+    values: dict[str, float] = {}
+    for step in range(1, steps + 1):
+        total, values = loss(last=step == steps)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        for optimiser in optimisers:
+            optimiser.step()
+    return values
+
+
+def states(**parts: Stateful) -> dict[str, Any]:
+    """The state of each part, by name."""
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def restore(state: Mapping[str, Any], **parts: Stateful) -> None:
+    """Give each part its state back."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+
+
+class Cheapest:
+    """The tensors of the step with the smallest loss."""
+
+    def __init__(self) -> None:
+        self.cost = float("inf")
+        self.tensors: tuple[Tensor, ...] = ()
+
+    def offer(self, loss: Tensor, *tensors: Tensor) -> None:
+        """Keep them where none were cheaper; a loss that is no number never is."""
+        cost = float(loss.detach())
+        if cost < self.cost or not self.tensors:
+            self.cost, self.tensors = cost, tuple(t.detach() for t in tensors)

@@ -1,0 +1,77 @@
+"""A generator that is trained on and on: DAFL and DFQ, which differ by their priors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stars.config import SynthesisConfig
+from stars.synthesis.critic import (
+    ADAM_BETAS,
+    Critic,
+    Student,
+    descend,
+    restore,
+    states,
+)
+from stars.teacher import Teacher
+from stars.terms import Term
+
+
+class LastingGenerator:
+    """An unconditional generator that, with its optimiser, lives through all rounds.
+
+    No class is asked for: the label of an image is what the teacher sees in it, and the
+    prior `balance` keeps the classes equally frequent.
+
+    Args:
+        teacher: frozen; its BatchNorm inputs are tapped.
+        priors: terms of a SynthesisState.
+        config: batch size, steps, learning rate.
+
+    Source: DAFL: Chen et al. 2019, arXiv:1904.01186, section 3 (one-hot, activation and
+        information entropy loss). DFQ: Choi et al. 2020, arXiv:2005.04136, section 3
+        (adversarial, BN statistics, and the same two entropies).
+    Differs: in both papers a generator's step is followed by 1 to 10 steps of the
+        student on the newest images; here a round's images join a bank, from which the
+        student draws. DFQ trains several generators; here it is one.
+    """
+
+    def __init__(
+        self, teacher: Teacher, priors: tuple[Term, ...], config: SynthesisConfig
+    ) -> None:
+        self.config = config
+        self.critic = Critic(teacher, priors, config)
+        self.generator = self.critic.generator()
+        self.optimiser = torch.optim.Adam(
+            self.generator.parameters(), config.learning_rate, betas=ADAM_BETAS
+        )
+
+    def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
+        """Images for this student, pixels / 255 [N, C, H, W], and the last terms."""
+        self.generator.train()
+
+        def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
+            with self.critic.autocast():
+                pixels = self.generator(self.critic.noise())
+                images = self.critic.normalised(pixels)
+            return self.critic.score(
+                self.critic.state(images, None, student), last=last
+            )
+
+        values = descend(self.config.steps, loss, self.optimiser)
+        with torch.no_grad(), self.critic.autocast():
+            batches = [
+                self.generator(self.critic.noise()) for _ in range(self.config.harvest)
+            ]
+        return torch.cat(batches), values
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return states(generator=self.generator, optimiser=self.optimiser)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        restore(state, generator=self.generator, optimiser=self.optimiser)

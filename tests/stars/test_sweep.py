@@ -1,0 +1,239 @@
+"""Sweeps: what is planned, what a cell leaves, what the table says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from stars import plans, sweep
+from stars.config import DistillConfig
+from stars.errors import ConfigError
+from stars.recipes import RECIPES
+from stars.sweep import Cell
+
+# Plans
+
+
+def planned(**changes) -> list[Cell]:
+    values = {
+        "base": {"training": {"steps": 90}},
+        "methods": list(RECIPES),
+        "variants": list(plans.VARIANTS),
+        "seeds": [0, 1],
+        "passes": 800,
+        "terms": plans.STARS_TERMS,
+    }
+    return plans.ablation(**{**values, **changes})
+
+
+def test_all_methods_of_an_ablation_have_one_budget():
+    cells = planned()
+    assert len(cells) == len({c.name for c in cells}) == 6 * 4 * 2
+    assert {tuple(c.budget.items()) for c in cells} == {
+        (("teacher_images", 800 * 128), ("student_steps", 90))
+    }
+    for cell in cells:
+        s = cell.config.synthesis
+        passes = RECIPES[s.method].passes
+        assert s.rounds * s.steps * passes == 800
+
+
+def test_variants_add_rca_and_tar_to_the_methods_own_priors():
+    found = {
+        (c.labels["method"], c.labels["variant"]): [t.name for t in c.config.prior]
+        for c in planned(seeds=[0])
+    }
+    assert found["dafl", "base"] == ["one_hot", "balance", "activation"]
+    assert found["dafl", "rca"][3:] == ["relational"]
+    assert found["dafl", "tar"][3:] == ["tail"]
+    assert found["dafl", "both"][3:] == ["relational", "tail"]
+    # The recipe of forgetful has both already; its base has neither.
+    assert found["forgetful", "base"] == ["batch_norm", "one_hot", "adversarial"]
+
+
+def test_the_terms_of_stars_can_be_others():
+    terms = {**plans.STARS_TERMS, "tar": {"name": "tail", "variant": "relu"}}
+    (cell,) = planned(methods=["fast"], variants=["tar"], seeds=[0], terms=terms)
+    assert cell.config.prior[-1].model_extra == {"variant": "relu"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["magic"]}, r"method \['magic'\] is unknown; there are \['cmi'"),
+        ({"variants": ["best"]}, r"variant \['best'\] is unknown; there are \['base'"),
+        ({"methods": []}, "is unknown; there are"),
+        ({"passes": 810}, "takes 40 passes of the teacher a round; a budget of 810"),
+        ({"base": {"prior": []}}, r"sets \['prior'\] itself; take it out"),
+        ({"base": {"sead": 1}}, "sead: unknown key"),
+    ],
+)
+def test_an_ablation_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        planned(**changes)
+
+
+def test_losses_that_leave_the_head_untrained_stand_beside_kl():
+    pytest.importorskip("torch")
+    from stars.losses import LOSSES  # noqa: PLC0415 - the plans need no torch
+
+    cells = plans.losses({}, list(LOSSES), [0], "mnist:DATA@train[5000:]")
+    assert len(cells) == 2 * len(LOSSES)
+    mixes = {c.labels["loss"]: [t.name for t in c.config.loss] for c in cells}
+    assert mixes["kl"] == ["kl"]
+    assert mixes["rkd"] == ["kl", "rkd"]
+    assert {c.config.data for c in cells if c.labels["images"] == "invented"} == {""}
+    assert plans.WITH_KL.keys() <= LOSSES.keys()
+
+
+def test_the_references_are_data_labels_and_neither():
+    cells = plans.references({}, [3], "x.npz")
+    assert [(c.labels["way"], c.config.data) for c in cells] == [
+        ("data-free", ""),
+        ("distilled", "x.npz"),
+        ("direct", "x.npz"),
+    ]
+    assert cells[2].config.loss[0].model_extra == {"labels": True}
+    assert {c.config.seed for c in cells} == {3}
+
+
+# Running
+
+PROGRAM = """
+import json, sys, pathlib
+arguments = sys.argv[1:]
+text = pathlib.Path(arguments[2]).read_text()
+out = pathlib.Path(arguments[4])
+out.mkdir(parents=True, exist_ok=True)
+(out / "config.toml").write_text(text)
+if "seed = 1" in text:
+    sys.exit("error: the second seed fails")
+calls = out / "calls"
+calls.write_text(calls.read_text() + "x" if calls.exists() else "x")
+result = {"teacher_accuracy": .9, "student_accuracy": .5, "grid_accuracy": .4}
+(out / "manifest.json").write_text(json.dumps({**result, "seconds": 3.0}))
+steps = 100 if "seed = 2" not in text else 99
+lines = [{"teacher_images": 4, "student_steps": 50, "seconds": 1.0},
+         {"teacher_images": 4, "student_steps": steps, "seconds": 2.0}]
+(out / "metrics.jsonl").write_text("\\n".join(map(json.dumps, lines)))
+"""
+
+
+def cells(*seeds: int) -> list[Cell]:
+    budget = {"teacher_images": 8, "student_steps": 100}
+    return [Cell({"method": "a"}, DistillConfig(seed=s), budget) for s in seeds]
+
+
+def run(folder: Path, *seeds: int, **changes) -> list[sweep.Row]:
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    notes: list[str] = []
+    return sweep.run(
+        changes.get("cells", cells(*seeds)),
+        folder / "sweep",
+        (sys.executable, str(program)),
+        jobs=2,
+        threads=1,
+        note=notes.append,
+    )
+
+
+def test_a_cell_that_fails_is_a_row_that_says_so(tmp_path: Path):
+    good, bad = run(tmp_path, 0, 1)
+    assert good == {
+        "method": "a",
+        "seed": 0,
+        "teacher_accuracy": 0.9,
+        "student_accuracy": 0.5,
+        "grid_accuracy": 0.4,
+        "seconds": 3.0,
+        "rounds_seconds": 2.0,
+        "teacher_images": 8,
+        "student_steps": 100,
+        "error": None,
+    }
+    assert bad == {"method": "a", "seed": 1, "error": "the second seed fails"}
+    assert "second seed" in (tmp_path / "sweep/cells/a-1.log").read_text()
+
+
+def test_a_cell_off_its_budget_is_an_error(tmp_path: Path):
+    (row,) = run(tmp_path, 2)
+    assert row["error"] == "student_steps is 99, the budget 100"
+
+
+def test_what_is_finished_is_not_run_again(tmp_path: Path):
+    first = run(tmp_path, 0)
+    assert run(tmp_path, 0) == first
+    assert (tmp_path / "sweep/cells/a-0/calls").read_text() == "x"
+
+
+def test_a_folder_of_another_sweep_is_refused(tmp_path: Path):
+    run(tmp_path, 0)
+    other = Cell({"method": "a"}, DistillConfig(seed=0, device="cuda"), {})
+    with pytest.raises(ConfigError, match="made with another configuration"):
+        run(tmp_path, cells=[other])
+    with pytest.raises(ConfigError, match=r"has \['a-0'\] more than once"):
+        run(tmp_path, 0, 0)
+
+
+# The table
+
+
+def row(variant: str, seed: int, share: float | None, error: str | None = None):
+    figures = {
+        "student_accuracy": share,
+        "grid_accuracy": share,
+        "seconds": 10.0,
+        "rounds_seconds": 5.0,
+        "student_steps": 100,
+    }
+    labels = {"method": "m", "variant": variant, "seed": seed, "error": error}
+    return labels if error else {**labels, **figures}
+
+
+def test_means_and_gains_over_the_same_seeds_by_hand():
+    """.5 and .7 against .6 and .7: gains .1 and 0; a failed seed counts in neither."""
+    rows = [
+        row("base", 0, 0.5),
+        row("base", 1, 0.7),
+        row("rca", 0, 0.6),
+        row("rca", 1, 0.7),
+        row("rca", 2, None, "lost"),
+    ]
+    base, rca = sweep.summary(rows, ("method", "variant"), {"variant": "base"})
+    assert base["student_accuracy"] == {
+        "mean": pytest.approx(0.6),
+        "sd": pytest.approx(0.1414, abs=1e-4),
+    }
+    assert base["gain"]["mean"] == 0
+    assert rca["gain"] == {
+        "mean": pytest.approx(0.05),
+        "sd": pytest.approx(0.0707, abs=1e-4),
+    }
+    assert (rca["seeds"], rca["failed"]) == (2, 1)
+    assert rca["step_milliseconds"]["mean"] == 50
+    text = sweep.markdown([base, rca], ("method", "variant"), "Title")
+    assert text.splitlines() == [
+        "Title",
+        "",
+        "| method | variant | seeds | student, % | on the grid, % | gain, points"
+        " | seconds | ms a step | failed |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| m | base | 2 | 60.00 +- 14.14 | 60.00 +- 14.14 | 0.00 +- 0.00"
+        " | 10.00 +- 0.00 | 50.00 +- 0.00 | 0 |",
+        "| m | rca | 2 | 65.00 +- 7.07 | 65.00 +- 7.07 | 5.00 +- 7.07"
+        " | 10.00 +- 0.00 | 50.00 +- 0.00 | 1 |",
+    ]
+
+
+def test_what_was_not_measured_is_a_dash_and_never_a_number():
+    rows = [row("base", 0, None, "lost")]
+    (found,) = sweep.summary(rows, ("method", "variant"), {"variant": "base"})
+    assert found["student_accuracy"] == {"mean": None, "sd": None}
+    assert "| m | base | 0 | - | - | - | - | - | 1 |" in sweep.markdown(
+        [found], ("method", "variant"), ""
+    )
+    assert json.dumps(found)
