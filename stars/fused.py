@@ -74,7 +74,6 @@ class Cell:
         surrogate: a row of SURROGATES.
         slope: of the surrogate.
         steps: T.
-        held: whether the current is given once, [N], and held for all steps.
     """
 
     k: float
@@ -83,7 +82,6 @@ class Cell:
     surrogate: str
     slope: float
     steps: int
-    held: bool
 
 
 class Population(torch.autograd.Function):
@@ -95,18 +93,31 @@ class Population(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(*currents)
         ctx.cell = cell
-        return forward_kernel(cell, dtype)(*currents)
+        return forward_kernel(cell, dtype)(*over_time(currents, cell.steps))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
         currents = ctx.saved_tensors
-        of_sum = backward_kernel(ctx.cell)(gradient.contiguous(), *currents)
+        rows = over_time(currents, ctx.cell.steps)
+        of_sum = backward_kernel(ctx.cell)(gradient.contiguous(), *rows)
+        if currents[0].ndim == 1:  # in the order of Norse's graph: the last step first
+            of_sum = reduce(operator.add, of_sum.flip(0))
         return None, None, *(of_sum.to(c.dtype) for c in currents)
+
+
+def over_time(currents: Sequence[Tensor], steps: int) -> list[Tensor]:
+    """Currents [T, N]; those that are held, [N], repeated.
+
+    Repeated in memory: a kernel that reads one row T times takes minutes to compile.
+    """
+    return [
+        c.detach() if c.ndim == 2 else c.detach().repeat(steps, 1) for c in currents
+    ]
 
 
 @cache
 def forward_kernel(cell: Cell, dtype: torch.dtype) -> Callable[..., Tensor]:
-    """Currents -> spikes of `dtype`."""
+    """Currents [T, N] -> spikes of `dtype`."""
 
     def run(*currents: Tensor) -> Tensor:
         x = total(currents)
@@ -125,11 +136,7 @@ def backward_kernel(cell: Cell) -> Callable[..., Tensor]:
     def run(gradient: Tensor, *currents: Tensor) -> Tensor:
         x = total(currents)
         gradients = current_gradients(x, gradient.to(x.dtype), cell)
-        return (
-            reduce(operator.add, gradients)
-            if cell.held
-            else torch.stack(gradients[::-1])
-        )
+        return torch.stack(gradients[::-1])
 
     return compiled(run) if cell.surrogate in COMPILED_SURROGATES else run
 
@@ -145,11 +152,11 @@ def membranes(currents: Tensor, cell: Cell) -> list[Tensor]:
     LIFBox: v' = v + k (x - v). With a synapse: i' = i + x, v' = v + k (i' - v),
     i = i' - k_synapse i'.
     """
-    v = torch.zeros_like(currents if cell.held else currents[0])
+    v = torch.zeros_like(currents[0])
     i = torch.zeros_like(v)
     found = []
     for t in range(cell.steps):
-        x = currents if cell.held else currents[t]
+        x = currents[t]
         if cell.k_synapse is not None:
             x = i + x
             i = x + -cell.k_synapse * x
@@ -165,7 +172,7 @@ def current_gradients(currents: Tensor, gradient: Tensor, cell: Cell) -> list[Te
     The reset is part of the graph, as in Norse: d v / d z = -v'.
     """
     surrogate = SURROGATES[cell.surrogate]
-    of_v = torch.zeros_like(currents if cell.held else currents[0])
+    of_v = torch.zeros_like(currents[0])
     of_i = torch.zeros_like(of_v)
     found = []
     for t, v in reversed(list(enumerate(membranes(currents, cell)))):

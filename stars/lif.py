@@ -62,7 +62,7 @@ class LIFConstants:
                 f"surrogate {self.surrogate!r} is unknown; there are {list(SURROGATES)}"
             )
 
-    def cell(self, steps: int, *, held: bool) -> Cell:
+    def cell(self, steps: int) -> Cell:
         """The fused kernels' constants, for T steps."""
         return Cell(
             k=DT * (1.0 / self.tau),
@@ -71,7 +71,6 @@ class LIFConstants:
             surrogate=self.surrogate,
             slope=self.slope,
             steps=steps,
-            held=held,
         )
 
     def norse_step(
@@ -158,7 +157,7 @@ class LIFLayer(nn.Module):
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         if self.backend == "fused" and self.observer is None:
-            cell = self.constants.cell(self.steps, held=self.encodes)
+            cell = self.constants.cell(self.steps)
             spikes: Tensor = Population.apply(cell, dtype, *currents)
             return spikes
         recorded = norse_loop(total(currents), self.constants, self.steps)

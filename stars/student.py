@@ -104,8 +104,9 @@ def with_membranes(network: Network, images: Tensor) -> Outputs:
 
     def keep(name: str, layer: nn.Module, arriving: tuple[Tensor, ...]) -> None:
         lif, x = cast("LIFLayer", layer), total(arriving)
-        cell = lif.constants.cell(lif.steps, held=lif.encodes)
-        over_time = x if lif.encodes else x.unflatten(0, (lif.steps, -1))
+        cell = lif.constants.cell(lif.steps)
+        held = x.expand(lif.steps, *x.shape)
+        over_time = held if lif.encodes else x.unflatten(0, (lif.steps, -1))
         found[name] = torch.stack(membranes(over_time, cell)) / cell.threshold
 
     hooks = [

@@ -50,7 +50,7 @@ def assert_norses_bits(
     second = currents(held, steps, size, dtype, seed=1)
     ours = [first.clone().requires_grad_(), second.clone().requires_grad_()]
     theirs = (first + second).requires_grad_()
-    spikes = Population.apply(constants.cell(steps, held=held), dtype, *ours)
+    spikes = Population.apply(constants.cell(steps), dtype, *ours)
     expected = torch.stack(norse_loop(theirs, constants, steps)[0])
     assert torch.equal(spikes, expected)
     weights = torch.linspace(-1, 1, spikes.numel(), dtype=dtype).reshape(spikes.shape)
@@ -99,7 +99,7 @@ def test_compiled_in_float64_and_with_a_surrogate_that_is_not_compiled():
 @settings(max_examples=50)
 @given(st.integers(1, 9), st.integers(1, 30), st.booleans(), st.integers(0, 9))
 def test_bfloat16_spikes_are_currents_like_others(steps, size, held, seed):
-    cell = LIFConstants().cell(steps, held=held)
+    cell = LIFConstants().cell(steps)
     x = currents(held, steps, size, torch.float32, seed)
     z = (x > 0).to(torch.bfloat16).requires_grad_()
     spikes = Population.apply(cell, torch.bfloat16, x, z)
@@ -122,7 +122,7 @@ def test_without_a_compiler_one_line_says_so_once(caplog):
 @pytest.mark.usefixtures("no_compiler")
 def test_it_keeps_nothing_but_the_currents():
     """Memory of a population grows with its currents, not with states as well."""
-    cell = LIFConstants().cell(4, held=True)
+    cell = LIFConstants().cell(4)
     x = torch.randn(10, requires_grad=True)
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(
