@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stars.compiling import compiled
 from stars.teacher import BatchNormTap
 
 SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead, whatever its input
@@ -25,6 +26,7 @@ class Channels:
         inputs: a, [B, C, H, W].
         mean, deviation: mu and sigma, running, [C, 1, 1].
         gain, shift: gamma and beta, [C, 1, 1].
+        fused: whether it may be computed by a compiled kernel.
     """
 
     inputs: Tensor
@@ -32,6 +34,7 @@ class Channels:
     deviation: Tensor
     gain: Tensor
     shift: Tensor
+    fused: bool = False
 
     def beyond(
         self, k: float | Tensor, softness: float, sign: float | Tensor = 1.0
@@ -45,8 +48,8 @@ class Channels:
         """
         scale = sign / (softness * self.deviation)
         offset = -self.mean * scale - k / softness
-        soft = torch.sigmoid(torch.addcmul(offset, self.inputs, scale))
-        return soft.sum((0, 2, 3)) / (self.inputs.numel() / self.inputs.shape[1])
+        mean = fused_mean_sigmoid() if self.fused else mean_sigmoid
+        return mean(self.inputs, scale, offset)
 
     def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
         """mean_{B,H,W} sigmoid((gamma z + beta) / (tau |gamma|)): a ReLU opens."""
@@ -71,9 +74,25 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
         shift = layer.bias if layer.affine else torch.zeros_like(mean)
         deviation = (variance + layer.eps).sqrt()
         yield Channels(
-            tap.inputs.float(),
-            *(x[:, None, None] for x in (mean, deviation, gain, shift)),
+            inputs=tap.inputs,
+            mean=mean[:, None, None],
+            deviation=deviation[:, None, None],
+            gain=gain[:, None, None],
+            shift=shift[:, None, None],
+            fused=tap.fused,
         )
+
+
+def mean_sigmoid(inputs: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, " C"]:
+    """Mean over B, H and W of sigmoid(scale a + offset), a [B, C, H, W]."""
+    soft = torch.sigmoid(torch.addcmul(offset, inputs.float(), scale))
+    return soft.sum((0, 2, 3)) / (inputs.numel() / inputs.shape[1])
+
+
+@cache
+def fused_mean_sigmoid() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`mean_sigmoid` as one kernel forward and one backward."""
+    return compiled(mean_sigmoid)
 
 
 @cache

@@ -12,6 +12,7 @@ from cli.main import main
 from stars.teacher import save
 
 TINY = """
+trouble = "warn"  # after so few steps it is silent
 [student]
 steps = 2
 options = { widths = [3, 4], depths = [1, 1] }

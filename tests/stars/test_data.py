@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stars import data
+from stars import data, image_folder
 from stars.data import LabelledImages
 from stars.errors import DataError
 
@@ -386,4 +386,4 @@ BAD_IMAGES = {
 def test_an_image_that_is_damaged_or_a_bomb_is_refused(tmp_path: Path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.png': cannot be read"):
-        data.read_image(tmp_path / "a.png")
+        image_folder.read_image(tmp_path / "a.png")

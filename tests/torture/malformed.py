@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 
 from export import from_nir, to_nir, to_onnx
-from stars import data, plan_file, student_file, teacher
+from stars import data, image_folder, plan_file, student_file, teacher
 from stars.architectures import blueprint
 from stars.architectures.network import ann
 from stars.config import DistillConfig, distill_config, to_toml
@@ -385,7 +385,7 @@ READERS: dict[str, Reader] = {
     "config": ("c.toml", config_toml, lambda p: distill_config("default", p, {}), [toml_values] * 5),
     "costs": ("c.toml", costs_toml, lambda p: costs.parse_table(p.read_text("utf-8", "replace"), "c"), [toml_values] * 5),
     "manifest": ("manifest.json", manifest_json, read_manifest, [json_text] * 5),
-    "png": ("i.png", picture, data.read_image, [png_size]),
+    "png": ("i.png", picture, image_folder.read_image, [png_size]),
 }  # fmt: skip
 
 
