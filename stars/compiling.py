@@ -41,6 +41,8 @@ def compiler_ready() -> bool:
             " set CXX)"
         )
         return False
+    # It warns of a CUDA toolkit without a GPU, whatever is compiled.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     folder = platformdirs.user_cache_path("stars") / "kernels"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     return True

@@ -12,6 +12,8 @@ from stars.errors import StarsError
 from stars.graph import SpikingGraph
 from stars.grid import certify
 from stars.plan import ACCUMULATOR_BITS, STATE_SHIFT
+from targets.fit import FitReport, fit
+from targets.hardware.limits import CHIPS, load_limits
 from targets.report.model import Certificate, Gauge, Layer, Missing, Network
 
 MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # with its sign
@@ -34,7 +36,45 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
         breaks=proof.breaks,
     )
     gauges = [gauge for row in proof.populations for gauge in gauges_of(row)]
+    for chip in CHIPS:
+        try:
+            gauges += chip_gauges(fit(graph, load_limits(chip)))
+        except StarsError as error:
+            reason = f"no fit on {chip}: {error}"
+            missing.append(Missing(section="fit", reason=reason, remedy=""))
     return {**found, "certificate": certificate, "gauges": gauges}
+
+
+def chip_gauges(report: FitReport) -> list[Gauge]:
+    """Cores of one chip that the network takes, and every limit that it exceeds."""
+    title, cores = report.limits.title, report.limits.limits["cores_per_chip"]
+    taken = {
+        "every synapse stored": report.cores,
+        "shared kernels, at least": report.cores_shared,
+    }
+    found = [
+        Gauge(
+            group=f"cores of {title}",
+            resource=what,
+            used=used,
+            limit=cores.value,
+            unit="cores",
+            source=cores.source,
+        )
+        for what, used in taken.items()
+    ]
+    return found + [
+        Gauge(
+            group=f"cores of {title}",
+            resource=f"{one.node}: {one.limit.replace('_', ' ')}",
+            used=one.value,
+            limit=one.allowed,
+            unit=one.limit.replace("_", " "),
+            source=one.source,
+        )
+        for one in report.violations
+        if one.value is not None and one.allowed is not None
+    ]
 
 
 def network(graph: SpikingGraph) -> Network:

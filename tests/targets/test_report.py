@@ -642,11 +642,18 @@ def test_a_gauge_over_its_limit_says_so_in_words_too():
     assert second.summary == "Everything is within its limit."
 
 
-def test_the_gauges_are_the_bits_of_the_certificate(report, graph):
-    groups = {gauge.group: gauge.limit for gauge in report.gauges}
+def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
+    report, graph
+):
+    bits = [gauge for gauge in report.gauges if gauge.unit == "bits"]
+    groups = {gauge.group: gauge.limit for gauge in bits}
     assert groups == {"accumulator": 17, "membrane": 24, "float32 mantissa": 24}
-    assert [g.resource for g in report.gauges[::3]] == list(graph.neurons)
-    assert all(gauge.fits for gauge in report.gauges)
+    assert [g.resource for g in bits[::3]] == list(graph.neurons)
+    assert all(gauge.fits for gauge in bits)
+    cores = [gauge for gauge in report.gauges if gauge.unit == "cores"]
+    assert [gauge.limit for gauge in cores] == [128] * 4
+    # An image of 8 bits is more than a spike of Loihi 1 carries.
+    assert [g.group for g in report.gauges if not g.fits] == ["cores of Loihi 1, 14 nm"]
 
 
 def test_a_heat_map_of_many_steps_has_no_numbers_in_it():

@@ -19,7 +19,7 @@ from stars.testing import random_graph, random_images
 
 pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-DRAWINGS = {"full": 23, "empty": 0, "compare": 1}  # one of the membranes
+DRAWINGS = {"full": 25, "empty": 0, "compare": 1}  # one of the membranes
 WIDTHS = {"phone": 360, "tablet": 768, "desktop": 1280}
 DRAWN = """() => [...document.querySelectorAll('svg[role=img]')]
   .filter(one => !one.closest('[hidden]'))
@@ -141,7 +141,7 @@ def test_the_chosen_membrane_is_shown_by_keyboard_alone(opened):
 
 def test_a_screen_reader_finds_named_landmarks_and_drawings(opened):
     page = opened("full", 1280)
-    roles = {"main": 1, "navigation": 1, "heading": 20, "img": 23, "region": 7}
+    roles = {"main": 1, "navigation": 1, "heading": 20, "img": 25, "region": 7}
     for role, least in roles.items():
         assert page.get_by_role(role).count() >= least, role
     unnamed = page.evaluate(
