@@ -14,17 +14,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stars.architectures import blueprint
 from stars.architectures.network import Network
 from stars.augment import augment, mix
-from stars.bank import ImageBank
 from stars.config import DistillConfig
 from stars.data import LabelledImages
 from stars.device import device
+from stars.distributed import (
+    check_alike,
+    check_batch,
+    from_first,
+    gathered_outputs,
+    own_device,
+    share,
+    sum_gradients,
+)
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
+from stars.global_norm import globally_normalised
 from stars.grid_network import layer_grids
 from stars.grid_training import BudgetProjection, to_grid
 from stars.lif import LIFConstants
@@ -33,6 +43,7 @@ from stars.measurement import DistillResult, Students, check_images, measure
 from stars.outputs import Outputs
 from stars.priors import PRIORS
 from stars.run import Progress, Run
+from stars.sharded_bank import image_bank
 from stars.student import build
 from stars.student_file import StudentFile, save
 from stars.synthesis import METHODS
@@ -73,8 +84,11 @@ class Distillation:
                 f"training.steps is {config.training.steps}, expected at least"
                 f" synthesis.rounds, {config.synthesis.rounds}"
             )
+        check_batch(config.training.batch_size, "training.batch_size")
+        check_batch(config.synthesis.batch_size, "synthesis.batch_size")
+        check_alike(teacher.checksum(), "the teacher's checksum")
         self.config = config
-        self.device = device(config.device)
+        self.device = device(own_device(config.device))
         self.teacher = teacher.to(self.device)
         self.teacher.fused = config.backend == "fused"
         spec = teacher.spec
@@ -95,13 +109,15 @@ class Distillation:
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
         ).to(self.device)
+        globally_normalised(self.student)
         self.synthesiser = METHODS[config.synthesis.method](
             self.teacher, priors, config.synthesis
         )
-        self.bank = ImageBank(config.synthesis.bank)
+        self.bank = image_bank(config.synthesis.bank)
         self.real = real
         if real is not None:
-            self.bank.images = torch.from_numpy(real.images)
+            check_alike(real.checksum(), "the training images' checksum")
+            self.bank.fill(torch.from_numpy(real.images))
         self.steps = config.training.steps // config.synthesis.rounds
         self.optimiser = torch.optim.AdamW(
             self.student.parameters(),
@@ -160,9 +176,10 @@ class Distillation:
                 trains the head.
         """
         shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
-        blank = torch.zeros(shape, device=self.device)
+        blank = share(torch.zeros(shape, device=self.device))
         self.student.eval()
-        loss, values = weighted_sum(self.losses, self.see(blank), self.teacher(blank))
+        student, teacher = map(gathered_outputs, (self.see(blank), self.teacher(blank)))
+        loss, values = weighted_sum(self.losses, student, teacher)
         head = self.student.layers[self.student.blueprint.layers[-1].name]
         weights = list(head.parameters())
         if not loss.requires_grad or not any(
@@ -195,6 +212,10 @@ class Distillation:
             progress("grid", step + 1, config.steps, values)
         return network.eval()
 
+    def finished(self, progress: Progress) -> tuple[Network, NDArray[np.uint8]]:
+        """The student on the grid, and images to measure its firing rates on."""
+        return self.on_grid(progress), self.bank.newest(RATE_IMAGES)
+
     def learn(
         self,
         network: Network,
@@ -212,6 +233,7 @@ class Distillation:
         teacher = self.teacher.answer(images, bf16=self.config.training.bf16)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             student = network(quantised(images, self.encoding))
+        student, teacher = gathered_outputs(student), gathered_outputs(teacher)
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):
             raise TrainingError(
@@ -220,15 +242,20 @@ class Distillation:
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        sum_gradients(optimiser)
         optimiser.step()
         return values
 
     def batch(self, rng: np.random.Generator) -> Tensor:
-        """Augmented and mixed images of the bank, normalised, [B, C, H, W]."""
+        """Augmented and mixed images of the bank, normalised, [B, C, H, W].
+
+        Of a batch that processes share, the rows of this one.
+        """
         training = self.config.training
         images = self.bank.sample(training.batch_size, rng)
         images = augment(images, rng, flip=training.flip, crop=training.crop)
-        return mix(self.teacher.normalise(images.to(self.device)), rng, training.mixup)
+        images = self.teacher.normalise(images.to(self.device))
+        return share(mix(images, rng, training.mixup))
 
     def see(self, images: Tensor) -> Outputs:
         """The student's outputs on normalised images, rounded like the chip's input."""
@@ -256,7 +283,7 @@ class Distillation:
             "synthesiser": self.synthesiser.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "bank": self.bank.images if self.real is None else None,
+            "bank": self.bank.whole() if self.real is None else None,
             "teacher": self.teacher.checksum(),
             "data": self.data_checksum(),
         }
@@ -286,27 +313,35 @@ class Distillation:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         if self.real is None:
-            self.bank.images = state["bank"]
+            self.bank.fill(state["bank"])
 
 
-def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> float:
-    """All rounds that are left, each with a checkpoint; seconds, earlier ones too."""
+def run_rounds(
+    distillation: Distillation, run: Run | None, progress: Progress
+) -> float:
+    """All rounds that are left, each with a checkpoint; seconds, earlier ones too.
+
+    A process without a run takes part and writes nothing.
+    """
     rounds = distillation.config.synthesis.rounds
     done, seconds = 0, 0.0
-    state = run.load_checkpoint()
+    state = from_first(run.load_checkpoint() if run else None)
     if state is not None:
         distillation.load_state_dict(state["distillation"])
         done, seconds = state["round"], state["seconds"]
-    run.forget_log(after=done)
+    if run:
+        run.forget_log(after=done)
     for number in range(done + 1, rounds + 1):
         started = time.monotonic()
         metrics = distillation.round(number)
         seconds += time.monotonic() - started
-        run.log({"round": number, "seconds": round(seconds, 1), **metrics})
+        if run:
+            run.log({"round": number, "seconds": round(seconds, 1), **metrics})
         if distillation.real is None:
-            distillation.bank.write_png(run.synthetic_path)
+            distillation.bank.write_png(run.synthetic_path if run else None)
         state = {"distillation": distillation.state_dict(), "round": number}
-        run.save_checkpoint({**state, "seconds": seconds})
+        if run:
+            run.save_checkpoint({**state, "seconds": seconds})
         progress("distil", number, rounds, metrics)
     return seconds
 
@@ -352,7 +387,7 @@ def distill(
         distillation = Distillation(config, teacher, real)
         seconds = run_rounds(distillation, run, progress)
     started = time.monotonic()
-    grid = distillation.on_grid(progress)
+    grid, images = distillation.finished(progress)
     seconds += time.monotonic() - started
     file = distillation.file()
     students = Students(
@@ -366,7 +401,7 @@ def distill(
         students,
         teacher.cpu(),
         test,
-        distillation.bank.newest(RATE_IMAGES),
+        images,
         {
             "teacher": config.teacher.source,
             "seed": str(config.seed),
@@ -384,6 +419,23 @@ def distill(
     for path in (run.float_student_path, run.student_path):
         run.record_artifact(path)
     return result
+
+
+def follow(
+    config: DistillConfig, teacher: Teacher, real: LabelledImages | None = None
+) -> None:
+    """What all processes but the first do while that one runs `distill`.
+
+    Raises:
+        ConfigError, TrainingError, LimitError: as there.
+    """
+    distillation = Distillation(config, teacher, real)
+    run_rounds(distillation, None, silent)
+    distillation.finished(silent)
+
+
+def silent(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+    """A progress that shows nothing."""
 
 
 def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stars.device import wide
 from stars.nodes.base import Shape
 
 LABEL_SCALE = 7.0  # of the one-hot vector, beside noise of deviation 1
@@ -62,4 +63,4 @@ class ConditionalGenerator(nn.Module):
         x = self.embed(torch.cat([noise, one_hot * LABEL_SCALE], dim=1))
         x = x.unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
         _, height, width = self.image_shape
-        return torch.sigmoid(self.body(x).float()[:, :, :height, :width])
+        return torch.sigmoid(wide(self.body(x))[:, :, :height, :width])

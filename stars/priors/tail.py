@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stars.device import wide
 from stars.errors import ConfigError
 from stars.priors.state import SynthesisState
 
@@ -57,17 +58,20 @@ def tail(
             continue
         deviation = (variance + tap.layer.eps).sqrt()
         scale = 1 / (softness * deviation[:, None, None])
-        a = tap.inputs.float()
+        a = wide(tap.inputs)
         count = a.numel() / a.shape[1]
-        gaps = [
+        found = [
             torch.sigmoid(
                 torch.addcmul(-mean[:, None, None] * scale - k / softness, a, scale)
             ).sum((0, 2, 3))
             / count
-            - gaussian_exceedance(float(k), softness)
             for k in thresholds
         ]
-        terms.append(torch.stack(gaps).square().sum(0).mean())
+        target = a.new_tensor(
+            [[gaussian_exceedance(float(k), softness)] for k in thresholds]
+        )
+        gaps = tap.mean_over_batch(torch.stack(found)) - target
+        terms.append(gaps.square().sum(0).mean())
     return torch.stack(terms).mean()
 
 

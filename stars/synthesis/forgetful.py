@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
+from stars.distributed import gathered, gathered_outputs, share, sum_gradients
 from stars.generators import ConditionalGenerator
+from stars.global_norm import globally_normalised
 from stars.outputs import Outputs
 from stars.priors import SynthesisState
 from stars.teacher import Teacher
@@ -42,6 +44,7 @@ class ForgetfulGenerator:
             width=config.width,
         ).to(self.device)
         self.generator.to(memory_format=torch.channels_last)
+        globally_normalised(self.generator)
 
     def round(
         self, student: Callable[[Tensor], Outputs]
@@ -57,6 +60,7 @@ class ForgetfulGenerator:
             loss, values = self._loss(student)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            sum_gradients(optimiser)
             optimiser.step()
         return self._harvest(), values
 
@@ -74,7 +78,7 @@ class ForgetfulGenerator:
         # Each class equally often; where a batch cannot hold all, any may come first.
         start = torch.randint(classes, ()) if batch < classes else 0
         labels = (torch.arange(batch) + start) % classes
-        return noise.to(self.device), labels.to(self.device)
+        return share(noise).to(self.device), share(labels).to(self.device)
 
     def _loss(
         self, student: Callable[[Tensor], Outputs]
@@ -83,10 +87,16 @@ class ForgetfulGenerator:
         with self._autocast():
             pixels = self.generator(noise, labels)
             images = self.teacher.normalise(pixels * 255)
-            with self.teacher.tapped() as taps:
+            with self.teacher.tapped(shared=True) as taps:
                 teacher = self.teacher(images)
             student_outputs = student(images)
-        state = SynthesisState(images, labels, teacher, tuple(taps), student_outputs)
+        state = SynthesisState(
+            gathered(images),
+            gathered(labels),
+            gathered_outputs(teacher),
+            tuple(taps),
+            gathered_outputs(student_outputs),
+        )
         return weighted_sum(self.priors, state)
 
     def _autocast(self) -> torch.autocast:
@@ -97,6 +107,7 @@ class ForgetfulGenerator:
     def _harvest(self) -> Tensor:
         with torch.no_grad(), self._autocast():
             batches = [
-                self.generator(*self._draw()) for _ in range(self.config.harvest)
+                gathered(self.generator(*self._draw()))
+                for _ in range(self.config.harvest)
             ]
         return torch.cat(batches)
