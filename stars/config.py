@@ -111,7 +111,7 @@ class StudentConfig(Config):
 
 
 class SynthesisConfig(Config):
-    """How images are invented."""
+    """How images are invented; the batch is that of all processes together."""
 
     method: str = "forgetful"
     rounds: int = Field(20, ge=1)
@@ -126,7 +126,7 @@ class SynthesisConfig(Config):
 
 
 class TrainingConfig(Config):
-    """How the student learns from the bank."""
+    """How the student learns from the bank; the batch is that of all processes."""
 
     steps: int = Field(3000, ge=1)
     batch_size: int = Field(128, ge=2)
@@ -136,6 +136,7 @@ class TrainingConfig(Config):
     crop: int = Field(2, ge=0, le=16)
     mixup: float = Field(0.5, ge=0, le=1)
     bf16: bool = True
+    checkpointing: bool = False  # keep spikes alone for the backward pass: less memory
 
 
 class GridConfig(Config):

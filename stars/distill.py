@@ -110,6 +110,7 @@ class Distillation:
             config.backend,
         ).to(self.device)
         globally_normalised(self.student)
+        self.student.checkpointing = config.training.checkpointing
         self.synthesiser = METHODS[config.synthesis.method](
             self.teacher, priors, config.synthesis
         )
@@ -198,6 +199,7 @@ class Distillation:
         seed_everything(self.config.seed, number)
         rng = np.random.default_rng((self.config.seed, number))
         network = to_grid(self.student.cpu(), self.encoding).to(self.device)
+        network.checkpointing = self.config.training.checkpointing
         project = BudgetProjection(network, self.encoding)
         project()
         if config.steps == 0:

@@ -1,0 +1,131 @@
+"""What the tests of several processes run in each of them; see test_distributed.py.
+
+torchrun --nproc-per-node 2 distributed_job.py TEACHER FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from stars import distill as distillation_module, teacher as teachers
+from stars.config import DistillConfig
+from stars.distill import Distillation, distill, follow, run_rounds, silent
+from stars.distributed import Group, processes
+from stars.run import Run
+from stars.synthesis import forgetful
+from stars.teacher import Teacher
+
+BATCH = 12
+CONFIG = DistillConfig.model_validate(
+    {
+        "student": {"options": {"widths": [3, 4], "depths": [1, 1]}, "steps": 2},
+        "synthesis": {
+            "rounds": 3,
+            "steps": 3,
+            "batch_size": BATCH,
+            "harvest": 2,
+            "latent": 4,
+            "width": 4,
+            "bank": 43,  # three rounds make 72
+            "bf16": False,
+        },
+        "training": {"steps": 9, "batch_size": BATCH, "bf16": False},
+        "loss": [
+            {"name": "kl"},
+            {"name": "rkd"},
+            {"name": "feature_map", "match": "relation"},
+            {"name": "samd", "form": "paper"},
+        ],
+        "grid": {"steps": 2},
+        "backend": "norse-eager",  # nothing to compile
+        "seed": 1,
+    }
+)
+
+
+class KilledError(Exception):
+    """What no code of the loop expects."""
+
+
+def kill_after_two(stage: str, done: int, *_: object) -> None:
+    """A progress that stops all processes at the same place."""
+    if (stage, done) == ("distil", 2):
+        raise KilledError
+
+
+def killed(teacher: Teacher, path: Path, *, first: bool) -> None:
+    """Leave a run of three rounds after the second one."""
+    run = Run.create(path, CONFIG) if first else None
+    try:
+        run_rounds(Distillation(CONFIG, teacher), run, kill_after_two)
+    except KilledError:
+        return
+    raise AssertionError("it was not killed")
+
+
+def trace(teacher: Teacher) -> dict[str, Any]:
+    """One round in float64: losses and gradients of every step, and what is left."""
+    torch.set_default_dtype(torch.float64)
+    teacher = Teacher(teacher.network.double(), teacher.spec)
+    mean, deviation = teacher.spec.mean[0], teacher.spec.deviation[0]
+    teacher.normalise = lambda images: (images.double() / 255 - mean) / deviation
+    losses: list[dict[str, float]] = []
+    gradients: list[list[torch.Tensor]] = []
+
+    def recording(module: Any) -> None:
+        original = module.weighted_sum
+
+        def weighted_sum(*arguments: Any) -> Any:
+            result = original(*arguments)
+            losses.append(result[1])
+            return result
+
+        module.weighted_sum = weighted_sum
+
+    def keep(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        groups = optimiser.param_groups
+        gradients.append([p.grad.clone() for g in groups for p in g["params"]])
+
+    distillation = Distillation(CONFIG, teacher)
+    recording(distillation_module)
+    recording(forgetful)
+    hook = register_optimizer_step_pre_hook(keep)
+    try:
+        distillation.round(1)
+    finally:
+        hook.remove()
+        torch.set_default_dtype(torch.float32)
+    state = distillation.state_dict()
+    return {
+        "losses": losses,
+        "gradients": gradients,
+        "student": state["student"],
+        "generator": state["synthesiser"],
+        "bank": state["bank"],
+        "held": len(distillation.bank.held()),
+    }
+
+
+def main(teacher_path: str, folder: Path) -> None:
+    """Everything that needs two processes, in one start of them."""
+    with Group() as group:
+        assert processes() == 2
+        teacher = teachers.load(teacher_path)
+        killed(teacher, folder / "killed", first=group.first)
+        if group.first:
+            run = Run.create(folder / "resumed", CONFIG, resume=True)
+            distill(CONFIG, teacher, None, run, silent)
+        else:
+            follow(CONFIG, teacher)
+        found = trace(teachers.load(teacher_path))
+        if group.first:
+            torch.save(found, folder / "trace.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
