@@ -29,6 +29,7 @@ from stars.distributed import (
     from_first,
     gathered_outputs,
     own_device,
+    processes,
     share,
     sum_gradients,
 )
@@ -415,6 +416,7 @@ def distill(
         {
             "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},
             "data": {"source": config.data, "sha256": distillation.data_checksum()},
+            "processes": processes(),
             **result.to_json(),
         }
     )

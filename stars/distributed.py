@@ -44,6 +44,8 @@ class Group:
         MissingDependencyError: there is more than one process, and no accelerate.
     """
 
+    first: bool
+
     def __enter__(self) -> Group:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             join()

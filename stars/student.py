@@ -78,11 +78,13 @@ def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
         seen[name] = (spikes, membranes)
 
     layers = lif_layers(network)
+    checkpointing, network.checkpointing = network.checkpointing, False
     for name, layer in layers.items():
         layer.observer = partial(keep, name)
     try:
         yield seen
     finally:
+        network.checkpointing = checkpointing
         for layer in layers.values():
             layer.observer = None
 

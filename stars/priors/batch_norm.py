@@ -32,23 +32,24 @@ def batch_norm(state: SynthesisState) -> Tensor:
         if mean is None or variance is None:
             continue
         moments = fused_moments() if tap.fused else gap_moments
-        gap_mean, gap_square = tap.mean_over_batch(moments(tap.inputs, mean))
+        found = torch.stack(moments(tap.inputs, mean))
+        gap_mean, gap_square = tap.mean_over_batch(found)
         batch_variance = gap_square - gap_mean.square()
         terms.append(gap_mean.norm() + (batch_variance - variance).norm())
     return torch.stack(terms).sum()
 
 
-def gap_moments(inputs: Tensor, mean: Tensor) -> Tensor:
+def gap_moments(inputs: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Per channel of [B, C, H, W]: mean of the distance from `mean`, and its square's.
 
-    About the running mean, so that the difference of squares does not cancel; [2, C].
+    About the running mean, so that the difference of squares does not cancel.
     """
     gap = wide(inputs) - mean[:, None, None]
     count = gap.numel() / gap.shape[1]
-    return torch.stack([gap.sum((0, 2, 3)), gap.square().sum((0, 2, 3))]) / count
+    return gap.sum((0, 2, 3)) / count, gap.square().sum((0, 2, 3)) / count
 
 
 @cache
-def fused_moments() -> Callable[[Tensor, Tensor], Tensor]:
+def fused_moments() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """`gap_moments` as one kernel forward and one backward."""
     return compiled(gap_moments)

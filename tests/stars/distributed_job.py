@@ -6,19 +6,22 @@ torchrun --nproc-per-node 2 distributed_job.py TEACHER FOLDER
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from stars import distill as distillation_module, teacher as teachers
+from stars import teacher as teachers
 from stars.config import DistillConfig
 from stars.distill import Distillation, distill, follow, run_rounds, silent
 from stars.distributed import Group, processes
 from stars.run import Run
-from stars.synthesis import forgetful
 from stars.teacher import Teacher
+from stars.terms import weighted_sum
 
 BATCH = 12
 CONFIG = DistillConfig.model_validate(
@@ -68,38 +71,44 @@ def killed(teacher: Teacher, path: Path, *, first: bool) -> None:
     raise AssertionError("it was not killed")
 
 
-def trace(teacher: Teacher) -> dict[str, Any]:
-    """One round in float64: losses and gradients of every step, and what is left."""
-    torch.set_default_dtype(torch.float64)
+@contextmanager
+def float64(teacher: Teacher) -> Iterator[Teacher]:
+    """The teacher in float64, and within it every network that is made.
+
+    In float32 a sum in another order may move a spike.
+    """
     teacher = Teacher(teacher.network.double(), teacher.spec)
     mean, deviation = teacher.spec.mean[0], teacher.spec.deviation[0]
     teacher.normalise = lambda images: (images.double() / 255 - mean) / deviation
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield teacher
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def trace(teacher: Teacher) -> dict[str, Any]:
+    """One round: losses and gradients of every step, and what is left."""
     losses: list[dict[str, float]] = []
     gradients: list[list[torch.Tensor]] = []
 
-    def recording(module: Any) -> None:
-        original = module.weighted_sum
+    def keep_losses(*arguments: Any) -> Any:
+        result = weighted_sum(*arguments)
+        losses.append(result[1])
+        return result
 
-        def weighted_sum(*arguments: Any) -> Any:
-            result = original(*arguments)
-            losses.append(result[1])
-            return result
-
-        module.weighted_sum = weighted_sum
-
-    def keep(optimiser: torch.optim.Optimizer, *_: object) -> None:
+    def keep_gradients(optimiser: torch.optim.Optimizer, *_: object) -> None:
         groups = optimiser.param_groups
         gradients.append([p.grad.clone() for g in groups for p in g["params"]])
 
     distillation = Distillation(CONFIG, teacher)
-    recording(distillation_module)
-    recording(forgetful)
-    hook = register_optimizer_step_pre_hook(keep)
-    try:
+    hook = register_optimizer_step_pre_hook(keep_gradients)
+    with (
+        mock.patch("stars.distill.weighted_sum", keep_losses),
+        mock.patch("stars.synthesis.forgetful.weighted_sum", keep_losses),
+    ):
         distillation.round(1)
-    finally:
-        hook.remove()
-        torch.set_default_dtype(torch.float32)
+    hook.remove()
     state = distillation.state_dict()
     return {
         "losses": losses,
@@ -113,16 +122,15 @@ def trace(teacher: Teacher) -> dict[str, Any]:
 
 def main(teacher_path: str, folder: Path) -> None:
     """Everything that needs two processes, in one start of them."""
-    with Group() as group:
+    with Group() as group, float64(teachers.load(teacher_path)) as teacher:
         assert processes() == 2
-        teacher = teachers.load(teacher_path)
         killed(teacher, folder / "killed", first=group.first)
         if group.first:
             run = Run.create(folder / "resumed", CONFIG, resume=True)
             distill(CONFIG, teacher, None, run, silent)
         else:
             follow(CONFIG, teacher)
-        found = trace(teachers.load(teacher_path))
+        found = trace(teacher)
         if group.first:
             torch.save(found, folder / "trace.pt")
 

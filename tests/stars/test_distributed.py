@@ -50,20 +50,21 @@ def job() -> dict[str, Any]:
 def folder(job, make_teacher, tmp_path_factory) -> Path:
     """What two processes left, and runs of one process beside it."""
     folder = tmp_path_factory.mktemp("runs")
-    teacher = make_teacher()
-    save(teacher, folder / "teacher.safetensors")
-    job["killed"](teacher, folder / "resumed", first=True)
+    save(make_teacher(), folder / "teacher.safetensors")
+    with job["float64"](make_teacher()) as teacher:
+        job["killed"](teacher, folder / "resumed", first=True)
+        whole = Run.create(folder / "whole", job["CONFIG"])
+        distill(job["CONFIG"], teacher, None, whole, silent)
     result = launch(str(JOB), str(folder / "teacher.safetensors"), str(folder))
     assert result.returncode == 0, result.stderr
-    whole = Run.create(folder / "whole", job["CONFIG"])
-    distill(job["CONFIG"], teacher, None, whole, silent)
     return folder
 
 
 @pytest.fixture(scope="module")
 def traces(job, folder, make_teacher) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One round in float64: of one process, and of two."""
-    return job["trace"](make_teacher()), torch.load(folder / "trace.pt")
+    """One round: of one process, and of two."""
+    with job["float64"](make_teacher()) as teacher:
+        return job["trace"](teacher), torch.load(folder / "trace.pt")
 
 
 def largest_gap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
@@ -101,10 +102,11 @@ def test_the_bank_is_the_same_and_each_process_holds_its_part(traces):
 def test_a_run_of_two_processes_goes_on_in_one(job, folder, make_teacher):
     run = Run(folder / "killed")
     assert len(run.metrics_path.read_text().splitlines()) == 2
-    distill(job["CONFIG"], make_teacher(), None, run, silent)
+    with job["float64"](make_teacher()) as teacher:
+        distill(job["CONFIG"], teacher, None, run, silent)
     assert len(run.metrics_path.read_text().splitlines()) == 3
     whole = Run(folder / "whole")
-    assert largest_gap(state(run), state(whole)) < 0.05
+    assert largest_gap(state(run), state(whole)) < 1e-9
     assert len(run.load_checkpoint()["distillation"]["bank"]) == 43
 
 
@@ -113,12 +115,12 @@ def test_a_run_of_one_process_goes_on_in_two_and_one_of_them_writes(folder):
     files = [{p.name for p in r.path.rglob("*") if p.is_file()} for r in (run, whole)]
     assert files[0] == files[1]
     assert len(run.metrics_path.read_text().splitlines()) == 3
-    assert largest_gap(state(run), state(whole)) < 0.05
+    assert largest_gap(state(run), state(whole)) < 1e-9
     assert len(run.load_checkpoint()["distillation"]["bank"]) == 43
 
 
 def state(run: Run) -> dict[str, torch.Tensor]:
-    """The student that the last checkpoint holds; float32, so not the same bits."""
+    """The student that the last checkpoint holds."""
     return run.load_checkpoint()["distillation"]["student"]
 
 
