@@ -5,13 +5,15 @@
 Each figure is that of a process of its own: the student is built and takes one small
 step, so that all that stays (weights, optimiser, code) is there; then one step of the
 case, with and without checkpointing. What is given is the peak above what stays: on the
-CPU of the resident memory (Linux), on CUDA of what torch's allocator gave out.
+CPU of the resident memory (Linux, large tensors given back as soon as they are free,
+as MALLOC_MMAP_THRESHOLD_ has it), on CUDA of what torch's allocator gave out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
@@ -102,7 +104,10 @@ def measured(case: Case, backend: str, device: str) -> dict[str, Any]:
     """The case's line, from a process of its own."""
     options = ["--backend", backend, "--device", device]
     command = [sys.executable, __file__, *options, "--case", json.dumps(asdict(case))]
-    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    result = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    )
     return {**asdict(case), "peak_mib": round(float(result.stdout), 1)}
 
 

@@ -83,7 +83,7 @@ def run_recomputed(
         for spec in block.layers
         if spec.name in modules
         for module in modules[spec.name].modules()
-        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats
+        if isinstance(module, nn.BatchNorm2d)
     ]
 
     def compute(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -106,11 +106,12 @@ def run_recomputed(
 
 @contextmanager
 def nothing_remembered(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
-    """Within it, a training pass leaves the layers' running statistics as they are."""
-    for norm in norms:
-        norm.track_running_stats = False
+    """Within it, a training pass changes copies of the layers' running statistics."""
+    kept = [(norm, name, x) for norm in norms for name, x in norm.named_buffers()]
+    for norm, name, x in kept:
+        setattr(norm, name, x.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, name, x in kept:
+            setattr(norm, name, x)

@@ -168,11 +168,11 @@ def test_checkpointing_changes_no_bit_of_gradients_and_running_statistics(name, 
         assert torch.equal(value, recomputed[key]), key
 
 
-def test_checkpointing_runs_every_block_once_more():
+def test_checkpointing_runs_every_population_twice():
     passes = []
     network = build(blueprint("resnet", (1, 8, 8), 3, SMALL), steps=2)
     network.checkpointing = True
     for layer in lif_layers(network).values():
-        layer.register_forward_hook(lambda *_: passes.append(1))
+        layer.register_forward_pre_hook(lambda *_: passes.append(1))
     network(torch.randn(4, 1, 8, 8)).logits.sum().backward()
     assert len(passes) == 2 * len(lif_layers(network))

@@ -78,6 +78,7 @@ def gap(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).abs().max()) / scale
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_of_every_step_are_those_of_one_process(traces):
     one, two = traces
     assert len(one["losses"]) == len(two["losses"]) == 6  # three of each network
@@ -87,18 +88,21 @@ def test_losses_and_gradients_of_every_step_are_those_of_one_process(traces):
         assert max(gap(x, y) for x, y in zip(a, b, strict=True)) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["student", "generator"])
 def test_weights_and_running_statistics_are_those_of_one_process(traces, network):
     one, two = traces
     assert largest_gap(one[network], two[network]) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_bank_is_the_same_and_each_process_holds_its_part(traces):
     one, two = traces
     assert torch.equal(one["bank"], two["bank"])
     assert (one["held"], two["held"]) == (24, 12)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one(job, folder, make_teacher):
     run = Run(folder / "killed")
     assert len(run.metrics_path.read_text().splitlines()) == 2
@@ -110,6 +114,7 @@ def test_a_run_of_two_processes_goes_on_in_one(job, folder, make_teacher):
     assert len(run.load_checkpoint()["distillation"]["bank"]) == 43
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two_and_one_of_them_writes(folder):
     run, whole = Run(folder / "resumed"), Run(folder / "whole")
     files = [{p.name for p in r.path.rglob("*") if p.is_file()} for r in (run, whole)]
@@ -154,6 +159,7 @@ width = 4
 """
 
 
+@pytest.mark.slow
 def test_one_process_that_fails_ends_all_with_one_message(make_teacher, tmp_path):
     save(make_teacher(), tmp_path / "teacher.safetensors")
     (tmp_path / "own.py").write_text(OWN_LOSS)
