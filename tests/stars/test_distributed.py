@@ -70,12 +70,12 @@ def traces(job, folder, make_teacher) -> tuple[dict[str, Any], dict[str, Any]]:
 def largest_gap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
     """The largest difference, relative to the largest value of its tensor."""
     assert a.keys() == b.keys()
-    return max(gap(torch.as_tensor(a[name]), torch.as_tensor(b[name])) for name in a)
+    return max(gap(a[name], b[name]) for name in a)
 
 
-def gap(a: torch.Tensor, b: torch.Tensor) -> float:
-    scale = max(float(a.abs().max()), 1e-12)
-    return float((a.double() - b.double()).abs().max()) / scale
+def gap(a: torch.Tensor | float, b: torch.Tensor | float) -> float:
+    one, two = (torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
+    return float((one - two).abs().max() / one.abs().max().clamp(min=1e-12))
 
 
 @pytest.mark.slow
