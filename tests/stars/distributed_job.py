@@ -18,7 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from stars import teacher as teachers
 from stars.config import DistillConfig
 from stars.distill import Distillation, distill, follow, run_rounds, silent
-from stars.distributed import Group, processes
+from stars.distributed import Group, gathered, processes, share
 from stars.run import Run
 from stars.teacher import Teacher
 from stars.terms import weighted_sum
@@ -124,6 +124,10 @@ def main(teacher_path: str, folder: Path) -> None:
     """Everything that needs two processes, in one start of them."""
     with Group() as group, float64(teachers.load(teacher_path)) as teacher:
         assert processes() == 2
+        for dtype in (torch.float32, torch.bfloat16, torch.int64):
+            batch = torch.arange(12).reshape(4, 3).to(dtype)
+            assert torch.equal(gathered(share(batch)), batch)
+            assert torch.equal(gathered(share(batch).T, 1), batch.T)
         killed(teacher, folder / "killed", first=group.first)
         if group.first:
             run = Run.create(folder / "resumed", CONFIG, resume=True)
