@@ -17,7 +17,10 @@ class Synthesiser(Protocol):
     def round(
         self, student: Callable[[Tensor], Outputs]
     ) -> tuple[Tensor, dict[str, float]]:
-        """Images, pixels / 255 [N, C, H, W], and the terms' last values."""
+        """Images, pixels / 255 [N, C, H, W], and the terms' last values.
+
+        In every process all images, whether the processes shared the work or not.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
