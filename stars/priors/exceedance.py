@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stars.device import wide
 from stars.teacher import BatchNormTap
 
 SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead, whatever its input
@@ -25,6 +26,7 @@ class Channels:
         inputs: a, [B, C, H, W].
         mean, deviation: mu and sigma, running, [C, 1, 1].
         gain, shift: gamma and beta, [C, 1, 1].
+        mean_over_batch: the tap's, for means over the rows of `inputs`.
     """
 
     inputs: Tensor
@@ -32,6 +34,7 @@ class Channels:
     deviation: Tensor
     gain: Tensor
     shift: Tensor
+    mean_over_batch: Callable[[Tensor], Tensor]
 
     def beyond(
         self, k: float | Tensor, softness: float, sign: float | Tensor = 1.0
@@ -46,7 +49,8 @@ class Channels:
         scale = sign / (softness * self.deviation)
         offset = -self.mean * scale - k / softness
         soft = torch.sigmoid(torch.addcmul(offset, self.inputs, scale))
-        return soft.sum((0, 2, 3)) / (self.inputs.numel() / self.inputs.shape[1])
+        count = self.inputs.numel() / self.inputs.shape[1]
+        return self.mean_over_batch(soft.sum((0, 2, 3)) / count)
 
     def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
         """mean_{B,H,W} sigmoid((gamma z + beta) / (tau |gamma|)): a ReLU opens."""
@@ -71,8 +75,9 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
         shift = layer.bias if layer.affine else torch.zeros_like(mean)
         deviation = (variance + layer.eps).sqrt()
         yield Channels(
-            tap.inputs.float(),
+            wide(tap.inputs),
             *(x[:, None, None] for x in (mean, deviation, gain, shift)),
+            tap.mean_over_batch,
         )
 
 

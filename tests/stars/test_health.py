@@ -99,7 +99,9 @@ def test_rates_are_those_of_each_layer_and_change_nothing(make_teacher):
 def test_a_run_that_goes_wrong_says_in_which_round(
     make_teacher, tmp_path, monkeypatch, caplog, policy
 ):
-    config = DistillConfig.model_validate(merged(TINY, {"trouble": policy, "backend": "norse-eager"}))
+    config = DistillConfig.model_validate(
+        merged(TINY, {"trouble": policy, "backend": "norse-eager"})
+    )
     learn = Distillation.learn
 
     def broken(self, network, *arguments, **options):
