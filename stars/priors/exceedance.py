@@ -74,10 +74,11 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
         gain = layer.weight if layer.affine else torch.ones_like(mean)
         shift = layer.bias if layer.affine else torch.zeros_like(mean)
         deviation = (variance + layer.eps).sqrt()
+        mean, deviation, gain, shift = (
+            x[:, None, None] for x in (mean, deviation, gain, shift)
+        )
         yield Channels(
-            wide(tap.inputs),
-            *(x[:, None, None] for x in (mean, deviation, gain, shift)),
-            tap.mean_over_batch,
+            wide(tap.inputs), mean, deviation, gain, shift, tap.mean_over_batch
         )
 
 

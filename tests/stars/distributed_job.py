@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stars import teacher as teachers
 from stars.architectures import blueprint
 from stars.config import DistillConfig, TermConfig
+from stars.data import LabelledImages
 from stars.distill import Distillation, distill, follow, run_rounds, unseen
 from stars.distributed import Group, gathered, processes, share
 from stars.priors import PRIORS
@@ -150,6 +152,25 @@ def inverted(teacher: Teacher) -> dict[str, dict[str, Any]]:
     return found
 
 
+def labelled(teacher: Teacher) -> dict[str, Any]:
+    """A batch of real images and its labels, and the loss that reads them."""
+    rng = np.random.default_rng(0)
+    real = LabelledImages(
+        rng.integers(0, 256, (50, *teacher.spec.input_shape), np.uint8),
+        rng.integers(0, teacher.spec.classes, 50),
+    )
+    config = CONFIG.model_copy(
+        update={"data": "x", "loss": [TermConfig(name="ce", labels=True)]}
+    )
+    distillation = Distillation(config, teacher, real)
+    images, labels = distillation.batch(np.random.default_rng(1))
+    assert labels is not None
+    values = distillation.learn(
+        distillation.student, distillation.optimiser, rng, bf16=False
+    )
+    return {"images": gathered(images), "labels": gathered(labels), **values}
+
+
 def main(teacher_path: str, folder: Path) -> None:
     """Everything that needs two processes, in one start of them."""
     with Group() as group, float64(teachers.load(teacher_path)) as teacher:
@@ -165,6 +186,7 @@ def main(teacher_path: str, folder: Path) -> None:
         else:
             follow(CONFIG, teacher)
         found = {**trace(teacher), "inverted": inverted(teacher)}
+        found["labelled"] = labelled(teacher)
         if group.first:
             torch.save(found, folder / "trace.pt")
 

@@ -9,7 +9,7 @@ from stars.architectures import ARCHITECTURES, blueprint
 from stars.architectures.blueprint import Activation, ConvBN, Head
 from stars.architectures.network import ann
 from stars.errors import ConfigError, DataError
-from stars.student import build, lif_layers
+from stars.student import build, lif_layers, with_membranes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"widths": [4, 6], "depths": [1, 2]}
@@ -201,6 +201,19 @@ def test_checkpointing_changes_no_bit_of_gradients_and_running_statistics(name, 
     assert any("running_var" in name for name in plain)
     for key, value in plain.items():
         assert torch.equal(value, recomputed[key]), key
+
+
+def test_checkpointing_leaves_the_membranes_and_their_gradient():
+    network = build(blueprint("resnet", (1, 8, 8), 3, SMALL), steps=2).eval()
+    images = torch.randn(4, 1, 8, 8)
+    gradients = []
+    for network.checkpointing in (False, True):
+        inputs = images.clone().requires_grad_()
+        membranes = with_membranes(network, inputs).membranes
+        torch.stack([v.square().mean() for v in membranes]).sum().backward()
+        gradients.append(inputs.grad)
+    assert network.checkpointing
+    assert torch.equal(*gradients)
 
 
 def test_checkpointing_runs_every_population_twice():

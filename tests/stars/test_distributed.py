@@ -74,6 +74,17 @@ def test_every_method_makes_the_images_of_one_process(method, inverted, traces):
     assert largest_gap(inverted[method], traces[1]["inverted"][method]) < 1e-9
 
 
+@pytest.mark.slow
+def test_labels_of_real_images_go_with_their_images(job, traces, make_teacher):
+    with job["float64"](make_teacher()) as teacher:
+        one = job["labelled"](teacher)
+    two = traces[1]["labelled"]
+    assert one["labels"].shape == (12, 3)
+    assert torch.equal(one["images"], two["images"])
+    assert torch.equal(one["labels"], two["labels"])
+    assert gap(one["ce"], two["ce"]) < 1e-6  # this loss is in float32
+
+
 @pytest.fixture(scope="module")
 def inverted(job, make_teacher) -> dict[str, Any]:
     """Two rounds of each method, in one process."""
