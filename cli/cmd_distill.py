@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from cli.interrupt import ending_rounds
 from cli.output import JsonFlag, Output, stage_progress
+
+if TYPE_CHECKING:
+    from stars.distributed import Group
 
 
 def present(flags: dict[str, Any]) -> dict[str, Any]:
@@ -74,12 +77,8 @@ def distill(
     json: JsonFlag = False,
 ) -> None:
     """Distil a teacher into a spiking student on the grid; without data, or with it."""
-    from export import to_nir
-    from stars import data as datasets, teacher as teachers
-    from stars.config import distill_config, term_values
-    from stars.distill import distill as run_distillation
-    from stars.run import Run
-    from stars.teacher import spec_of
+    from stars.config import term_values
+    from stars.distributed import Group
 
     output = Output.of(context, json=json)
     flags: dict[str, Any] = {
@@ -94,14 +93,40 @@ def distill(
         "backend": backend,
         "seed": seed,
     }
-    given = present(flags)
+    with Group() as group:
+        _distil(output, group, preset, config, present(flags), out, resume)
+
+
+def _distil(
+    output: Output,
+    group: Group,
+    preset: str,
+    config: Path | None,
+    given: dict[str, Any],
+    out: Path,
+    resume: bool,
+) -> None:
+    from export import to_nir
+    from stars import data as datasets, teacher as teachers
+    from stars.config import distill_config
+    from stars.distill import distill as run_distillation, follow
+    from stars.distributed import processes
+    from stars.run import Run
+    from stars.teacher import spec_of
+
     settings = distill_config(preset, config, given)
     source = teachers.load(settings.teacher.source, spec_of(settings.teacher))
     test = None if settings.test_data == "none" else datasets.load(settings.test_data)
     real = datasets.load(settings.data, "train") if settings.data else None
+    if not group.first:
+        follow(settings, source, real)
+        return
     run = Run.create(out, settings, resume=resume)
     with run.locked():
-        with stage_progress(output) as bars, ending_rounds(output, bars) as progress:
+        with (
+            stage_progress(output) as bars,
+            ending_rounds(output, bars, alone=processes() == 1) as progress,
+        ):
             result = run_distillation(settings, source, test, run, progress, real)
         to_nir.write(result.graph, run.graph_path)
         run.record_artifact(run.graph_path)

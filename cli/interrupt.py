@@ -13,11 +13,18 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 @contextmanager
-def ending_rounds(output: Output, progress: Progress) -> Iterator[Progress]:
+def ending_rounds(
+    output: Output, progress: Progress, *, alone: bool = True
+) -> Iterator[Progress]:
     """Within it, Ctrl-C waits for the next call of the progress that it yields.
 
     The loop calls it after each checkpoint, and after each step on the grid, which a
     resumed run does again. A second Ctrl-C does not wait.
+
+    Args:
+        output: of the command.
+        progress: called by the one that it yields.
+        alone: no other process takes part; those would not wait, so nor does this one.
 
     Raises:
         KeyboardInterrupt: at that call.
@@ -36,7 +43,7 @@ def ending_rounds(output: Output, progress: Progress) -> Iterator[Progress]:
         if asked:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    if not alone or threading.current_thread() is not threading.main_thread():
         yield update  # only the main thread may ask for signals
         return
     before = signal.signal(signal.SIGINT, ask)

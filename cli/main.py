@@ -189,3 +189,7 @@ def _report(message: str, settings: Settings) -> None:
     if settings.debug:
         traceback.print_exc()
     print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":  # for launchers: torchrun -m cli.main
+    sys.exit(main())

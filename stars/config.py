@@ -126,7 +126,10 @@ class StudentConfig(NetworkConfig):
 
 
 class SynthesisConfig(Config):
-    """How images are invented; the defaults that are a method's own: `recipes.py`."""
+    """How images are invented; the defaults that are a method's own: `recipes.py`.
+
+    The batch is that of all processes together.
+    """
 
     method: str = "forgetful"
     options: dict[str, Any] = Field(default_factory=dict)  # the method's own
@@ -142,7 +145,7 @@ class SynthesisConfig(Config):
 
 
 class TrainingConfig(Config):
-    """How the student learns from the bank."""
+    """How the student learns from the bank; the batch is that of all processes."""
 
     steps: int = Field(3000, ge=1)
     batch_size: int = Field(128, ge=2)
@@ -152,6 +155,7 @@ class TrainingConfig(Config):
     crop: int = Field(2, ge=0, le=16)
     mixup: float = Field(0.5, ge=0, le=1)
     bf16: bool = True
+    checkpointing: bool = False  # keep spikes alone for the backward pass: less memory
 
 
 class GridConfig(Config):

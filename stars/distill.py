@@ -14,18 +14,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from stars.architectures import blueprint
 from stars.architectures.network import Network
 from stars.augment import augment, mix, mixing
-from stars.bank import ImageBank
 from stars.config import DistillConfig
 from stars.data import LabelledImages
 from stars.device import device
+from stars.distributed import (
+    check_alike,
+    check_batch,
+    from_first,
+    gathered_outputs,
+    own_device,
+    processes,
+    share,
+    sum_gradients,
+)
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
+from stars.global_norm import globally_normalised
 from stars.grid_network import layer_grids
 from stars.grid_training import BudgetProjection, to_grid
 from stars.health import check_speaks, collapsed, firing_rates, silent, tell
@@ -35,6 +46,7 @@ from stars.measurement import DistillResult, Students, check_images, measure
 from stars.outputs import Outputs
 from stars.priors import PRIORS, READ_MEMBRANES
 from stars.run import Progress, Run
+from stars.sharded_bank import image_bank
 from stars.student import build, with_membranes
 from stars.student_file import StudentFile, save
 from stars.synthesis import synthesiser
@@ -71,8 +83,11 @@ class Distillation:
                 f"training.steps is {config.training.steps}, expected at least"
                 f" synthesis.rounds, {config.synthesis.rounds}"
             )
+        check_batch(config.training.batch_size, "training.batch_size")
+        check_batch(config.synthesis.batch_size, "synthesis.batch_size")
+        check_alike(teacher.checksum(), "the teacher's checksum")
         self.config = config
-        self.device = device(config.device)
+        self.device = device(own_device(config.device))
         self.teacher = teacher.to(self.device)
         self.teacher.fused = config.backend == "fused"
         spec = teacher.spec
@@ -94,11 +109,14 @@ class Distillation:
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
         ).to(self.device)
+        globally_normalised(self.student)
+        self.student.checkpointing = config.training.checkpointing
         self.synthesiser = synthesiser(self.teacher, priors, config.synthesis)
-        self.bank = ImageBank(config.synthesis.bank)
+        self.bank = image_bank(config.synthesis.bank)
         self.real = real
         if real is not None:
-            self.bank.images = torch.from_numpy(real.images)
+            check_alike(real.checksum(), "the training images' checksum")
+            self.bank.fill(torch.from_numpy(real.images))
         self.optimiser = torch.optim.AdamW(
             self.student.parameters(),
             config.training.learning_rate,
@@ -123,7 +141,9 @@ class Distillation:
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
         values: dict[str, float] = {}
-        steps = share(self.config.training.steps, self.config.synthesis.rounds, number)
+        steps = portion(
+            self.config.training.steps, self.config.synthesis.rounds, number
+        )
         for _ in range(steps):
             values = self.learn(
                 self.student, self.optimiser, rng, bf16=self.config.training.bf16
@@ -149,7 +169,7 @@ class Distillation:
                 " synthesis.learning_rate"
             )
         self.bank.add(images)
-        return {**terms, "teacher_images": sum(judged)}
+        return {**terms, "teacher_images": processes() * sum(judged)}
 
     @torch.no_grad()
     def troubles(self) -> list[str]:
@@ -172,12 +192,13 @@ class Distillation:
                 trains the head.
         """
         shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
-        blank = torch.zeros(shape, device=self.device)
+        blank = share(torch.zeros(shape, device=self.device))
         self.student.eval()
         some = torch.zeros(len(blank), dtype=torch.int64)
         labels = self.labels(some, torch.ones(len(blank)))
         teacher = replace(self.teacher(blank), labels=labels)
-        loss, values = weighted_sum(self.losses, self.see(blank), teacher)
+        student, teacher = map(gathered_outputs, (self.see(blank), teacher))
+        loss, values = weighted_sum(self.losses, student, teacher)
         head = self.student.layers[self.student.blueprint.layers[-1].name]
         weights = list(head.parameters())
         if not loss.requires_grad or not any(
@@ -196,6 +217,7 @@ class Distillation:
         seed_everything(self.config.seed, number)
         rng = np.random.default_rng((self.config.seed, number))
         network = to_grid(self.student.cpu(), self.encoding).to(self.device)
+        network.checkpointing = self.config.training.checkpointing
         project = BudgetProjection(network, self.encoding)
         project()
         if config.steps == 0:
@@ -209,6 +231,10 @@ class Distillation:
             schedule.step()
             progress("grid", step + 1, config.steps, values)
         return network.eval()
+
+    def finished(self, progress: Progress) -> tuple[Network, NDArray[np.uint8]]:
+        """The student on the grid, and images to measure its firing rates on."""
+        return self.on_grid(progress), self.bank.newest(RATE_IMAGES)
 
     def learn(
         self,
@@ -228,6 +254,7 @@ class Distillation:
         teacher = replace(teacher, labels=labels)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             student = network(quantised(images, self.encoding))
+        student, teacher = gathered_outputs(student), gathered_outputs(teacher)
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):
             raise TrainingError(
@@ -236,20 +263,23 @@ class Distillation:
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        sum_gradients(optimiser)
         optimiser.step()
         return values
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Augmented and mixed images of the bank, normalised, [B, C, H, W].
 
-        And the share of each class in them, [B, K]; None where they were invented.
+        And the share of each class in them, [B, K]; None where they were invented. Of a
+        batch that processes share, the rows of this one.
         """
         training = self.config.training
         images, places = self.bank.drawn(training.batch_size, rng)
         images = augment(images, rng, flip=training.flip, crop=training.crop)
         weights = mixing(len(images), rng, training.mixup)
         mixed = mix(self.teacher.normalise(images.to(self.device)), weights)
-        return mixed, self.labels(places, weights)
+        labels = self.labels(places, weights)
+        return share(mixed), None if labels is None else share(labels)
 
     def labels(self, places: Tensor, weights: Tensor) -> Tensor | None:
         """Those of real images at these places, mixed as they are; else None."""
@@ -288,7 +318,7 @@ class Distillation:
             "synthesiser": self.synthesiser.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "bank": self.bank.images if self.real is None else None,
+            "bank": self.bank.whole() if self.real is None else None,
             "teacher": self.teacher.checksum(),
             "data": self.data_checksum(),
         }
@@ -318,18 +348,24 @@ class Distillation:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         if self.real is None:
-            self.bank.images = state["bank"]
+            self.bank.fill(state["bank"])
 
 
-def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> float:
-    """All rounds that are left, each with a checkpoint; seconds, earlier ones too."""
+def run_rounds(
+    distillation: Distillation, run: Run | None, progress: Progress
+) -> float:
+    """All rounds that are left, each with a checkpoint; seconds, earlier ones too.
+
+    A process without a run takes part and writes nothing.
+    """
     rounds = distillation.config.synthesis.rounds
     done, seconds = 0, 0.0
-    state = run.load_checkpoint()
+    state = from_first(run.load_checkpoint() if run else None)
     if state is not None:
         distillation.load_state_dict(state["distillation"])
         done, seconds = state["round"], state["seconds"]
-    run.forget_log(after=done)
+    if run:
+        run.forget_log(after=done)
     for number in range(done + 1, rounds + 1):
         started = time.monotonic()
         try:
@@ -337,13 +373,17 @@ def run_rounds(distillation: Distillation, run: Run, progress: Progress) -> floa
         except TrainingError as error:
             step = distillation.schedule.last_epoch + 1
             raise TrainingError(f"round {number}, step {step}: {error}") from error
-        tell(distillation.troubles(), f"round {number}", distillation.config.trouble)
+        troubles = distillation.troubles()  # the bank asks all processes for images
+        if run:
+            tell(troubles, f"round {number}", distillation.config.trouble)
         seconds += time.monotonic() - started
-        run.log({"round": number, "seconds": round(seconds, 1), **metrics})
+        if run:
+            run.log({"round": number, "seconds": round(seconds, 1), **metrics})
         if distillation.real is None:
-            distillation.bank.write_png(run.synthetic_path)
+            distillation.bank.write_png(run.synthetic_path if run else None)
         state = {"distillation": distillation.state_dict(), "round": number}
-        run.save_checkpoint({**state, "seconds": seconds})
+        if run:
+            run.save_checkpoint({**state, "seconds": seconds})
         shown = {k: v for k, v in metrics.items() if "/" not in k}  # no gradients
         progress("distil", number, rounds, shown)
     return seconds
@@ -390,7 +430,7 @@ def distill(
         distillation = Distillation(config, teacher, real)
         seconds = run_rounds(distillation, run, progress)
     started = time.monotonic()
-    grid = distillation.on_grid(progress)
+    grid, images = distillation.finished(progress)
     seconds += time.monotonic() - started
     file = distillation.file()
     students = Students(
@@ -402,7 +442,7 @@ def distill(
         students,
         teacher.cpu(),
         test,
-        distillation.bank.newest(RATE_IMAGES),
+        images,
         {
             "teacher": config.teacher.source,
             "seed": str(config.seed),
@@ -417,6 +457,7 @@ def distill(
         {
             "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},
             "data": {"source": config.data, "sha256": distillation.data_checksum()},
+            "processes": processes(),
             **result.to_json(),
         }
     )
@@ -425,12 +466,29 @@ def distill(
     return result
 
 
-def share(total: int, parts: int, number: int) -> int:
-    """The `number`th of `parts` shares of `total`; all add up to it.
+def portion(total: int, parts: int, number: int) -> int:
+    """The `number`th of `parts` portions of `total`; all add up to it.
 
     They differ by one where it cannot be divided. `number` starts at 1.
     """
     return number * total // parts - (number - 1) * total // parts
+
+
+def follow(
+    config: DistillConfig, teacher: Teacher, real: LabelledImages | None = None
+) -> None:
+    """What all processes but the first do while that one runs `distill`.
+
+    Raises:
+        ConfigError, TrainingError, LimitError: as there.
+    """
+    distillation = Distillation(config, teacher, real)
+    run_rounds(distillation, None, unseen)
+    distillation.finished(unseen)
+
+
+def unseen(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+    """A progress that shows nothing."""
 
 
 def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:

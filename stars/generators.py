@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stars.device import wide
 from stars.nodes.base import Shape
 
 LABEL_SCALE = 7.0  # of the one-hot vector, beside noise of deviation 1
@@ -75,4 +76,4 @@ class Generator(nn.Module):
         x = self.embed(noise).unflatten(1, self.start)
         x = x.contiguous(memory_format=torch.channels_last)
         _, height, width = self.image_shape
-        return torch.sigmoid(self.body(x).float()[:, :, :height, :width])
+        return torch.sigmoid(wide(self.body(x))[:, :, :height, :width])

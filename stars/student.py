@@ -84,10 +84,21 @@ def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     for name, layer in layers.items():
         layer.observer = partial(keep, name)
     try:
-        yield seen
+        with all_kept(network):
+            yield seen
     finally:
         for layer in layers.values():
             layer.observer = None
+
+
+@contextmanager
+def all_kept(network: Network) -> Iterator[None]:
+    """Within it, no pass computes a block again: who looks on sees each one once."""
+    checkpointing, network.checkpointing = network.checkpointing, False
+    try:
+        yield
+    finally:
+        network.checkpointing = checkpointing
 
 
 def with_membranes(network: Network, images: Tensor) -> Outputs:
@@ -114,7 +125,8 @@ def with_membranes(network: Network, images: Tensor) -> Outputs:
         for name, layer in layers.items()
     ]
     try:
-        outputs: Outputs = network(images)
+        with all_kept(network):
+            outputs: Outputs = network(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -23,6 +23,7 @@ from stars.architectures import blueprint
 from stars.architectures.network import Network, ann, folded
 from stars.config import TeacherConfig
 from stars.data import BUNDLED, read_asset
+from stars.distributed import mean_over_processes
 from stars.errors import ConfigError, DataError, FormatError
 from stars.files import atomic
 from stars.imports import imported
@@ -107,13 +108,20 @@ class BatchNormTap:
 
     Args:
         layer: the module, with running_mean, running_var, weight, bias.
-        inputs: [B, C, H, W], before normalisation.
+        inputs: [B, C, H, W], before normalisation; of a batch that processes share, the
+            rows of this one.
         fused: whether what is computed of them may be compiled.
+        shared: whether processes share the batch.
     """
 
     layer: nn.BatchNorm2d
     inputs: Tensor
     fused: bool = False
+    shared: bool = False
+
+    def mean_over_batch(self, mean: Tensor) -> Tensor:
+        """The whole batch's mean, of what is a mean over the rows of `inputs`."""
+        return mean_over_processes(mean) if self.shared else mean
 
 
 class Teacher(nn.Module):
@@ -240,12 +248,17 @@ class Teacher(nn.Module):
                 return
 
     @contextmanager
-    def tapped(self) -> Iterator[list[BatchNormTap]]:
-        """Within it, every pass appends what each BatchNorm2d saw, in order."""
+    def tapped(self, *, shared: bool = False) -> Iterator[list[BatchNormTap]]:
+        """Within it, every pass appends what each BatchNorm2d saw, in order.
+
+        Args:
+            shared: the images are this process's rows of a batch that processes share.
+        """
         taps: list[BatchNormTap] = []
 
         def keep(layer: nn.Module, x: tuple[Tensor, ...]) -> None:
-            taps.append(BatchNormTap(cast("nn.BatchNorm2d", layer), x[0], self.fused))
+            norm = cast("nn.BatchNorm2d", layer)
+            taps.append(BatchNormTap(norm, x[0], self.fused, shared))
 
         hooks = [layer.register_forward_pre_hook(keep) for layer in self._norms]
         try:

@@ -8,7 +8,7 @@ activation is computed once on [B, C, H, W]; that activation unfolds it over T.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import cast
 
@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stars.architectures.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
+from stars.architectures.blueprint import (
+    Activation,
+    AvgPool,
+    Blueprint,
+    ConvBN,
+    Head,
+    Layer,
+)
+from stars.architectures.recompute import blocks, run_recomputed
 from stars.device import wide
 from stars.errors import ConfigError, DataError
 from stars.outputs import Outputs
@@ -80,6 +88,10 @@ class Network(nn.Module):
         convolution: makes the module of one ConvBN.
         head: makes the module of the Head.
         sum_pooling: pools hand on sums; the layers after them have the 1 / area.
+
+    Attributes:
+        checkpointing: keep spikes alone for the backward pass and compute the rest
+            again: less memory, more time, the same bits; see `recompute`.
     """
 
     def __init__(
@@ -105,6 +117,8 @@ class Network(nn.Module):
             elif isinstance(spec, Head):
                 self.layers[spec.name] = head(spec)
         self._last_stage = last_stage(blueprint)
+        self._blocks = blocks(blueprint, self._last_stage)
+        self.checkpointing = False
 
     def forward(self, images: Tensor) -> Outputs:
         """Images [B, C, H, W], normalised -> Outputs over the steps.
@@ -120,7 +134,19 @@ class Network(nn.Module):
                 + "]"
             )
         values = {"input": images.contiguous(memory_format=torch.channels_last)}
-        for spec in self.blueprint.layers:
+        for block in self._blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                run_recomputed(self._run, values, block, self.layers)
+            else:
+                self._run(values, block.layers)
+        head = self.blueprint.layers[-1]
+        if not isinstance(head, Head):
+            raise AssertionError("a blueprint ends in a Head")
+        features = values[head.source].flatten(1)
+        return self._read_out(head, features, values[self._last_stage])
+
+    def _run(self, values: dict[str, Tensor], layers: Sequence[Layer]) -> None:
+        for spec in layers:
             if isinstance(spec, ConvBN):
                 values[spec.name] = self.layers[spec.name](values[spec.source])
             elif isinstance(spec, Activation):
@@ -131,10 +157,6 @@ class Network(nn.Module):
                 values[spec.name] = F.avg_pool2d(
                     wide(values[spec.source]), spec.kernel, divisor_override=divisor
                 )
-            else:
-                features = values[spec.source].flatten(1)
-                return self._read_out(spec, features, values[self._last_stage])
-        raise AssertionError("a blueprint ends in a Head")
 
     def _read_out(self, spec: Head, features: Tensor, maps: Tensor) -> Outputs:
         with torch.autocast(features.device.type, enabled=False):

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from stars.device import wide
 from stars.errors import ConfigError
 from stars.outputs import Outputs
 
@@ -13,14 +14,14 @@ from stars.outputs import Outputs
 def log_softened(
     scores: Float[Tensor, "*N K"], temperature: float, loss: str
 ) -> Float[Tensor, "*N K"]:
-    """Logarithm of softmax(scores / tau) over the last axis, in float32.
+    """Logarithm of softmax(scores / tau) over the last axis, float32 or wider.
 
     Raises:
         ConfigError: the temperature of `loss` is not positive.
     """
     if not temperature > 0:
         raise ConfigError(f"{loss}: temperature is {temperature}; it must be > 0")
-    return F.log_softmax(scores.float() / temperature, dim=-1)
+    return F.log_softmax(wide(scores) / temperature, dim=-1)
 
 
 def divergence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from stars.device import wide
 from stars.priors.state import SynthesisState
 
 
@@ -18,4 +19,4 @@ def activation(state: SynthesisState) -> Tensor:
     Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, the activation loss.
     Differs: the mean over features, as in the authors' code, for the paper's sum.
     """
-    return -state.teacher.mean_features.float().abs().mean()
+    return -wide(state.teacher.mean_features).abs().mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stars.device import wide
 from stars.priors.state import SynthesisState
 
 
@@ -18,5 +19,5 @@ def balance(state: SynthesisState) -> Tensor:
 
     Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, the information entropy loss.
     """
-    mean = torch.softmax(state.teacher.mean_logits.float(), 1).mean(0)
+    mean = torch.softmax(wide(state.teacher.mean_logits), 1).mean(0)
     return torch.xlogy(mean, mean.clamp(min=1e-30)).sum()

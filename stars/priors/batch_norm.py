@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stars.compiling import compiled
+from stars.device import wide
 from stars.priors.state import SynthesisState
 
 
@@ -31,20 +32,21 @@ def batch_norm(state: SynthesisState) -> Tensor:
         if mean is None or variance is None:
             continue
         moments = fused_moments() if tap.fused else gap_moments
-        gap_mean, batch_variance = moments(tap.inputs, mean)
+        found = torch.stack(moments(tap.inputs, mean))
+        gap_mean, gap_square = tap.mean_over_batch(found)
+        batch_variance = gap_square - gap_mean.square()
         terms.append(gap_mean.norm() + (batch_variance - variance).norm())
     return torch.stack(terms).sum()
 
 
 def gap_moments(inputs: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Per channel of [B, C, H, W]: mean of the distance from `mean`, and the variance.
+    """Per channel of [B, C, H, W]: mean of the distance from `mean`, and its square's.
 
     About the running mean, so that the difference of squares does not cancel.
     """
-    gap = inputs.float() - mean[:, None, None]
+    gap = wide(inputs) - mean[:, None, None]
     count = gap.numel() / gap.shape[1]
-    gap_mean = gap.sum((0, 2, 3)) / count
-    return gap_mean, gap.square().sum((0, 2, 3)) / count - gap_mean.square()
+    return gap.sum((0, 2, 3)) / count, gap.square().sum((0, 2, 3)) / count
 
 
 @cache

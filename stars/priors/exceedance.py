@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stars.compiling import compiled
+from stars.device import wide
 from stars.teacher import BatchNormTap
 
 SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead, whatever its input
@@ -26,6 +27,7 @@ class Channels:
         inputs: a, [B, C, H, W].
         mean, deviation: mu and sigma, running, [C, 1, 1].
         gain, shift: gamma and beta, [C, 1, 1].
+        mean_over_batch: the tap's, for means over the rows of `inputs`.
         fused: whether it may be computed by a compiled kernel.
     """
 
@@ -34,6 +36,7 @@ class Channels:
     deviation: Tensor
     gain: Tensor
     shift: Tensor
+    mean_over_batch: Callable[[Tensor], Tensor]
     fused: bool = False
 
     def beyond(
@@ -49,7 +52,7 @@ class Channels:
         scale = sign / (softness * self.deviation)
         offset = -self.mean * scale - k / softness
         mean = fused_mean_sigmoid() if self.fused else mean_sigmoid
-        return mean(self.inputs, scale, offset)
+        return self.mean_over_batch(mean(self.inputs, scale, offset))
 
     def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
         """mean_{B,H,W} sigmoid((gamma z + beta) / (tau |gamma|)): a ReLU opens."""
@@ -73,19 +76,23 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
         gain = layer.weight if layer.affine else torch.ones_like(mean)
         shift = layer.bias if layer.affine else torch.zeros_like(mean)
         deviation = (variance + layer.eps).sqrt()
+        mean, deviation, gain, shift = (
+            x[:, None, None] for x in (mean, deviation, gain, shift)
+        )
         yield Channels(
-            inputs=tap.inputs,
-            mean=mean[:, None, None],
-            deviation=deviation[:, None, None],
-            gain=gain[:, None, None],
-            shift=shift[:, None, None],
+            tap.inputs,
+            mean,
+            deviation,
+            gain,
+            shift,
+            tap.mean_over_batch,
             fused=tap.fused,
         )
 
 
 def mean_sigmoid(inputs: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, " C"]:
     """Mean over B, H and W of sigmoid(scale a + offset), a [B, C, H, W]."""
-    soft = torch.sigmoid(torch.addcmul(offset, inputs.float(), scale))
+    soft = torch.sigmoid(torch.addcmul(offset, wide(inputs), scale))
     return soft.sum((0, 2, 3)) / (inputs.numel() / inputs.shape[1])
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from stars.device import wide
 from stars.errors import ConfigError
 from stars.losses.rkd import distances
 from stars.priors.state import SynthesisState
@@ -52,7 +53,7 @@ def relational(
     if not temperature > 0:
         raise ConfigError(f"relational: temperature is {temperature}; it must be > 0")
     theirs, mine = (
-        outputs.mean_features.float() for outputs in (state.teacher, state.student)
+        wide(outputs.mean_features) for outputs in (state.teacher, state.student)
     )
     if variant == "distance":
         return F.smooth_l1_loss(distances(mine), distances(theirs))

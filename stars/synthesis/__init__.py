@@ -26,7 +26,8 @@ class Synthesiser(Protocol):
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
         """Images, pixels / 255 [N, C, H, W], and the terms' last values.
 
-        Beside each term NAME stands "gradient/NAME", the length of its gradient.
+        Beside each term NAME stands "gradient/NAME", the length of its gradient. In
+        every process all images, whether the processes shared the work or not.
         """
         ...
 

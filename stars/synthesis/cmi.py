@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stars.config import SynthesisConfig
+from stars.device import wide
+from stars.distributed import gathered, processes, share
 from stars.errors import ConfigError
 from stars.synthesis.critic import (
     ADAM_BETAS,
@@ -82,6 +84,9 @@ class ContrastiveInversion:
         self.head = nn.Sequential(
             nn.Linear(length, length), nn.ReLU(), nn.Linear(length, PROJECTION)
         ).to(self.critic.device)
+        for parameter in self.head.parameters():
+            # It sees the whole batch in every process; the sum is to be that once.
+            parameter.register_hook(lambda gradient: gradient / processes())
         self.optimiser = torch.optim.Adam(self.head.parameters(), config.learning_rate)
         self.memory = torch.zeros(0, 2 * length, device=self.critic.device)
 
@@ -98,12 +103,14 @@ class ContrastiveInversion:
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with critic.autocast():
-                pixels = generator(codes)
+                pixels = generator(share(codes))
             images = critic.normalised(shifted(pixels))
             state = critic.state(images, labels, student)
-            total, values = critic.score(state, last=last)
+            total, values = critic.score(state, images, last=last)
             part = critic.normalised(zoomed(pixels))
-            local, whole = self._features(part), instance_means(state.taps)
+            local, whole = map(
+                gathered, (self._features(part), instance_means(state.taps))
+            )
             contrastive = self._contrastive(local, whole)
             values["contrastive"] = float(contrastive.detach())
             if last:
@@ -115,7 +122,7 @@ class ContrastiveInversion:
         values = descend(self.config.steps, loss, optimiser, self.optimiser)
         images, features = best.tensors
         self.memory = torch.cat([self.memory, features])[-self.capacity :].clone()
-        return images, values
+        return gathered(images), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -151,4 +158,4 @@ class ContrastiveInversion:
 
 def instance_means(taps: list[BatchNormTap] | tuple[BatchNormTap, ...]) -> Tensor:
     """Mean over the image of every BatchNorm2d's inputs, [B, sum of channels]."""
-    return torch.cat([tap.inputs.float().mean((2, 3)) for tap in taps], 1)
+    return torch.cat([wide(tap.inputs).mean((2, 3)) for tap in taps], 1)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
+from stars.device import wide
+from stars.distributed import gathered, gathered_outputs, sum_gradients
 from stars.generators import Generator
+from stars.global_norm import globally_normalised
 from stars.outputs import Outputs
 from stars.priors import SynthesisState
 from stars.teacher import Teacher
@@ -45,6 +48,9 @@ class Stateful(Protocol):
 class Critic:
     """Judges images by the teacher, the student and the priors.
 
+    Where processes share the batch, all draw the same noise and labels and each works
+    on its own rows of them, which `share` gives; the priors see the whole batch.
+
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
         priors: terms of a SynthesisState.
@@ -68,7 +74,9 @@ class Critic:
             width=self.config.width,
             classes=classes,
         )
-        return made.to(self.device).to(memory_format=torch.channels_last)
+        made.to(self.device).to(memory_format=torch.channels_last)
+        globally_normalised(made)
+        return made
 
     def autocast(self) -> torch.autocast:
         """bf16 where the configuration asks for it."""
@@ -77,12 +85,15 @@ class Critic:
         )
 
     def noise(self) -> Tensor:
-        """Standard normal [B, latent]."""
+        """Standard normal [B, latent], of the whole batch."""
         size = (self.config.batch_size, self.config.latent)
         return torch.randn(size).to(self.device)
 
     def labels(self) -> Tensor:
-        """[B]: each class equally often; where not all fit, any may come first."""
+        """[B]: each class equally often; where not all fit, any may come first.
+
+        Of the whole batch.
+        """
         batch, classes = self.config.batch_size, self.teacher.spec.classes
         start = torch.randint(classes, ()) if batch < classes else 0
         return ((torch.arange(batch) + start) % classes).to(self.device)
@@ -97,42 +108,44 @@ class Critic:
         """What both networks say of normalised images [B, C, H, W].
 
         Args:
-            images: gradients flow to them.
-            labels: the classes that were asked for; None for the teacher's own.
-            student: run once a prior asks for it.
+            images: gradients flow to them; this process's rows.
+            labels: the classes that were asked for, of the whole batch; None for the
+                teacher's own.
+            student: run once a prior asks for it, on this process's rows.
         """
-        with self.autocast(), self.teacher.tapped() as taps:
-            teacher = self.teacher(images)
+        with self.autocast(), self.teacher.tapped(shared=True) as taps:
+            teacher = gathered_outputs(self.teacher(images))
         if labels is None:
             labels = teacher.mean_logits.argmax(1)
 
-        def see(x: Tensor) -> Outputs:
+        def see(_: Tensor) -> Outputs:
             with self.autocast():
-                return student(x)
+                return gathered_outputs(student(images))
 
-        return SynthesisState(images, labels, teacher, tuple(taps), see)
+        return SynthesisState(gathered(images), labels, teacher, tuple(taps), see)
 
     def score(
-        self, state: SynthesisState, *, last: bool
+        self, state: SynthesisState, images: Tensor, *, last: bool
     ) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of the priors, and each one's value.
 
         Args:
             state: of the step.
+            images: that it was made of, this process's rows.
             last: also give "gradient/NAME", the length of d NAME / d images, to weigh
                 the priors by.
         """
         terms = evaluated(self.priors, state)
         values = {name: float(term.detach()) for name, term in terms.items()}
         if last:
-            values |= gradient_lengths(terms, state.images)
+            values |= gradient_lengths(terms, images)
         return total_of(self.priors, terms), values
 
 
 def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, float]:
     """|d term / d images|_2 over the whole batch, as "gradient/NAME".
 
-    0 for a term that does not depend on the images.
+    0 for a term that does not depend on the images, which are this process's rows.
     """
     lengths = {}
     for name, term in terms.items():
@@ -142,7 +155,7 @@ def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, f
                 term, images, retain_graph=True, allow_unused=True
             )
         lengths[f"gradient/{name}"] = (
-            0.0 if gradient is None else float(gradient.float().norm())
+            0.0 if gradient is None else float(wide(gathered(gradient)).norm())
         )
     return lengths
 
@@ -150,7 +163,11 @@ def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, f
 def descend(
     steps: int, loss: StepLoss, *optimisers: torch.optim.Optimizer
 ) -> dict[str, float]:
-    """Take `steps` steps down the loss; the last one's values."""
+    """Take `steps` steps down the loss; the last one's values.
+
+    Of what they optimise, every process holds all, and has the part of the gradient
+    that comes from its own rows.
+    """
     values: dict[str, float] = {}
     for step in range(1, steps + 1):
         total, values = loss(last=step == steps)
@@ -158,6 +175,7 @@ def descend(
             optimiser.zero_grad(set_to_none=True)
         total.backward()
         for optimiser in optimisers:
+            sum_gradients(optimiser)
             optimiser.step()
     return values
 

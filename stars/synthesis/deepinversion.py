@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
+from stars.distributed import share
 from stars.synthesis.critic import Critic, Student, descend
 from stars.teacher import Teacher
 from stars.terms import Term
@@ -62,8 +63,9 @@ class DeepInversion:
             images.copy_(torch.maximum(torch.minimum(images, white), black))
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            state = critic.state(self._jittered(images), labels, student)
-            return critic.score(state, last=last)
+            rows = self._jittered(share(images))
+            state = critic.state(rows, labels, student)
+            return critic.score(state, rows, last=last)
 
         optimiser.register_step_post_hook(clip)
         values = descend(self.config.steps, loss, optimiser)

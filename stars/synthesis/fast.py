@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
+from stars.distributed import gathered, share
 from stars.generators import Generator
 from stars.synthesis.critic import (
     ADAM_BETAS,
@@ -73,10 +74,10 @@ class FastGenerator:
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with critic.autocast():
-                pixels = copy(codes)
+                pixels = copy(share(codes))
             images = critic.normalised(shifted(pixels))
             state = critic.state(images, labels, student)
-            total, values = critic.score(state, last=last)
+            total, values = critic.score(state, images, last=last)
             best.offer(total, pixels)
             return total, values
 
@@ -84,7 +85,7 @@ class FastGenerator:
         optimiser.register_step_pre_hook(lambda *_: self._learn_from(copy))
         values = descend(self.config.steps, loss, optimiser)
         self.optimiser.step()
-        return best.tensors[0], values
+        return gathered(best.tensors[0]), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
+from stars.distributed import gathered, share
 from stars.synthesis.critic import ADAM_BETAS, Critic, Student, descend
 from stars.teacher import Teacher
 from stars.terms import Term
@@ -44,9 +45,10 @@ class ForgetfulGenerator:
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             noise, labels = self.critic.noise(), self.critic.labels()
             with self.critic.autocast():
-                images = self.critic.normalised(self.generator(noise, labels))
+                pixels = self.generator(share(noise), share(labels))
+                images = self.critic.normalised(pixels)
             state = self.critic.state(images, labels, student)
-            return self.critic.score(state, last=last)
+            return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, optimiser)
         return self._harvest(), values
@@ -62,7 +64,7 @@ class ForgetfulGenerator:
     def _harvest(self) -> Tensor:
         with torch.no_grad(), self.critic.autocast():
             batches = [
-                self.generator(self.critic.noise(), self.critic.labels())
+                self.generator(share(self.critic.noise()), share(self.critic.labels()))
                 for _ in range(self.config.harvest)
             ]
-        return torch.cat(batches)
+        return torch.cat([gathered(batch) for batch in batches])

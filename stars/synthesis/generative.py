@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stars.config import SynthesisConfig
+from stars.distributed import gathered, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Critic,
@@ -55,16 +56,16 @@ class LastingGenerator:
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with self.critic.autocast():
-                pixels = self.generator(self.critic.noise())
+                pixels = self.generator(share(self.critic.noise()))
                 images = self.critic.normalised(pixels)
-            return self.critic.score(
-                self.critic.state(images, None, student), last=last
-            )
+            state = self.critic.state(images, None, student)
+            return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, self.optimiser)
         with torch.no_grad(), self.critic.autocast():
             batches = [
-                self.generator(self.critic.noise()) for _ in range(self.config.harvest)
+                gathered(self.generator(share(self.critic.noise())))
+                for _ in range(self.config.harvest)
             ]
         return torch.cat(batches), values
 

@@ -1,4 +1,7 @@
-"""Random views of image batches, through which gradients flow."""
+"""Random views of image batches, through which gradients flow.
+
+Where processes share a batch, all draw the windows of the whole one.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stars.distributed import processes, share
+
 
 def shifted(pixels: Tensor) -> Tensor:
     """Each image [B, C, H, W] moved by up to an eighth of its sides, and mirrored.
 
     Whole pixels; what comes in at the border is 0. Of 32 pixels, 4.
     """
-    batch, _, height, width = pixels.shape
+    batch, (height, width) = processes() * len(pixels), pixels.shape[2:]
     rows, columns = (
         torch.randint(-(size // 8), size // 8 + 1, (batch,)) * 2 / size
         for size in (height, width)
@@ -27,7 +32,7 @@ def zoomed(pixels: Tensor, smallest: float = 0.25) -> Tensor:
         pixels: images.
         smallest: share of the area that a part has at least.
     """
-    batch = len(pixels)
+    batch = processes() * len(pixels)
     size = (smallest + (1 - smallest) * torch.rand(batch)).sqrt()
     columns, rows = ((1 - size) * (2 * torch.rand(batch) - 1) for _ in range(2))
     return seen_through(pixels, size, columns, rows)
@@ -37,8 +42,8 @@ def seen_through(pixels: Tensor, size: Tensor, columns: Tensor, rows: Tensor) ->
     """Windows of `size` times the image, by chance mirrored; bilinear.
 
     Args:
-        pixels: [B, C, H, W].
-        size: of each window, [B].
+        pixels: [B, C, H, W]; of a batch that processes share, the rows of this one.
+        size: of each window, [B], those of the whole batch.
         columns: of its centre, in -1..1, [B].
         rows: likewise.
     """
@@ -50,6 +55,7 @@ def seen_through(pixels: Tensor, size: Tensor, columns: Tensor, rows: Tensor) ->
             torch.stack([nothing, size, rows], 1),
         ],
         1,
-    ).to(pixels)
+    )
+    windows = share(windows).to(pixels)
     grid = F.affine_grid(windows, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, align_corners=False)

@@ -9,7 +9,7 @@ from stars.architectures import ARCHITECTURES, blueprint
 from stars.architectures.blueprint import Activation, ConvBN, Head
 from stars.architectures.network import ann
 from stars.errors import ConfigError, DataError
-from stars.student import build, lif_layers
+from stars.student import build, lif_layers, with_membranes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"widths": [4, 6], "depths": [1, 2]}
@@ -178,3 +178,49 @@ def test_a_named_architecture_takes_the_options_of_its_builder():
         blueprint("wrn16-2", (3, 32, 32), 10, {"width": 2})
     with pytest.raises(ConfigError, match="stem_width is 0, expected at least 1"):
         blueprint("wrn16-2", (3, 32, 32), 10, {"stem_width": 0})
+
+
+@both
+@pytest.mark.parametrize("bf16", [False, True])
+def test_checkpointing_changes_no_bit_of_gradients_and_running_statistics(name, bf16):
+    plan = blueprint(name, (1, 8, 8), 3, SMALL)
+    images = torch.randn(6, 1, 8, 8)
+    results = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network = build(plan, steps=3)
+        network.checkpointing = checkpointing
+        inputs = images.clone().requires_grad_()
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                outputs = network(inputs)
+            (outputs.logits.square().sum() + outputs.maps.sum()).backward()
+        found = {n: p.grad for n, p in network.named_parameters()}
+        results.append({**found, "x": inputs.grad, **dict(network.named_buffers())})
+    plain, recomputed = results
+    assert any("running_var" in name for name in plain)
+    for key, value in plain.items():
+        assert torch.equal(value, recomputed[key]), key
+
+
+def test_checkpointing_leaves_the_membranes_and_their_gradient():
+    network = build(blueprint("resnet", (1, 8, 8), 3, SMALL), steps=2).eval()
+    images = torch.randn(4, 1, 8, 8)
+    gradients = []
+    for network.checkpointing in (False, True):
+        inputs = images.clone().requires_grad_()
+        membranes = with_membranes(network, inputs).membranes
+        torch.stack([v.square().mean() for v in membranes]).sum().backward()
+        gradients.append(inputs.grad)
+    assert network.checkpointing
+    assert torch.equal(*gradients)
+
+
+def test_checkpointing_runs_every_population_twice():
+    passes = []
+    network = build(blueprint("resnet", (1, 8, 8), 3, SMALL), steps=2)
+    network.checkpointing = True
+    for layer in lif_layers(network).values():
+        layer.register_forward_pre_hook(lambda *_: passes.append(1))
+    network(torch.randn(4, 1, 8, 8)).logits.sum().backward()
+    assert len(passes) == 2 * len(lif_layers(network))

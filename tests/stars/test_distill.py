@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from stars import reference, student_file
 from stars.config import DistillConfig, merged
-from stars.distill import Distillation, distill, quantised, share
+from stars.distill import Distillation, distill, portion, quantised
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256
@@ -129,8 +129,8 @@ def test_every_round_logs_what_it_has_cost(finished):
 
 
 def test_steps_that_the_rounds_do_not_divide_are_all_taken():
-    assert [share(7, 3, n) for n in (1, 2, 3)] == [2, 2, 3]
-    assert [share(6, 3, n) for n in (1, 2, 3)] == [2, 2, 2]
+    assert [portion(7, 3, n) for n in (1, 2, 3)] == [2, 2, 3]
+    assert [portion(6, 3, n) for n in (1, 2, 3)] == [2, 2, 2]
 
 
 def test_the_picture_shows_synthetic_images_that_are_not_one_colour(finished):
