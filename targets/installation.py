@@ -29,6 +29,8 @@ PACKAGES = {
         "numpy": "numpy",
         "scipy": "scipy",
         "h5py": "h5py",
+        "jinja2": "jinja2",
+        "markupsafe": "markupsafe",
         "safetensors": "safetensors",
         "pydantic": "pydantic",
         "pillow": "PIL",
