@@ -61,6 +61,8 @@ class Group:
         if processes() == 1:
             return
         if error is None:
+            # Together: a process that leaves while another still sends is aborted.
+            dist.barrier()
             dist.destroy_process_group()
         elif isinstance(error, Exception) and not first_to_fail():
             raise SystemExit(1) from None
