@@ -109,11 +109,13 @@ def _distil(
     from export import to_nir
     from stars import data as datasets, teacher as teachers
     from stars.config import distill_config
+    from stars.device import keep_freed_memory
     from stars.distill import distill as run_distillation, follow
     from stars.distributed import processes
     from stars.run import Run
     from stars.teacher import spec_of
 
+    keep_freed_memory()
     settings = distill_config(preset, config, given)
     source = teachers.load(settings.teacher.source, spec_of(settings.teacher))
     test = None if settings.test_data == "none" else datasets.load(settings.test_data)

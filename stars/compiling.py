@@ -28,6 +28,12 @@ def compiled(run: Callable[P, R]) -> Callable[P, R]:
 
 
 @cache
+def kernel(run: Callable[P, R]) -> Callable[P, R]:
+    """`compiled`, once for each function."""
+    return compiled(run)
+
+
+@cache
 def compiler_ready() -> bool:
     """Whether torch.compile can build kernels; if not, the log says so once.
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from stars.architectures import blueprint
 from stars.architectures.network import Network
 from stars.augment import augment, mix, mixing
+from stars.batch_norm import fuse
 from stars.config import DistillConfig
 from stars.data import LabelledImages
 from stars.device import device
@@ -36,7 +37,6 @@ from stars.distributed import (
 )
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
-from stars.global_norm import globally_normalised
 from stars.grid_network import layer_grids
 from stars.grid_training import BudgetProjection, to_grid
 from stars.health import check_speaks, collapsed, firing_rates, silent, tell
@@ -89,7 +89,8 @@ class Distillation:
         self.config = config
         self.device = device(own_device(config.device))
         self.teacher = teacher.to(self.device)
-        self.teacher.fused = config.backend == "fused"
+        if config.backend == "fused":
+            self.teacher.fuse()
         spec = teacher.spec
         self.encoding = DirectEncoding(
             spec.mean, spec.deviation, config.student.input_exponent
@@ -109,7 +110,8 @@ class Distillation:
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
         ).to(self.device)
-        globally_normalised(self.student)
+        if config.backend == "fused":
+            fuse(self.student)
         self.student.checkpointing = config.training.checkpointing
         self.synthesiser = synthesiser(self.teacher, priors, config.synthesis)
         self.bank = image_bank(config.synthesis.bank)

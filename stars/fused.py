@@ -99,9 +99,8 @@ class Population(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
         currents = ctx.saved_tensors
         rows = over_time(currents, ctx.cell.steps)
-        of_sum = backward_kernel(ctx.cell)(gradient.contiguous(), *rows)
-        if currents[0].ndim == 1:  # in the order of Norse's graph: the last step first
-            of_sum = reduce(operator.add, of_sum.flip(0))
+        held = currents[0].ndim == 1
+        of_sum = backward_kernel(ctx.cell, held=held)(gradient.contiguous(), *rows)
         return None, None, *(of_sum.to(c.dtype) for c in currents)
 
 
@@ -130,12 +129,17 @@ def forward_kernel(cell: Cell, dtype: torch.dtype) -> Callable[..., Tensor]:
 
 
 @cache
-def backward_kernel(cell: Cell) -> Callable[..., Tensor]:
-    """Gradient of the spikes, and the currents -> the gradient of their sum."""
+def backward_kernel(cell: Cell, *, held: bool) -> Callable[..., Tensor]:
+    """Gradient of the spikes, and the currents -> the gradient of their sum.
+
+    Of currents that are held, over the steps, in the order of Norse's graph.
+    """
 
     def run(gradient: Tensor, *currents: Tensor) -> Tensor:
         x = total(currents)
         gradients = current_gradients(x, gradient.to(x.dtype), cell)
+        if held:
+            return reduce(operator.add, gradients)
         return torch.stack(gradients[::-1])
 
     return compiled(run) if cell.surrogate in COMPILED_SURROGATES else run

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stars.batch_norm import BatchNorm2d
 from stars.device import wide
 from stars.nodes.base import Shape
 
@@ -47,14 +48,14 @@ class Generator(nn.Module):
         features = self.start[0] * self.start[1] * self.start[2]
         self.embed = nn.Linear(latent + classes, features)
         self.body = nn.Sequential(
-            nn.BatchNorm2d(2 * width),
+            BatchNorm2d(2 * width),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(2 * width, 2 * width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(2 * width),
+            BatchNorm2d(2 * width),
             nn.LeakyReLU(0.2),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(2 * width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
+            BatchNorm2d(width),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, channels, 3, 1, 1),
         )

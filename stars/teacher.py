@@ -20,7 +20,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from stars.architectures import blueprint
-from stars.architectures.network import Network, ann, folded
+from stars.architectures.frozen import frozen
+from stars.architectures.network import Network, ann
 from stars.config import TeacherConfig
 from stars.data import BUNDLED, read_asset
 from stars.distributed import mean_over_processes
@@ -155,7 +156,14 @@ class Teacher(nn.Module):
         self._norms = norms
         self._head = linear[-1]
         self._last_stage: nn.Module | None = None
-        self._folded: dict[tuple[torch.device, bool], Network] = {}
+
+    def fuse(self) -> None:
+        """Compile what is computed of the taps and, in a network of ours, the ReLUs."""
+        self.fused = True
+        if isinstance(self.network, Network):
+            self.network = frozen(self.network).requires_grad_(requires_grad=False)
+            norms = self.network.modules()
+            self._norms = [m for m in norms if isinstance(m, nn.BatchNorm2d)]
 
     def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002
         """Stay in evaluation mode: a teacher never learns."""
@@ -199,23 +207,14 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def answer(self, images: Tensor, *, bf16: bool) -> Outputs:
-        """What `forward` gives, faster, where no gradient and no tap is wanted.
-
-        A network of ours runs with its BatchNorm folded into the convolutions.
+        """What `forward` gives, where no gradient is wanted.
 
         Args:
             images: normalised, [B, C, H, W].
             bf16: convolutions in bfloat16.
         """
-        if not isinstance(self.network, Network):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-                return self.forward(images)
-        key = (images.device, bf16)
-        if key not in self._folded:
-            dtype = torch.bfloat16 if bf16 else self._head.weight.dtype
-            self._folded[key] = folded(self.network, dtype)
-        result: Outputs = self._folded[key](images.bfloat16() if bf16 else images)
-        return replace(result, head=self._head.weight)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            return self.forward(images)
 
     @torch.no_grad()
     def find_maps(self) -> None:

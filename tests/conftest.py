@@ -88,6 +88,26 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def no_compiler(monkeypatch, tmp_path):
+    """A machine without a C++ compiler."""
+    from stars import compiling, fused  # noqa: PLC0415 - most tests need no torch
+
+    caches = (
+        compiling.compiler_ready,
+        compiling.kernel,
+        fused.forward_kernel,
+        fused.backward_kernel,
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def make_teacher(striped, one_thread):  # noqa: ARG001 - it acts by being there
     """Makes small random teachers whose BatchNorm has seen the striped images."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from stars.architectures.blueprint import (
     Layer,
 )
 from stars.architectures.recompute import blocks, run_recomputed
+from stars.batch_norm import BatchNorm2d
 from stars.device import wide
 from stars.errors import ConfigError, DataError
 from stars.outputs import Outputs
@@ -38,13 +38,11 @@ class ConvBNLayer(nn.Module):
         self.conv = nn.Conv2d(
             *spec.channels, spec.kernel, spec.stride, spec.padding, bias=False
         )
-        self.bn = nn.BatchNorm2d(spec.channels[1])
+        self.bn = BatchNorm2d(spec.channels[1], widens=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
-        current = self.conv(x)
-        with torch.autocast(current.device.type, enabled=False):
-            return self.bn(wide(current))  # type: ignore[no-any-return]
+        return self.bn(self.conv(x))  # type: ignore[no-any-return]
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight [out, in, kh, kw] and bias [out] with BN's statistics in them.
@@ -181,25 +179,3 @@ def last_stage(blueprint: Blueprint) -> str:
 def ann(blueprint: Blueprint) -> Network:
     """The blueprint with ReLU: a teacher."""
     return Network(blueprint, lambda _: SumReLU()).to(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def folded(network: Network, dtype: torch.dtype) -> Network:
-    """An ANN for answers alone: BatchNorm in the convolutions, and these in `dtype`.
-
-    The head stays in its own precision. Its weights are copies.
-    """
-
-    def convolution(spec: ConvBN) -> nn.Module:
-        weight, bias = cast("ConvBNLayer", network.layers[spec.name]).folded()
-        layer = nn.Conv2d(*spec.channels, spec.kernel, spec.stride, spec.padding)
-        layer.load_state_dict({"weight": weight, "bias": bias})
-        return layer.to(weight.device, dtype)
-
-    result = Network(
-        network.blueprint,
-        lambda _: SumReLU(),
-        convolution=convolution,
-        head=lambda spec: network.layers[spec.name],
-    )
-    return result.to(memory_format=torch.channels_last).eval()

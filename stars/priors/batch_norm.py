@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from stars.compiling import compiled
+from stars.compiling import kernel
 from stars.device import wide
 from stars.priors.state import SynthesisState
 
@@ -31,7 +28,7 @@ def batch_norm(state: SynthesisState) -> Tensor:
         mean, variance = tap.layer.running_mean, tap.layer.running_var
         if mean is None or variance is None:
             continue
-        moments = fused_moments() if tap.fused else gap_moments
+        moments = kernel(gap_moments) if tap.fused else gap_moments
         found = torch.stack(moments(tap.inputs, mean))
         gap_mean, gap_square = tap.mean_over_batch(found)
         batch_variance = gap_square - gap_mean.square()
@@ -47,9 +44,3 @@ def gap_moments(inputs: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     gap = wide(inputs) - mean[:, None, None]
     count = gap.numel() / gap.shape[1]
     return gap.sum((0, 2, 3)) / count, gap.square().sum((0, 2, 3)) / count
-
-
-@cache
-def fused_moments() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """`gap_moments` as one kernel forward and one backward."""
-    return compiled(gap_moments)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stars.compiling import compiled
+from stars.compiling import kernel
 from stars.device import wide
 from stars.teacher import BatchNormTap
 
@@ -51,7 +51,7 @@ class Channels:
         """
         scale = sign / (softness * self.deviation)
         offset = -self.mean * scale - k / softness
-        mean = fused_mean_sigmoid() if self.fused else mean_sigmoid
+        mean = kernel(mean_sigmoid) if self.fused else mean_sigmoid
         return self.mean_over_batch(mean(self.inputs, scale, offset))
 
     def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
@@ -94,12 +94,6 @@ def mean_sigmoid(inputs: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor,
     """Mean over B, H and W of sigmoid(scale a + offset), a [B, C, H, W]."""
     soft = torch.sigmoid(torch.addcmul(offset, wide(inputs), scale))
     return soft.sum((0, 2, 3)) / (inputs.numel() / inputs.shape[1])
-
-
-@cache
-def fused_mean_sigmoid() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`mean_sigmoid` as one kernel forward and one backward."""
-    return compiled(mean_sigmoid)
 
 
 @cache

@@ -13,7 +13,6 @@ from stars.config import SynthesisConfig
 from stars.device import wide
 from stars.distributed import gathered, gathered_outputs, sum_gradients
 from stars.generators import Generator
-from stars.global_norm import globally_normalised
 from stars.outputs import Outputs
 from stars.priors import SynthesisState
 from stars.teacher import Teacher
@@ -75,7 +74,6 @@ class Critic:
             classes=classes,
         )
         made.to(self.device).to(memory_format=torch.channels_last)
-        globally_normalised(made)
         return made
 
     def autocast(self) -> torch.autocast:

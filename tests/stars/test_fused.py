@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from stars import compiling, fused
 from stars.fused import COMPILED_SURROGATES, SURROGATES, Population
 from stars.lif import DT, LIFConstants, norse_loop
 
@@ -21,19 +20,6 @@ NEURONS = {
         tau=3.1 * DT, tau_synapse=4.7 * DT, threshold=0.7
     ),
 }
-
-
-@pytest.fixture
-def no_compiler(monkeypatch, tmp_path):
-    """A machine without a C++ compiler."""
-    caches = (compiling.compiler_ready, fused.forward_kernel, fused.backward_kernel)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    for cache in caches:
-        cache.cache_clear()
 
 
 def currents(held: bool, steps: int, size: int, dtype: torch.dtype, seed: int = 0):

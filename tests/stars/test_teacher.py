@@ -367,6 +367,30 @@ def test_taps_see_what_each_batch_norm_is_given(teacher):
     assert torch.equal(taps[0].inputs, stem.conv(IMAGES))
 
 
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_fused_it_answers_and_is_tapped_as_before(make_teacher, bf16):
+    before, after = make_teacher(), make_teacher()
+    after.fuse()
+    assert after.checksum() == before.checksum()
+    found = []
+    for teacher in (before, after):
+        images = IMAGES.clone().requires_grad_()
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+        with autocast, teacher.tapped() as taps:
+            outputs = teacher(images)
+        loss = outputs.logits.square().sum() + taps[1].inputs.float().square().mean()
+        loss.backward()
+        found.append((outputs, [tap.inputs.float() for tap in taps], images.grad))
+    tolerance = {"rtol": 0.05, "atol": 0.05} if bf16 else {"rtol": 1e-4, "atol": 1e-5}
+    (expected, inputs, gradient), (outputs, ours, of_images) = found
+    torch.testing.assert_close(outputs.logits, expected.logits, **tolerance)
+    torch.testing.assert_close(outputs.maps, expected.maps, **tolerance)
+    torch.testing.assert_close(ours, inputs, **tolerance)
+    scale = gradient.abs().max()
+    torch.testing.assert_close(of_images / scale, gradient / scale, **tolerance)
+
+
 def test_no_hook_stays(teacher):
     def seen() -> list:
         with teacher.tapped() as taps:
