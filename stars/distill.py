@@ -88,9 +88,8 @@ class Distillation:
         check_alike(teacher.checksum(), "the teacher's checksum")
         self.config = config
         self.device = device(own_device(config.device))
-        self.teacher = teacher.to(self.device)
-        if config.backend == "fused":
-            self.teacher.fuse()
+        fused = config.backend == "fused"
+        self.teacher = (teacher.compiled() if fused else teacher).to(self.device)
         spec = teacher.spec
         self.encoding = DirectEncoding(
             spec.mean, spec.deviation, config.student.input_exponent
@@ -110,7 +109,7 @@ class Distillation:
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
         ).to(self.device)
-        if config.backend == "fused":
+        if fused:
             fuse(self.student)
         self.student.checkpointing = config.training.checkpointing
         self.synthesiser = synthesiser(self.teacher, priors, config.synthesis)

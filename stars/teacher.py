@@ -157,13 +157,17 @@ class Teacher(nn.Module):
         self._head = linear[-1]
         self._last_stage: nn.Module | None = None
 
-    def fuse(self) -> None:
-        """Compile what is computed of the taps and, in a network of ours, the ReLUs."""
-        self.fused = True
-        if isinstance(self.network, Network):
-            self.network = frozen(self.network).requires_grad_(requires_grad=False)
-            norms = self.network.modules()
-            self._norms = [m for m in norms if isinstance(m, nn.BatchNorm2d)]
+    def compiled(self) -> Teacher:
+        """This teacher, what is computed of its taps compiled, on the same parameters.
+
+        In a network of ours the ReLUs as well, with BatchNorm in them.
+        """
+        network = self.network
+        if isinstance(network, Network):
+            network = frozen(network)
+        twin = Teacher(network, self.spec)
+        twin.fused, twin._last_stage = True, self._last_stage
+        return twin
 
     def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002
         """Stay in evaluation mode: a teacher never learns."""
