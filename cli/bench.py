@@ -70,6 +70,7 @@ class Sweep:
         from stars.data import kind_of
         from stars.files import write_json, write_text
 
+        check_inputs(cells)
         output.note(f"budget of every cell: {self.budget}")
         threads = self.threads or max(1, (os.cpu_count() or 1) // self.jobs)
         rows = [
@@ -102,6 +103,23 @@ class Sweep:
         output.emit(schema, data, text)
         if any(row["error"] is not None for row in rows):
             raise typer.Exit(1)
+
+
+def check_inputs(cells: Sequence[Cell]) -> None:
+    """Read every teacher and data set once, before a cell is begun.
+
+    Raises:
+        StarsError: one of them cannot be read.
+    """
+    from stars import data as datasets, teacher as teachers
+
+    configs = [cell.config for cell in cells]
+    for one in {repr(config.teacher): config.teacher for config in configs}.values():
+        teachers.load(one.source, teachers.spec_of(one))
+    for name in sorted({c.test_data for c in configs} - {"none"}):
+        datasets.load(name)
+    for name in sorted({c.data for c in configs} - {""}):
+        datasets.load(name, "train")
 
 
 def base_values(

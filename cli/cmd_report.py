@@ -32,6 +32,8 @@ def report(
     from targets.report.words import verdict
 
     output = Output.of(context, json=json)
+    if not run.exists():
+        raise ConfigError(f"'{run}': no such file or directory")
     if out is None and not run.is_dir():
         raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")
     found = collect(run, inputs=inputs, dt=dt, steps=steps)

@@ -36,16 +36,8 @@ class ImageBank:
         # A copy: a view would carry what it left out into every checkpoint.
         self.images = both[-self.capacity :].clone()
 
-    def sample(self, count: int, rng: np.random.Generator) -> Tensor:
-        """`count` images drawn with replacement, uint8 [count, C, H, W].
-
-        Raises:
-            DataError: the bank is empty.
-        """
-        return self.drawn(count, rng)[0]
-
     def drawn(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """What `sample` gives, and their places in the bank, [count].
+        """`count` images, uint8 [count, C, H, W], drawn with replacement, and places.
 
         Raises:
             DataError: the bank is empty.

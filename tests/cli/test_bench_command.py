@@ -87,6 +87,8 @@ def test_an_ablation_runs_its_cells_and_shows_the_one_that_fails(capsys):
         ("ablation", ["--passes", "7"], "a budget of 7 is not a multiple"),
         ("ablation", ["--seeds", "one"], "--seeds 'one': invalid literal"),
         ("losses", ["--losses", "l3"], "loss ['l3'] is unknown; there are ['ce'"),
+        ("losses", ["--eval", "none.npz"], "'none.npz'"),
+        ("ablation", ["--teacher", "none.safetensors"], "no such file"),
     ],
 )
 def test_a_benchmark_that_cannot_be_is_one_clear_error(

@@ -53,15 +53,15 @@ def test_what_made_room_takes_no_place_in_a_checkpoint():
 def test_samples_are_drawn_from_all_images_by_the_passed_generator():
     bank = ImageBank(4)
     bank.add(grey(1, 2, 3, 4))
-    drawn = bank.sample(200, np.random.default_rng(0))
+    drawn = bank.drawn(200, np.random.default_rng(0))[0]
     assert drawn.shape == (200, 1, 2, 2)
     assert set(drawn[:, 0, 0, 0].tolist()) == {1, 2, 3, 4}
-    assert torch.equal(drawn, bank.sample(200, np.random.default_rng(0)))
+    assert torch.equal(drawn, bank.drawn(200, np.random.default_rng(0))[0])
 
 
 def test_an_empty_bank_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match="empty; synthesise before training"):
-        ImageBank(4).sample(1, np.random.default_rng(0))
+        ImageBank(4).drawn(1, np.random.default_rng(0))
     with pytest.raises(DataError, match="nothing to show"):
         ImageBank(4).write_png(tmp_path / "a.png")
 

@@ -303,7 +303,7 @@ def test_what_has_no_figure_is_not_checked(residual: SpikingGraph):
     ("text", "message"),
     [
         ("", "KeyError"),
-        ("name = ", "TOMLDecodeError"),
+        ("name = ", "not TOML"),
         ('name = "x"\ntitle = "x"\nabout = ""\n[limits]', "missing"),
         (
             'name = "x"\ntitle = "x"\nabout = ""\n[limits.sugar]\nvalue = 1\n'

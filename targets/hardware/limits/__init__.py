@@ -93,6 +93,9 @@ def parse_limits(text: str, where: str) -> ChipLimits:
     """
     try:
         content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"limits '{where}': not TOML: {error}") from error
+    try:
         limits = {
             name: Limit(int(limit["value"]), str(limit["source"]).strip())
             for name, limit in content["limits"].items()
@@ -100,7 +103,10 @@ def parse_limits(text: str, where: str) -> ChipLimits:
         title, about = str(content["title"]), str(content["about"]).strip()
         name = str(content["name"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(f"limits '{where}': {error!r}") from error
+        raise FormatError(
+            f"limits '{where}': expected name, title, about and a value and a source"
+            f" for each of [limits]: {error!r}"
+        ) from error
     missing, unknown = (
         sorted(set(NEEDED) - set(limits)),
         sorted(set(limits) - {*LIMITS}),
