@@ -9,7 +9,6 @@ Listing the target imports no onnxruntime; running it does.
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from stars.errors import DataError, FormatError, MissingDependencyError, TargetE
 from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.reference import check_inputs
+from stars.texts import parse_json
 from stars.trace import Trace
 from targets.onnx_taps import FORCED, MEMBRANES, SPIKES, at_step, spiking, tapped
 
@@ -126,20 +126,32 @@ def run_file(
     taps = new_session(copy.SerializeToString(), path, level, threads)
     trace = Program(path, taps, entries).trace(inputs, spikes)
     if forced is None:
-        put_results(trace, Program(path, session, entries).results(inputs, {}))
+        results = Program(path, session, entries).results(inputs, {})
+        try:
+            put_results(trace, results)
+        except FormatError as error:
+            raise FormatError(f"'{path}': {error}") from None
     return trace
 
 
 def put_results(trace: Trace, results: Mapping[str, NDArray[Any]]) -> None:
-    """Write into a trace what the untouched file gives to its users."""
+    """Write into a trace what the untouched file gives to its users.
+
+    Raises:
+        FormatError: its output is not of its last layer's shape.
+    """
     for name, last in of_kind(results, "state_out/").items():
         membranes = trace.membranes.get(name)
         if membranes is not None and membranes.shape[1:] == last.shape:
             membranes[-1] = last
-    if trace.readout in trace.spikes:
-        trace.spikes[trace.readout][:] = results["output"] != 0
-    else:
-        trace.membranes[trace.readout][:] = results["output"]
+    spiking = trace.readout in trace.spikes
+    last, output = (trace.spikes if spiking else trace.membranes), results["output"]
+    if output.shape != last[trace.readout].shape:
+        raise FormatError(
+            f"its output has shape {output.shape}, the layer {trace.readout!r} that it"
+            f" should be {last[trace.readout].shape}"
+        )
+    last[trace.readout][:] = output != 0 if spiking else output
 
 
 @dataclass(frozen=True)
@@ -328,7 +340,7 @@ def first_states(
     """
     states = {}
     try:
-        initial = json.loads(entries["initial_state"])
+        initial = parse_json(entries["initial_state"])
         for declared in session.get_inputs():
             if declared.name.startswith("state/"):
                 value = np.asarray(initial[declared.name.removeprefix("state/")])
@@ -336,7 +348,7 @@ def first_states(
                 if math.prod(shape) > MOST_VALUES:
                     raise ValueError(f"{declared.name} has {shape} values")
                 states[declared.name] = np.broadcast_to(value, shape).astype(np.float32)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise FormatError(
             f"the file's initial membranes do not fit its inputs: {error}"
         ) from error

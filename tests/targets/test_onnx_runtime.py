@@ -22,8 +22,9 @@ from stars.testing import (
     random_graph,
     random_inputs,
 )
+from stars.trace import Trace
 from targets.compare import compare
-from targets.onnx_runtime import LEVELS, OnnxTarget, run_file
+from targets.onnx_runtime import LEVELS, OnnxTarget, put_results, run_file
 
 
 def wide_convolution() -> tuple[SpikingGraph, np.ndarray]:
@@ -256,6 +257,14 @@ def test_initial_membranes_that_do_not_fit_are_refused(tmp_path, text):
     ]
     with pytest.raises(FormatError, match="initial membranes do not fit"):
         run_file(path, np.zeros(shape))
+
+
+def test_an_output_that_is_not_of_the_last_layer_is_refused():
+    trace = Trace({}, {"sum": np.zeros((2, 3, 4))}, "sum")
+    with pytest.raises(
+        FormatError, match=r"output has shape \(2, 4\), the layer 'sum'"
+    ):
+        put_results(trace, {"output": np.zeros((2, 4))})
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path, capfd):

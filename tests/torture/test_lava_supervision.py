@@ -1,6 +1,6 @@
 """A Lava worker that fails, dies or hangs: one clear error, soon, and nothing left.
 
-Each fault once in every run of the tests, and fifty times by make torture.
+Each fault once in every run of the tests, and twenty times by make torture.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.usefixtures("lava_python"),
 ]
 
-REPETITIONS = 50
+REPETITIONS = 20
 SAMPLES = 20_000  # minutes of work: none of these jobs may reach its end
 QUICK = Patience(stall=4.0)
 SECONDS = 10.0  # from the fault to the error
