@@ -69,8 +69,8 @@ pytest: setup
 # below them deprecate: here that is no failure.
 test-lowest: setup $(LOWEST)/.installed
 	$(LOWEST)/bin/stars doctor --require onnx --require lava
-	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(LOWEST)/bin/pytest \
-	  -W default::DeprecationWarning
+	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses 2 \
+	  --dist worksteal -W default::DeprecationWarning
 
 $(LOWEST)/.installed: pyproject.toml | $(INSTALLED)
 	$(BIN)/uv venv --quiet --clear --python python3.11 $(LOWEST)
@@ -80,7 +80,8 @@ $(LOWEST)/.installed: pyproject.toml | $(INSTALLED)
 
 test-highest: setup $(HIGHEST)/.installed
 	$(HIGHEST)/bin/stars doctor --require onnx --require lava
-	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(HIGHEST)/bin/pytest
+	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(HIGHEST)/bin/pytest --numprocesses 2 \
+	  --dist worksteal
 
 $(HIGHEST)/.installed: pyproject.toml | $(INSTALLED)
 	@test -n '$(HIGHEST_PYTHON)' || \
