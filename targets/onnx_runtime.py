@@ -28,6 +28,7 @@ from stars.nodes import Array
 from stars.reference import check_inputs
 from stars.texts import parse_json
 from stars.trace import Trace
+from targets.onnx_check import check_file
 from targets.onnx_taps import FORCED, MEMBRANES, SPIKES, at_step, spiking, tapped
 
 REMEDY = "pip install 'stars-snn[onnx]'"
@@ -292,42 +293,6 @@ def new_session(model: str | bytes, path: Path, level: str, threads: int) -> Any
         )
     except unreadable as error:
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
-
-
-def check_file(path: Path) -> None:
-    """Refuse a file that is no ONNX, or whose tensors lie in other files.
-
-    Raises:
-        FormatError: it is, or it does not exist.
-        MissingDependencyError: onnx is not installed.
-    """
-    onnx = importlib.import_module("onnx")
-    decode_error = importlib.import_module("google.protobuf.message").DecodeError
-    try:
-        model = onnx.load_model(path, load_external_data=False)
-    except OSError as error:
-        raise FormatError(
-            f"'{path}': not a readable ONNX file ({error.strerror})"
-        ) from None
-    except (decode_error, RecursionError) as error:
-        raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
-    if is_external(model):
-        raise FormatError(
-            f"'{path}': keeps tensors in other files, which are not read from files of"
-            " others; save it with its tensors inside"
-        )
-
-
-def is_external(message: Any) -> bool:
-    """Whether a tensor anywhere in a protobuf message lies in another file."""
-    for field, value in message.ListFields():
-        if field.name == "external_data" or (field.name, value) == ("data_location", 1):
-            return True
-        if field.message_type is not None:
-            several = value if hasattr(value, "append") else [value]
-            if any(is_external(part) for part in several):
-                return True
-    return False
 
 
 def first_states(

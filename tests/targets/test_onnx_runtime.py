@@ -259,6 +259,29 @@ def test_initial_membranes_that_do_not_fit_are_refused(tmp_path, text):
         run_file(path, np.zeros(shape))
 
 
+@pytest.mark.parametrize("count", [2, 2**31 - 1, 2**62, -(2**63)])
+def test_a_scan_that_reads_more_than_it_is_given_is_refused(tmp_path, count):
+    path = tmp_path / "net.onnx"
+    model = scan_model(path)
+    (scan,) = [node for node in model.graph.node if node.op_type == "Scan"]
+    (number,) = [a for a in scan.attribute if a.name == "num_scan_inputs"]
+    number.i = len(scan.input) - 1 + count if count == 2 else count
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match=r"\(Scan\) has num_scan_inputs"):
+        run_file(path, np.zeros((1, 1, 1)))
+
+
+def test_a_node_with_an_enormous_number_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    model = scan_model(path)
+    model.graph.node.add(
+        op_type="Flatten", input=["input"], output=["o"]
+    ).attribute.add(name="axis", type=2, i=2**40)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match=r"\(Flatten\) has axis 1099511627776"):
+        run_file(path, np.zeros((1, 1, 1)))
+
+
 def test_an_output_that_is_not_of_the_last_layer_is_refused():
     trace = Trace({}, {"sum": np.zeros((2, 3, 4))}, "sum")
     with pytest.raises(

@@ -30,6 +30,7 @@ from readers import READERS
 from stars.errors import StarsError
 
 SECONDS = 5  # that one input may take
+LIMIT = 16 * 2**30  # bytes of address space: the machine has to survive too
 
 
 class TooLongError(BaseException):
@@ -83,6 +84,7 @@ def main(names: str, seed: int, count: int, folder: Path) -> None:
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
     os.chdir(folder)
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
     signal.signal(signal.SIGALRM, too_long)
     chosen = READERS if names == "all" else names.split(",")
     result = {name: tried(name, seed, count, folder) for name in chosen}
