@@ -146,13 +146,14 @@ def put_results(trace: Trace, results: Mapping[str, NDArray[Any]]) -> None:
         if membranes is not None and membranes.shape[1:] == last.shape:
             membranes[-1] = last
     spiking = trace.readout in trace.spikes
-    last, output = (trace.spikes if spiking else trace.membranes), results["output"]
-    if output.shape != last[trace.readout].shape:
+    last = (trace.spikes if spiking else trace.membranes)[trace.readout]
+    output = results["output"]
+    if output.shape != last.shape:
         raise FormatError(
             f"its output has shape {output.shape}, the layer {trace.readout!r} that it"
-            f" should be {last[trace.readout].shape}"
+            f" should be {last.shape}"
         )
-    last[trace.readout][:] = output != 0 if spiking else output
+    last[:] = output != 0 if spiking else output
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,8 @@ def open_file(
             f"'{path}': an ONNX file of another tool: it does not say what its inputs"
             " mean; write one with 'stars export --target onnx'"
         )
+    if "output" not in {value.name for value in session.get_outputs()}:
+        raise FormatError(f"'{path}': gives no 'output'; export it again")
     version = int(entries["stars_format"])
     if version > FORMAT:
         raise FormatError(

@@ -284,10 +284,21 @@ def test_a_node_with_an_enormous_number_is_refused(tmp_path):
 
 def test_an_output_that_is_not_of_the_last_layer_is_refused():
     trace = Trace({}, {"sum": np.zeros((2, 3, 4))}, "sum")
-    with pytest.raises(
-        FormatError, match=r"output has shape \(2, 4\), the layer 'sum'"
-    ):
+    message = r"output has shape \(2, 4\), the layer 'sum'"
+    with pytest.raises(FormatError, match=message):
         put_results(trace, {"output": np.zeros((2, 4))})
+
+
+def test_a_step_without_an_output_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    graph = random_graph(np.random.default_rng(3), kind="mlp")
+    write(graph, path, form="step")
+    model = onnx.load_model(path)
+    (output,) = [value for value in model.graph.output if value.name == "output"]
+    model.graph.output.remove(output)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match="gives no 'output'"):
+        run_file(path, random_inputs(np.random.default_rng(0), graph, 2))
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path, capfd):
