@@ -18,9 +18,9 @@ RUN := runs/demo
 help:
 	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy, report'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
-	@echo 'make test-lowest   every test with the lowest versions that are supported, on Python 3.11'
-	@echo 'make test-highest  every test with the newest versions, on Python 3.13'
-	@echo 'make torture  a thousand networks in Lava, malformed files, kills at any moment; half an hour'
+	@echo 'make test-lowest   the tests with the lowest versions that are supported, on Python 3.11'
+	@echo 'make test-highest  the tests with the newest versions, on Python 3.13'
+	@echo 'make torture  a thousand networks in Lava, malformed files, kills at any moment; 18 minutes'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
 	@echo 'make browser-test  the pages in a real Chromium, which must be installed'
@@ -66,11 +66,13 @@ pytest: setup
 	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/pytest
 
 # Of what we ask for ourselves, the lowest version. Old packages may use what newer ones
-# below them deprecate: here that is no failure.
+# below them deprecate: here that is no failure. Two tests that start many processes are
+# left out: torch 2.11 compiles anew in each, for minutes.
 test-lowest: setup $(LOWEST)/.installed
 	$(LOWEST)/bin/stars doctor --require onnx --require lava
 	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses 2 \
-	  --dist worksteal -W default::DeprecationWarning
+	  --dist worksteal -W default::DeprecationWarning \
+	  --deselect tests/torture/test_kills.py --deselect tests/cli/test_bench_command.py
 
 $(LOWEST)/.installed: pyproject.toml | $(INSTALLED)
 	$(BIN)/uv venv --quiet --clear --python python3.11 $(LOWEST)
