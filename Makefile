@@ -4,20 +4,28 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
+HIGHEST := .venv-highest
+# The first Python 3.13 that runs: a version manager's may only print an error.
+HIGHEST_PYTHON ?= $(firstword $(foreach python,\
+  python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3),\
+  $(if $(shell $(python) -c 'import ensurepip; print(1)' 2>/dev/null),$(python))))
 RUN := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest torture browser-test bench clean
+.PHONY: help setup demo test lint pytest test-lowest test-highest torture browser-test bench clean
 
 help:
 	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy, report'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
-	@echo 'make torture  a thousand networks in Lava, malformed files, kills at any moment; many minutes'
+	@echo 'make test-lowest   the tests with the lowest versions that are supported, on Python 3.11'
+	@echo 'make test-highest  the tests with the newest versions, on Python 3.13'
+	@echo 'make torture  a thousand networks in Lava, malformed files, kills at any moment; 18 minutes'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
 	@echo 'make browser-test  the pages in a real Chromium, which must be installed'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
-	@echo 'make clean  remove .venv and caches; runs/ stays'
+	@echo 'make clean  remove the environments but for that of Lava, and caches; runs/ stays'
 	@echo 'PYTHON=...  the Python to build .venv with; 3.11 to 3.13 (now: $(PYTHON))'
 
 setup: $(INSTALLED)
@@ -57,8 +65,39 @@ lint: $(INSTALLED)
 pytest: setup
 	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/pytest
 
+# Of what we ask for ourselves, the lowest version. Old packages may use what newer ones
+# below them deprecate: here that is no failure. Two tests that start many processes are
+# left out: torch 2.11 compiles anew in each, for minutes.
+test-lowest: setup $(LOWEST)/.installed
+	$(LOWEST)/bin/stars doctor --require onnx --require lava
+	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses 2 \
+	  --dist worksteal -W default::DeprecationWarning \
+	  --deselect tests/torture/test_kills.py --deselect tests/cli/test_bench_command.py
+
+$(LOWEST)/.installed: pyproject.toml | $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python python3.11 $(LOWEST)
+	$(BIN)/uv pip install --quiet --system-certs --python $(LOWEST) \
+	  --resolution lowest-direct --editable '.[dev,lava]'
+	touch $@
+
+test-highest: setup $(HIGHEST)/.installed
+	$(HIGHEST)/bin/stars doctor --require onnx --require lava
+	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(HIGHEST)/bin/pytest --numprocesses 2 \
+	  --dist worksteal
+
+$(HIGHEST)/.installed: pyproject.toml | $(INSTALLED)
+	@test -n '$(HIGHEST_PYTHON)' || \
+	  { echo 'error: no Python 3.13 that runs; use make HIGHEST_PYTHON=...' >&2; exit 2; }
+	$(BIN)/uv venv --quiet --clear --python $(HIGHEST_PYTHON) $(HIGHEST)
+	$(BIN)/uv pip install --quiet --system-certs --python $(HIGHEST) \
+	  --upgrade --editable '.[dev,lava]'
+	touch $@
+
+# Several at once: most of them wait for other processes.
 torture: setup
-	STARS_REQUIRE_LAVA=1 $(BIN)/pytest -m torture tests/torture
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torture]'
+	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m torture tests/torture \
+	  --numprocesses 3 --dist worksteal
 
 # In pytest above these skip where there is no Chromium; here that is a failure.
 browser-test: $(INSTALLED)
@@ -69,5 +108,5 @@ bench: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(HIGHEST) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,7 @@ parser (no `exists=True`): whoever opens them says better what is wrong.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -192,4 +193,9 @@ def _report(message: str, settings: Settings) -> None:
 
 
 if __name__ == "__main__":  # for launchers: torchrun -m cli.main
-    sys.exit(main())
+    code = main()
+    if "WORLD_SIZE" in os.environ:
+        from stars.distributed import leave
+
+        leave(code)
+    sys.exit(code)

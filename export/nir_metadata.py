@@ -28,6 +28,7 @@ from stars.encode import Encoding, from_entries, to_entries
 from stars.errors import FormatError, GraphError
 from stars.graph import SpikingGraph
 from stars.nodes import LI, LIF
+from stars.texts import parse_json
 
 Number = TypeVar("Number", int, float)
 
@@ -172,7 +173,7 @@ class Metadata:
         if not self.ours:
             return
         found = delayed(graph).get("delayed_edges", "[]")
-        if json.loads(found) != json.loads(self.entries.get("delayed_edges", "[]")):
+        if parse_json(found) != parse_json(self.entries.get("delayed_edges", "[]")):
             raise FormatError(
                 f"metadata 'delayed_edges' is {self.entries.get('delayed_edges')}, the"
                 f" graph's are {found}; nodes or edges were changed after the export"
@@ -185,7 +186,7 @@ class Metadata:
             raise FormatError(f"metadata {key!r} is missing or damaged") from error
 
     def _json(self, key: str, kind: type) -> Any:
-        value = self._get(key, json.loads)
+        value = self._get(key, parse_json)
         if not isinstance(value, kind):
             raise FormatError(f"metadata {key!r} holds no {kind.__name__}")
         return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from stars.errors import ConfigError
 from stars.recipes import RECIPES, with_recipe
+from stars.texts import parse_toml
 
 Model = TypeVar("Model", bound="Config")
 
@@ -92,8 +92,8 @@ def term_values(text: str) -> dict[str, Any]:
 
 def toml_value(text: str) -> Any:
     """A TOML value, a number such as .5, or else the text itself."""
-    for read in (lambda t: tomllib.loads(f"value = {t}")["value"], float):
-        with suppress(ValueError):  # of which TOMLDecodeError is one
+    for read in (lambda t: parse_toml(f"value = {t}")["value"], float):
+        with suppress(ValueError):
             return read(text)
     return text
 
@@ -231,10 +231,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config '{path}': {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"config '{path}': not TOML: {error}") from error
 
 

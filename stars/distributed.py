@@ -11,12 +11,13 @@ All of it is the identity in a process of its own.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, distributed as dist
@@ -66,6 +67,17 @@ class Group:
             dist.destroy_process_group()
         elif isinstance(error, Exception) and not first_to_fail():
             raise SystemExit(1) from None
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that was one of a group, and take nothing down.
+
+    A thread that gloo leaves behind aborts an interpreter now and then as it ends
+    ("terminate called without an active exception"), after all work was done.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def join() -> None:

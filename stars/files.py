@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stars.errors import DataError, FormatError
+from stars.texts import parse_json
 
 
 @contextmanager
@@ -79,10 +80,10 @@ def read_json(path: Path) -> dict[str, Any]:
         FormatError: no such file, no JSON, or no object in it.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FormatError(f"'{path}': {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FormatError(f"'{path}': damaged, not JSON ({error})") from error
     if not isinstance(value, dict):
         raise FormatError(f"'{path}': holds a {type(value).__name__}, not an object")

@@ -54,6 +54,7 @@ from stars.plan import (
     IntegerPlan,
     Population,
 )
+from stars.texts import parse_json
 
 FORMAT = "stars.plan"
 VERSION = 1
@@ -172,13 +173,13 @@ def read_plan(path: Path) -> IntegerPlan:
     if "header" not in arrays:
         raise FormatError(f"'{path}' is not a plan: it has no header")
     try:
-        header = json.loads(str(arrays["header"]))
+        header = parse_json(str(arrays["header"]))
         check_header(header, path)
         plan = plan_of(HEADER.validate_json(str(arrays["header"]), strict=True), arrays)
         wrong = faults(plan)
     except FormatError:
         raise
-    except (*DAMAGE, RecursionError) as error:
+    except DAMAGE as error:
         raise FormatError(f"'{path}' is not a plan, or is damaged: {error}") from error
     if wrong:
         raise FormatError(f"'{path}' is not a sound plan: " + "; ".join(wrong))

@@ -204,7 +204,7 @@ class Run:
         torch.save(state, content)
         newest, previous = self.checkpoint_paths
         with atomic(newest) as temporary:
-            temporary.write_bytes(content.getbuffer())
+            temporary.write_bytes(content.getvalue())  # no copy, and no open view
             if newest.is_file():
                 newest.replace(previous)
 

@@ -6,7 +6,6 @@ can be resumed, and a cell that fails takes no other with it.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stars.config import DistillConfig, to_toml
-from stars.errors import ConfigError
-from stars.files import write_text
+from stars.errors import ConfigError, FormatError
+from stars.files import read_json, write_text
+from stars.texts import parse_json
 
 Row = dict[str, Any]  # labels, seed, accuracies, seconds, what it cost, error
 Note = Callable[[str], None]
@@ -126,20 +126,30 @@ def run_cell(cell: Cell, folder: Path, program: Sequence[str], threads: int) -> 
 def finished(path: Path) -> bool:
     """Whether a run directory holds a result."""
     manifest = path / "manifest.json"
-    return manifest.is_file() and "grid_accuracy" in json.loads(manifest.read_text())
+    return manifest.is_file() and "grid_accuracy" in read_json(manifest)
 
 
 def result_of(path: Path) -> Row:
-    """Figures of a finished run, and what it has cost by its own count."""
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    text = (path / "metrics.jsonl").read_text(encoding="utf-8")
-    rounds = [json.loads(line) for line in text.splitlines()]
-    return {
-        **{name: manifest[name] for name in FIGURES},
-        "rounds_seconds": rounds[-1]["seconds"],
-        "teacher_images": sum(line.get("teacher_images", 0) for line in rounds),
-        "student_steps": rounds[-1]["student_steps"],
-    }
+    """Figures of a finished run, and what it has cost by its own count.
+
+    Raises:
+        FormatError: its files are damaged.
+    """
+    manifest = read_json(path / "manifest.json")
+    try:
+        text = (path / "metrics.jsonl").read_text(encoding="utf-8")
+        rounds = [parse_json(line) for line in text.splitlines()]
+        return {
+            **{name: manifest[name] for name in FIGURES},
+            "rounds_seconds": rounds[-1]["seconds"],
+            "teacher_images": sum(line.get("teacher_images", 0) for line in rounds),
+            "student_steps": rounds[-1]["student_steps"],
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"'{path}': its manifest or metrics are damaged ({error!r}); remove this"
+            " folder, and run the sweep again"
+        ) from error
 
 
 def checked(cell: Cell, row: Row) -> Row:

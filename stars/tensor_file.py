@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from stars.errors import FormatError
+from stars.texts import parse_json
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -26,10 +26,10 @@ def read_tensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, ValueError, KeyError) as error:
         raise FormatError(f"not a safetensors file ({error})") from error
-    return tensors, dict(header.get("__metadata__", {}))
+    return tensors, dict(header.get("__metadata__") or {})  # null is allowed
 
 
 def filled(make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:

@@ -9,7 +9,6 @@ Listing the target imports no onnxruntime; running it does.
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -27,7 +26,9 @@ from stars.errors import DataError, FormatError, MissingDependencyError, TargetE
 from stars.graph import SpikingGraph
 from stars.nodes import Array
 from stars.reference import check_inputs
+from stars.texts import parse_json
 from stars.trace import Trace
+from targets.onnx_check import check_file
 from targets.onnx_taps import FORCED, MEMBRANES, SPIKES, at_step, spiking, tapped
 
 REMEDY = "pip install 'stars-snn[onnx]'"
@@ -126,20 +127,33 @@ def run_file(
     taps = new_session(copy.SerializeToString(), path, level, threads)
     trace = Program(path, taps, entries).trace(inputs, spikes)
     if forced is None:
-        put_results(trace, Program(path, session, entries).results(inputs, {}))
+        results = Program(path, session, entries).results(inputs, {})
+        try:
+            put_results(trace, results)
+        except FormatError as error:
+            raise FormatError(f"'{path}': {error}") from None
     return trace
 
 
 def put_results(trace: Trace, results: Mapping[str, NDArray[Any]]) -> None:
-    """Write into a trace what the untouched file gives to its users."""
+    """Write into a trace what the untouched file gives to its users.
+
+    Raises:
+        FormatError: its output is not of its last layer's shape.
+    """
     for name, last in of_kind(results, "state_out/").items():
         membranes = trace.membranes.get(name)
         if membranes is not None and membranes.shape[1:] == last.shape:
             membranes[-1] = last
-    if trace.readout in trace.spikes:
-        trace.spikes[trace.readout][:] = results["output"] != 0
-    else:
-        trace.membranes[trace.readout][:] = results["output"]
+    spiking = trace.readout in trace.spikes
+    last = (trace.spikes if spiking else trace.membranes)[trace.readout]
+    output = results["output"]
+    if output.shape != last.shape:
+        raise FormatError(
+            f"its output has shape {output.shape}, the layer {trace.readout!r} that it"
+            f" should be {last.shape}"
+        )
+    last[:] = output != 0 if spiking else output
 
 
 @dataclass(frozen=True)
@@ -243,6 +257,8 @@ def open_file(
             f"'{path}': an ONNX file of another tool: it does not say what its inputs"
             " mean; write one with 'stars export --target onnx'"
         )
+    if "output" not in {value.name for value in session.get_outputs()}:
+        raise FormatError(f"'{path}': gives no 'output'; export it again")
     version = int(entries["stars_format"])
     if version > FORMAT:
         raise FormatError(
@@ -282,42 +298,6 @@ def new_session(model: str | bytes, path: Path, level: str, threads: int) -> Any
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
 
 
-def check_file(path: Path) -> None:
-    """Refuse a file that is no ONNX, or whose tensors lie in other files.
-
-    Raises:
-        FormatError: it is, or it does not exist.
-        MissingDependencyError: onnx is not installed.
-    """
-    onnx = importlib.import_module("onnx")
-    decode_error = importlib.import_module("google.protobuf.message").DecodeError
-    try:
-        model = onnx.load_model(path, load_external_data=False)
-    except OSError as error:
-        raise FormatError(
-            f"'{path}': not a readable ONNX file ({error.strerror})"
-        ) from None
-    except (decode_error, RecursionError) as error:
-        raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
-    if is_external(model):
-        raise FormatError(
-            f"'{path}': keeps tensors in other files, which are not read from files of"
-            " others; save it with its tensors inside"
-        )
-
-
-def is_external(message: Any) -> bool:
-    """Whether a tensor anywhere in a protobuf message lies in another file."""
-    for field, value in message.ListFields():
-        if field.name == "external_data" or (field.name, value) == ("data_location", 1):
-            return True
-        if field.message_type is not None:
-            several = value if hasattr(value, "append") else [value]
-            if any(is_external(part) for part in several):
-                return True
-    return False
-
-
 def first_states(
     session: Any, entries: Mapping[str, str], batch: int
 ) -> dict[str, NDArray[np.float32]]:
@@ -328,7 +308,7 @@ def first_states(
     """
     states = {}
     try:
-        initial = json.loads(entries["initial_state"])
+        initial = parse_json(entries["initial_state"])
         for declared in session.get_inputs():
             if declared.name.startswith("state/"):
                 value = np.asarray(initial[declared.name.removeprefix("state/")])
@@ -336,7 +316,7 @@ def first_states(
                 if math.prod(shape) > MOST_VALUES:
                     raise ValueError(f"{declared.name} has {shape} values")
                 states[declared.name] = np.broadcast_to(value, shape).astype(np.float32)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise FormatError(
             f"the file's initial membranes do not fit its inputs: {error}"
         ) from error

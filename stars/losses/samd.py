@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -90,5 +89,5 @@ def class_map(teacher: Outputs) -> Float[Tensor, "B H W"]:
 
 def scaled(maps: Float[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
     """The maps in 0..1, by the least and the largest value of the whole batch."""
-    low, high = torch.aminmax(maps)
+    low, high = maps.amin(), maps.amax()  # torch 2.11 cannot derive aminmax
     return (maps - low) / (high - low + SCALE_EPS)

@@ -5,8 +5,7 @@ A table prices one process node; never add up or compare what two of them say.
 
 from __future__ import annotations
 
-import math
-import tomllib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from stars.errors import ConfigError, FormatError
+from stars.texts import parse_toml
 
 PICO = 1e-12
 TABLES: Mapping[str, str] = {
@@ -143,8 +143,8 @@ def parse_table(text: str, where: str) -> CostTable:
             source, or no number from 0 up.
     """
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = parse_toml(text)
+    except ValueError as error:
         raise FormatError(f"cost table '{where}': not TOML: {error}") from error
     costs = content.get("costs", {})
     wrong = problems(content, costs if isinstance(costs, dict) else {})
@@ -218,7 +218,7 @@ def parse_memory(memory: Mapping[str, Any]) -> Memory:
 def is_amount(value: Any) -> bool:
     """Whether a value is a finite number from 0 up; true and false are none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
+    return number and 0 <= value <= sys.float_info.max  # an integer may be larger
 
 
 def is_text(value: Any) -> bool:

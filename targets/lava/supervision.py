@@ -24,6 +24,7 @@ WORKER = Path(__file__).with_name("worker") / "main.py"
 SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps it
 POLL_SECONDS = 0.02
 TERM_SECONDS = 2.0
+KILL_SECONDS = 10.0
 LOG_LINES = 40
 
 
@@ -143,17 +144,29 @@ class ProgressWatch:
 
 
 def end_group(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker and everything in its process group, politely, then surely."""
+    """End the worker and everything in its process group, politely, then surely.
+
+    A killed process may still write until its memory was given back, so its end is
+    waited for too, also where the worker itself has gone before.
+    """
     group = worker.pid
     # A stopped process takes its SIGTERM when it continues.
     for number in (signal.SIGTERM, signal.SIGCONT):
         signal_group(group, number)
-    deadline = time.monotonic() + TERM_SECONDS
-    while group_lives(worker) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS / 2)
-    if group_lives(worker):
+    if not group_ends(worker, TERM_SECONDS):
         signal_group(group, signal.SIGKILL)
+        group_ends(worker, KILL_SECONDS)
     worker.wait()
+
+
+def group_ends(worker: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the worker's group ends within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while group_lives(worker):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS / 2)
+    return True
 
 
 def signal_group(group: int, number: signal.Signals) -> None:

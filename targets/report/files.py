@@ -7,7 +7,6 @@ be understood is a FormatError.
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from stars.errors import FormatError
+from stars.files import read_json
+from stars.texts import parse_json
 from targets.report.model import CostEstimate, Energy, Parity, Record, Series
 
 Kind = TypeVar("Kind", bound=Record)
@@ -80,15 +81,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     Raises:
         FormatError: not readable, not JSON, or no object.
     """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"'{path}' is not readable JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"'{path}' holds no JSON object but {type(content).__name__}")
-    return content
+    return read_json(path) if path.is_file() else None
 
 
 def read_parity(path: Path) -> Parity | None:
@@ -122,7 +115,13 @@ def read_energy(path: Path) -> Energy | None:
             operations=operations(counts, images),
             estimates=tuple(cost_estimate(one, images) for one in content["estimates"]),
         )
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+    ) as error:
         raise damaged(path, error) from error
 
 
@@ -199,7 +198,7 @@ def read_metrics(path: Path) -> tuple[Series, ...]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             place = int(row.pop("round"))
             numbers = {
                 n: float(v) for n, v in row.items() if isinstance(v, int | float)

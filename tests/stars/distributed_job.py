@@ -22,7 +22,7 @@ from stars.architectures import blueprint
 from stars.config import DistillConfig, TermConfig
 from stars.data import LabelledImages
 from stars.distill import Distillation, distill, follow, run_rounds, unseen
-from stars.distributed import Group, gathered, processes, share
+from stars.distributed import Group, gathered, leave, processes, share
 from stars.priors import PRIORS
 from stars.run import Run
 from stars.student import build, with_membranes
@@ -193,3 +193,4 @@ def main(teacher_path: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    leave(0)

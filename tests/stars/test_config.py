@@ -115,9 +115,10 @@ def test_a_file_that_is_not_there_or_not_toml_is_told(tmp_path: Path):
     (tmp_path / "b.toml").write_text("seed = = 3")
     with pytest.raises(ConfigError, match="not TOML"):
         read_toml(tmp_path / "b.toml")
-    (tmp_path / "c.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not TOML"):
-        read_toml(tmp_path / "c.toml")
+    for content in (b"\xff\xfe", b"a = " + b"[" * 10_000, b"a = " + b"1" * 5000):
+        (tmp_path / "c.toml").write_bytes(content)
+        with pytest.raises(ConfigError, match="not TOML"):
+            read_toml(tmp_path / "c.toml")
 
 
 def test_the_message_names_the_file(tmp_path: Path):

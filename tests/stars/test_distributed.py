@@ -22,6 +22,7 @@ from stars.teacher import save
 
 ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("distributed_job.py")
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 SECONDS = 120  # in which a launched group must have ended, however slow the machine
 
 
@@ -33,7 +34,7 @@ def launch(
     return subprocess.run(
         [*torchrun, "--standalone", "--nproc-per-node", "2", *arguments],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import resource
@@ -203,6 +204,22 @@ def test_a_full_disk_is_one_clear_error_and_the_checkpoint_stays(tmp_path: Path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert run.load_checkpoint() == {"round": 1}
     assert [p.name for p in run.checkpoint_path.parent.iterdir()] == ["last.pt"]
+
+
+def test_a_full_disk_leaves_nothing_that_complains_later(tmp_path: Path):
+    run = Run.create(tmp_path / "a", CONFIG)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    kept: list[object] = []
+    try:
+        run.save_checkpoint({"w": torch.zeros(100_000)})
+    except DataError as error:
+        kept += [error, kept]  # a cycle, which is collected in no certain order
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert kept
+    del kept
+    gc.collect()  # a warning that nobody catches is an error here
 
 
 def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path: Path):

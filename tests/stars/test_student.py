@@ -169,6 +169,14 @@ def test_a_file_that_is_no_students_is_told(tmp_path):
         student_file.load(path)
 
 
+def test_a_header_without_texts_is_refused(tmp_path):
+    header = b'{"__metadata__": null}'
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(FormatError, match="not a student's file"):
+        student_file.load(path)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -10,7 +10,7 @@ import pytest
 
 from stars import plans, sweep
 from stars.config import DistillConfig
-from stars.errors import ConfigError
+from stars.errors import ConfigError, FormatError
 from stars.recipes import RECIPES
 from stars.sweep import Cell
 
@@ -168,6 +168,14 @@ def test_what_is_finished_is_not_run_again(tmp_path: Path):
     first = run(tmp_path, 0)
     assert run(tmp_path, 0) == first
     assert (tmp_path / "sweep/cells/a-0/calls").read_text() == "x"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "3", '{"round": 1}'])
+def test_damaged_metrics_are_one_clear_error(tmp_path: Path, text: str):
+    run(tmp_path, 0)
+    (tmp_path / "sweep/cells/a-0/metrics.jsonl").write_text(text)
+    with pytest.raises(FormatError, match="manifest or metrics are damaged"):
+        run(tmp_path, 0)
 
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path: Path):

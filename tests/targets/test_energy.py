@@ -288,6 +288,7 @@ def test_a_memory_costs_by_its_size_and_no_more_beyond_the_last():
     ("text", "message"),
     [
         ("name = ", "not TOML"),
+        ("name = " + "[" * 10_000, "nested too deeply"),
         (COSTS, "no text 'name'; no text 'title'; no text 'process'"),
         (TEXT + COST.format("ac", 1), "no cost 'mac'; no cost 'update_active'"),
         (TEXT + COSTS + COST.format("ax", 1), "unknown cost 'ax'"),
@@ -295,6 +296,7 @@ def test_a_memory_costs_by_its_size_and_no_more_beyond_the_last():
         (TEXT + COSTS.replace("1.5", "-1", 1), "'ac' is -1 pJ; give a number from 0"),
         (TEXT + COSTS.replace("1.5", "nan", 1), "'ac' is nan pJ"),
         (TEXT + COSTS.replace("1.5", "inf", 1), "'ac' is inf pJ"),
+        (TEXT + COSTS.replace("1.5", "1" * 400, 1), "pJ; give a number from 0"),
         (TEXT + COSTS.replace("1.5", "true", 1), "'ac' is True pJ"),
         (TEXT + COSTS.replace("1.5", "'1'", 1), "'ac' is '1' pJ"),
         (TEXT + COSTS.replace("measured", " ", 1), "'ac' has no source"),

@@ -304,6 +304,8 @@ def test_what_has_no_figure_is_not_checked(residual: SpikingGraph):
     [
         ("", "KeyError"),
         ("name = ", "not TOML"),
+        ("name = " + "[" * 10_000, "nested too deeply"),
+        ('name = ""\ntitle = ""\nabout = ""\n[limits.delay]\nvalue = inf', "infinity"),
         ('name = "x"\ntitle = "x"\nabout = ""\n[limits]', "missing"),
         (
             'name = "x"\ntitle = "x"\nabout = ""\n[limits.sugar]\nvalue = 1\n'
@@ -320,6 +322,12 @@ def test_what_has_no_figure_is_not_checked(residual: SpikingGraph):
 def test_a_wrong_file_of_limits_is_refused(text: str, message: str):
     with pytest.raises(FormatError, match=message):
         parse_limits(text, "mine.toml")
+
+
+def test_limits_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"name = \xff")
+    with pytest.raises(FormatError, match="can't decode byte 0xff"):
+        load_limits("", tmp_path / "mine.toml")
 
 
 def test_an_unknown_chip_is_named_with_those_there_are(tmp_path):

@@ -72,6 +72,13 @@ def test_a_package_that_is_too_old_is_told(monkeypatch, lowest, problem) -> None
     assert package_in_core().problem == problem
 
 
+@pytest.mark.parametrize(("found", "fits"), [("2.10.1", False), ("2.11.0+cpu", True)])
+def test_torch_before_2_11_is_told(monkeypatch, found, fits) -> None:
+    monkeypatch.setitem(installation.PACKAGES, "core", {"torch": "torch"})
+    monkeypatch.setattr(installation, "version", lambda _: found)
+    assert (package_in_core().problem is None) == fits
+
+
 @pytest.mark.parametrize(
     ("version", "fits"),
     [("3.10.9", False), ("3.11.0", True), ("3.13.7", True), ("3.14.0rc1", False)],

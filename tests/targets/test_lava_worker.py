@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from targets.lava.supervision import (
     WORKER,
     Patience,
     ProgressWatch,
+    end_group,
+    living_groups,
     remove_shared_memory,
     run_worker,
 )
@@ -95,3 +98,28 @@ def test_shared_memory_of_a_job_is_removed_and_no_other(
         (tmp_path / name).touch()
     remove_shared_memory("/stars_a_")
     assert {path.name for path in tmp_path.iterdir()} == {"stars_b_1", "psm_1"}
+
+
+SLOW_TO_END = """
+import os, signal, time
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    held = bytearray(b"x") * (400 << 20)  # giving it back takes some time
+    print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_the_end_of_a_killed_workers_children_is_waited_for() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", SLOW_TO_END],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    worker.kill()
+    end_group(worker)
+    worker.stdout.close()
+    assert worker.pid not in living_groups()

@@ -22,8 +22,9 @@ from stars.testing import (
     random_graph,
     random_inputs,
 )
+from stars.trace import Trace
 from targets.compare import compare
-from targets.onnx_runtime import LEVELS, OnnxTarget, run_file
+from targets.onnx_runtime import LEVELS, OnnxTarget, put_results, run_file
 
 
 def wide_convolution() -> tuple[SpikingGraph, np.ndarray]:
@@ -256,6 +257,48 @@ def test_initial_membranes_that_do_not_fit_are_refused(tmp_path, text):
     ]
     with pytest.raises(FormatError, match="initial membranes do not fit"):
         run_file(path, np.zeros(shape))
+
+
+@pytest.mark.parametrize("count", [2, 2**31 - 1, 2**62, -(2**63)])
+def test_a_scan_that_reads_more_than_it_is_given_is_refused(tmp_path, count):
+    path = tmp_path / "net.onnx"
+    model = scan_model(path)
+    (scan,) = [node for node in model.graph.node if node.op_type == "Scan"]
+    (number,) = [a for a in scan.attribute if a.name == "num_scan_inputs"]
+    number.i = len(scan.input) - 1 + count if count == 2 else count
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match=r"\(Scan\) has num_scan_inputs"):
+        run_file(path, np.zeros((1, 1, 1)))
+
+
+def test_a_node_with_an_enormous_number_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    model = scan_model(path)
+    model.graph.node.add(
+        op_type="Flatten", input=["input"], output=["o"]
+    ).attribute.add(name="axis", type=2, i=2**40)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match=r"\(Flatten\) has axis 1099511627776"):
+        run_file(path, np.zeros((1, 1, 1)))
+
+
+def test_an_output_that_is_not_of_the_last_layer_is_refused():
+    trace = Trace({}, {"sum": np.zeros((2, 3, 4))}, "sum")
+    message = r"output has shape \(2, 4\), the layer 'sum'"
+    with pytest.raises(FormatError, match=message):
+        put_results(trace, {"output": np.zeros((2, 4))})
+
+
+def test_a_step_without_an_output_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    graph = random_graph(np.random.default_rng(3), kind="mlp")
+    write(graph, path, form="step")
+    model = onnx.load_model(path)
+    (output,) = [value for value in model.graph.output if value.name == "output"]
+    model.graph.output.remove(output)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match="gives no 'output'"):
+        run_file(path, random_inputs(np.random.default_rng(0), graph, 2))
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path, capfd):

@@ -389,15 +389,25 @@ def test_a_comparison_of_another_network_is_not_shown(run):
     check_page(report_html(found, None))
 
 
+ESTIMATE_OF_TEXT = """{
+    "schema": "stars.energy/1", "estimates": ["text"],
+    "counts": {"images": 1, "connections": [], "populations": []}
+}"""
 DAMAGED = {
     "parity.json": ["{", "[]", "\x00", '{"schema": "stars.parity/9"}'],
-    "energy.json": ['{"schema": "stars.energy/1"}', '{"schema": 1}', "7"],
+    "energy.json": [
+        ESTIMATE_OF_TEXT,
+        '{"schema": "stars.energy/1"}',
+        '{"schema": 1}',
+        "7",
+    ],
     "manifest.json": ["", "[" * 100_000, '{"sha256": 3}', '{"grid_accuracy": NaN}'],
     "metrics.jsonl": [
         '{"round": 1, "kl": 1' + "0" * 400 + "}",
         '{"round": 1}\nnot json\n',
         '{"no": "round"}',
         "3",
+        "[" * 100_000,
     ],
     "synthetic.png": ["no picture"],
 }

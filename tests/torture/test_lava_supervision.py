@@ -1,6 +1,6 @@
 """A Lava worker that fails, dies or hangs: one clear error, soon, and nothing left.
 
-Each fault once in every run of the tests, and fifty times by make torture.
+Each fault once in every run of the tests, and twenty times by make torture.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ pytestmark = [
     pytest.mark.usefixtures("lava_python"),
 ]
 
-REPETITIONS = 50
+REPETITIONS = 20
 SAMPLES = 20_000  # minutes of work: none of these jobs may reach its end
 QUICK = Patience(stall=4.0)
 SECONDS = 10.0  # from the fault to the error
@@ -74,9 +75,7 @@ class RunningJob:
         return found
 
     def steps(self) -> int:
-        if not list(self.temporary.glob("stars-lava-*/progress.npy")):
-            return 0
-        return int(np.load(self.folder() / "progress.npy")[1:].sum())
+        return progress(self.temporary)
 
     def children(self) -> list[int]:
         """Process ids of what the worker forked, Lava's processes among them."""
@@ -270,5 +269,8 @@ def test_a_killed_client_leaves_nothing(tmp_path: Path) -> None:
 
 
 def progress(temporary: Path) -> int:
-    files = list(temporary.glob("stars-lava-*/progress.npy"))
-    return int(np.load(files[0])[1:].sum()) if files else 0
+    """Steps of the one job there; none before its file is written."""
+    for path in temporary.glob("stars-lava-*/progress.npy"):
+        with suppress(ValueError, EOFError):  # half of it is written
+            return int(np.load(path)[1:].sum())
+    return 0

@@ -6,13 +6,13 @@ out is not checked, and the report says so.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from stars.errors import ConfigError, FormatError
+from stars.texts import parse_toml
 
 CHIPS: Mapping[str, str] = {"loihi1": "loihi1.toml", "loihi2": "loihi2.toml"}
 LIMITS: Mapping[str, str] = {
@@ -75,7 +75,11 @@ def load_limits(name: str, path: Path | None = None) -> ChipLimits:
     if path is not None:
         if not path.is_file():
             raise ConfigError(f"limits '{path}': no such file")
-        return parse_limits(path.read_text(encoding="utf-8"), str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FormatError(f"limits '{path}': {error}") from error
+        return parse_limits(text, str(path))
     if name not in CHIPS:
         raise ConfigError(
             f"unknown chip '{name}'; there are {', '.join(CHIPS)}, or your own with"
@@ -92,8 +96,8 @@ def parse_limits(text: str, where: str) -> ChipLimits:
         FormatError: no TOML; a limit is missing, unknown, below 1, or without source.
     """
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = parse_toml(text)
+    except ValueError as error:
         raise FormatError(f"limits '{where}': not TOML: {error}") from error
     try:
         limits = {
@@ -102,7 +106,7 @@ def parse_limits(text: str, where: str) -> ChipLimits:
         }
         title, about = str(content["title"]), str(content["about"]).strip()
         name = str(content["name"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError(
             f"limits '{where}': expected name, title, about and a value and a source"
             f" for each of [limits]: {error!r}"
