@@ -38,8 +38,8 @@ from stars.architectures import blueprint
 from stars.architectures.blueprint import Activation, Blueprint, ConvBN
 from stars.architectures.network import Network, SumReLU
 from stars.batch_norm import fuse
-from stars.device import keep_freed_memory
 from stars.lif import LIFConstants, LIFLayer
+from stars.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 NORSE, OURS, RELU, CONVOLUTIONS = "norse", "stars", "relu floor", "convolutions"

@@ -109,9 +109,9 @@ def _distil(
     from export import to_nir
     from stars import data as datasets, teacher as teachers
     from stars.config import distill_config
-    from stars.device import keep_freed_memory
     from stars.distill import distill as run_distillation, follow
     from stars.distributed import processes
+    from stars.memory import keep_freed_memory
     from stars.run import Run
     from stars.teacher import spec_of
 

@@ -56,11 +56,13 @@ def parity(
     from cli.parity_view import parity_text
     from stars.files import write_json
     from stars.grid import certify
+    from stars.memory import keep_freed_memory
     from targets.inputs import first
     from targets.lanes import Options
     from targets.parity import choose_targets, run_parity, willing
     from targets.subject import Subject
 
+    keep_freed_memory()
     output = Output.of(context, json=json)
     files = parse_substitutes(substitute or [])
     subject = Subject.open(run, dt=dt, steps=steps)

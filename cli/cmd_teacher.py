@@ -34,7 +34,7 @@ def train(
     """Train a teacher and print its accuracy on the test split."""
     from stars.config import TeacherTrainingConfig, merged, read_toml, validated
     from stars.data import load
-    from stars.device import keep_freed_memory
+    from stars.memory import keep_freed_memory
     from stars.run import Run
     from stars.teacher_training import train as run_training
 

@@ -46,9 +46,9 @@ from stars.plan import (
 from stars.reference import check_inputs
 from stars.trace import Trace
 from targets.loihi_matrix import Arithmetic, Values
+from targets.loihi_neurons import Neurons
 from targets.loihi_products import Product, channels_last, product_of
 
-WRAP = 2**23
 FLOAT32_EXACT = 2**24  # up to which it has every integer
 BLOCK_BYTES = 2**22  # of the largest layer's membranes over all steps, at a time
 
@@ -101,65 +101,33 @@ class Layer:
     Args:
         population: of the plan.
         products: what arrives, by source.
-        bias: [N]; its type is that of all arithmetic here.
-        wraps, clips: whether a current, or a membrane, could; else nothing looks.
+        neurons: what then happens.
     """
 
     population: Population
     products: tuple[tuple[str, Product], ...]
-    bias: Values
-    wraps: bool
-    clips: bool
+    neurons: Neurons
 
     def drive(self, arriving: Mapping[str, Values]) -> Values:
-        """What is added to the membranes at each step, [T or 1, B, N]."""
+        """What is added to the currents at each step, [T or 1, B, N]."""
         first, *others = (product(arriving[name]) for name, product in self.products)
-        total = sum(others, first)
-        if self.wraps:
-            wrap(total)
-        total += self.bias
-        return total
-
-    def run(self, drive: Values, steps: int, record: Array | None) -> NDArray[np.bool_]:
-        """Spikes [T, B, N]; membranes in volts after the reset go to `record`, if any.
-
-        A drive of one step stands for all.
-        """
-        population = self.population
-        v = np.zeros_like(drive[0])
-        fired = np.zeros((steps, *v.shape), np.bool_)
-        quiet = np.empty_like(fired[0])
-        volt = 2.0 ** (population.exponent - STATE_SHIFT)
-        for t in range(steps):
-            if population.decay_shift is not None:
-                v *= 1 - 2.0**-population.decay_shift
-                np.trunc(v, out=v)
-            v += drive[min(t, len(drive) - 1)]
-            if self.clips:
-                np.clip(v, -MEMBRANE_LIMIT, MEMBRANE_LIMIT, out=v)
-            if population.threshold is not None:
-                np.greater(v, population.threshold << STATE_SHIFT, out=fired[t])
-                v *= np.logical_not(fired[t], out=quiet)
-            if record is not None:
-                np.multiply(v, volt, out=record[t], dtype=np.float64)
-                if population.offset:
-                    record[t] += population.offset
-        return fired
+        return sum(others, first)
 
 
 @dataclass(frozen=True, eq=False)
 class Emulator:
-    """A plan made ready for runs of `steps`."""
+    """A plan made ready for runs of `steps`; its threads end with it."""
 
     plan: IntegerPlan
     steps: int
     layers: tuple[Layer, ...]
+    pool: ThreadPoolExecutor
 
     @classmethod
     def of(cls, plan: IntegerPlan, steps: int) -> Emulator:
         """The layers of `plan`, each in the form that is quickest and exact."""
         layers = tuple(layer_of(plan, p, steps) for p in plan.populations)
-        return cls(plan, steps, layers)
+        return cls(plan, steps, layers, ThreadPoolExecutor(cores()))
 
     def run(self, inputs: Array, *, hidden: bool = True) -> Trace:
         """The trace on inputs [T, B, *input shape], in volts, exact.
@@ -172,24 +140,23 @@ class Emulator:
         Raises:
             DataError: an input is not one of the integers that the plan allows.
         """
-        q = integer_inputs(self.plan, inputs)[..., channels_last(self.plan.input_shape)]
-        batch, populations = q.shape[1], self.plan.populations
+        batch, populations = inputs.shape[1], self.plan.populations
         kept = [p for p in populations if hidden or p is populations[-1]]
         membranes = {p.name: self.empty(p, batch, np.float64) for p in kept}
         spikes = {p.name: self.empty(p, batch, np.bool_) for p in kept if p.spiking}
 
         def run_block(block: slice) -> None:
-            arriving: dict[str, Values] = {self.plan.input_name: q[:, block]}
+            q = integer_inputs(self.plan, inputs[:, block])
+            arriving = {self.plan.input_name: in_order(q, self.plan.input_shape)}
             for layer in self.layers:
                 name = layer.population.name
                 record = membranes[name][:, block] if name in membranes else None
-                fired = layer.run(layer.drive(arriving), self.steps, record)
+                fired = layer.neurons.run(layer.drive(arriving), self.steps, record)
                 arriving[name] = fired
                 if name in spikes:
                     spikes[name][:, block] = fired
 
-        with ThreadPoolExecutor(cores()) as pool:
-            list(pool.map(run_block, self.blocks(batch)))
+        list(self.pool.map(run_block, self.blocks(batch)))
         return Trace(
             {p.name: in_shape(spikes[p.name], p) for p in kept if p.spiking},
             {p.name: in_shape(membranes[p.name], p) for p in kept},
@@ -232,13 +199,20 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
         form = Arithmetic(kind, 2.0 ** (c.shift + STATE_SHIFT), spikes)
         shapes = shape_of(plan, c.source), population.shape
         products.append((c.source, product_of(c.weights, *shapes, form)))
-    order = channels_last(population.shape)
-    return Layer(
-        population=population,
-        products=tuple(products),
-        bias=(population.bias[order] * 2**STATE_SHIFT).astype(kind),
-        wraps=wraps,
-        clips=clipped,
+    return Layer(population, tuple(products), neurons_of(population, kind))
+
+
+def neurons_of(population: Population, kind: type[np.floating[Any]]) -> Neurons:
+    """The constants of `population` in the chip's steps."""
+    shift, threshold = population.decay_shift, population.threshold
+    bias = population.bias[channels_last(population.shape)] * 2**STATE_SHIFT
+    return Neurons(
+        bias=bias.astype(kind),
+        keep_current=0.0,
+        keep=1.0 if shift is None else 1 - 2.0**-shift,
+        threshold=math.inf if threshold is None else threshold << STATE_SHIFT,
+        volt=2.0 ** (population.exponent - STATE_SHIFT),
+        offset=population.offset,
     )
 
 
@@ -293,11 +267,12 @@ def integer_inputs(plan: IntegerPlan, inputs: Array) -> NDArray[np.float32]:
     return q.astype(np.float32)
 
 
-def wrap(u: Values) -> None:
-    """A current as the 24-bit register holds it, in place; Lava wraps once."""
-    above, below = u > WRAP, u <= -WRAP
-    u[above] -= 2 * WRAP
-    u[below] += 2 * WRAP
+def in_order(values: Values, shape: Shape) -> Values:
+    """[T, B, N] of a population of `shape` -> [T, B, N] in channels-last order."""
+    if len(shape) < 3:
+        return values
+    apart = values.reshape(*values.shape[:2], *shape)
+    return np.moveaxis(apart, 2, -1).reshape(values.shape)
 
 
 def in_shape(values: Values, population: Population) -> Values:

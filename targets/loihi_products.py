@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -56,10 +56,10 @@ def product_of(
     best = min(costs, key=lambda form: costs[form])
     if kernel is not None and best is Convolution:
         matrix = kernel.weights.reshape(-1, target[0])
-        return Convolution(kernel, multiplication(matrix, form))
+        return Convolution(kernel, multiplication(matrix, form), form.kind)
     ordered = weights[channels_last(target)][:, channels_last(source)]
     if best is Dense:
-        return Dense(multiplication(ordered.toarray().T, form))
+        return Dense(target, multiplication(ordered.toarray().T, form), form.kind)
     return Sparse(ordered.astype(form.kind) * form.kind(form.factor))
 
 
@@ -71,13 +71,18 @@ def channels_last(shape: Shape) -> Places:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """One matrix product."""
+    """One matrix product, to a population of shape `target` and values of `kind`."""
 
+    target: Shape
     multiply: Multiply
+    kind: type[np.floating[Any]]
 
     def __call__(self, x: Values) -> Values:
         """See `Product`."""
-        return self.multiply(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        rows = x.reshape(-1, x.shape[-1])
+        out = np.empty((len(rows), math.prod(self.target)), self.kind)
+        self.multiply(rows, out)
+        return out.reshape(*x.shape[:-1], -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +127,22 @@ class Convolution:
 
     kernel: Kernel
     multiply: Multiply
+    kind: type[np.floating[Any]]
 
     def __call__(self, x: Values) -> Values:
         """See `Product`."""
         kernel = self.kernel
         channels, height, width = kernel.source
         images = x.reshape(-1, height, width, channels)
+        places = kernel.target[1] * kernel.target[2]
         window = kernel.weights[..., 0].size * x.dtype.itemsize
-        count = max(1, WINDOW_BYTES // (kernel.target[1] * kernel.target[2] * window))
-        parts = [
-            self.multiply(self.windows(images[start : start + count]))
-            for start in range(0, len(images), count)
-        ]
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return whole.reshape(*x.shape[:-1], -1)
+        count = max(1, WINDOW_BYTES // (places * window))
+        out = np.empty((len(images), places, kernel.target[0]), self.kind)
+        for start in range(0, len(images), count):
+            part = slice(start, start + count)
+            rows = self.windows(images[part])
+            self.multiply(rows, out[part].reshape(len(rows), -1))
+        return out.reshape(*x.shape[:-1], -1)
 
     def windows(self, images: Values) -> Values:
         """What is under the kernel at each place, [B H' W', kh kw C], a copy."""

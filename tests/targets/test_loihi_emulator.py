@@ -20,6 +20,7 @@ from stars.testing import (
     random_graph,
     random_inputs,
 )
+from targets import loihi_neurons
 from targets.loihi_emulator import Emulator, LoihiEmulator, emulate
 from targets.reference_cpu import ReferenceTarget
 
@@ -144,6 +145,16 @@ def test_saturating_graphs_equal_lavas_equations(seed, decay_shift, kind):
     plan = lower(random_graph(rng, kind=kind, decay_shift=decay_shift, steps=4))
     plan = louder(rng, plan)
     assert_equals_lavas_equations(plan, integers(rng, plan, 16, 3))
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_numpy_alone_equals_lavas_equations(kind, monkeypatch):
+    assert loihi_neurons.numba_is_there()
+    monkeypatch.setattr(loihi_neurons, "numba_is_there", lambda: False)
+    rng = np.random.default_rng(0)
+    plan = lower(random_graph(rng, kind=kind, decay_shift=3, steps=4))
+    for each in (plan, louder(rng, plan)):
+        assert_equals_lavas_equations(each, integers(rng, each, 16, 3))
 
 
 def test_saturation_is_met():
