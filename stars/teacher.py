@@ -31,6 +31,7 @@ from stars.imports import imported
 from stars.npz import check_archive
 from stars.outputs import Outputs
 from stars.tensor_file import filled, read_tensors
+from stars.texts import parse_json
 
 BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
 METADATA_KEY = "stars.teacher"
@@ -77,7 +78,7 @@ class TeacherSpec:
             FormatError: not such a text.
         """
         try:
-            raw = json.loads(text)
+            raw = parse_json(text)
             return cls(
                 architecture=str(raw["architecture"]),
                 options=dict(raw["options"]),
