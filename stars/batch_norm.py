@@ -71,7 +71,7 @@ def global_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Var = mean of the shares' variances + variance of their means.
     """
-    variance, mean = kernel(moments)(x)
+    variance, mean = kernel(moments, x.dtype)(x)
     if processes() == 1:
         return mean, variance
     means, variances = gathered(torch.stack([mean, variance])[None]).unbind(1)
@@ -102,24 +102,26 @@ class Normalised(torch.autograd.Function):
         mean, inverse = statistics
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.of_batch = of_batch
-        y: Tensor = kernel(normalised)(x, mean, weight * inverse, bias, dtype)
+        run = kernel(normalised, (x.dtype, dtype))
+        y: Tensor = run(x.detach(), mean, weight * inverse, bias.detach(), dtype)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
-        x, weight, mean, inverse = ctx.saved_tensors
+        x, weight, mean, inverse = (kept.detach() for kept in ctx.saved_tensors)
+        kind = x.dtype, gradient.dtype
         scale = weight * inverse
         of_bias: Any = None
         of_weight: Any = None
         if ctx.of_batch or any(ctx.needs_input_grad[1:3]):
-            of_bias, of_weight = kernel(sums)(gradient, x, mean, inverse)
+            of_bias, of_weight = kernel(sums, kind)(gradient, x, mean, inverse)
         if ctx.of_batch:
             count = processes() * x.numel() // x.shape[1]
             of_y, of_z = sum_in_place(torch.stack([of_bias, of_weight])) / count
             slope, offset = -scale * inverse * of_z, -scale * of_y
-            dx = kernel(through_batch)(gradient, x, mean, scale, slope, offset)
+            dx = kernel(through_batch, kind)(gradient, x, mean, scale, slope, offset)
         else:
-            dx = kernel(through_line)(gradient, scale, x.dtype)
+            dx = kernel(through_line, kind)(gradient, scale, x.dtype)
         return dx, of_weight, of_bias, None, None, None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
+from types import FunctionType
 from typing import ParamSpec, TypeVar
 
 import platformdirs
@@ -23,13 +24,17 @@ def compiled(run: Callable[P, R]) -> Callable[P, R]:
     if not compiler_ready():
         return run
     # Code of its own: torch counts the kernels of one piece of code, and stops at 8.
-    run.__code__ = run.__code__.replace()
-    return torch.compile(run, dynamic=True)
+    code = run.__code__.replace()
+    own = FunctionType(code, run.__globals__, run.__name__, None, run.__closure__)
+    return torch.compile(own, dynamic=True)
 
 
 @cache
-def kernel(run: Callable[P, R]) -> Callable[P, R]:
-    """`compiled`, once for each function."""
+def kernel(run: Callable[P, R], _: Hashable = None) -> Callable[P, R]:
+    """`compiled`, once for each function and each kind of its arguments.
+
+    A kind is what torch compiles anew for: a type of numbers, how many there are.
+    """
     return compiled(run)
 
 

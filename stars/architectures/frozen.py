@@ -71,14 +71,17 @@ class SumReLUFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, lines: Lines, *values: Tensor) -> Tensor:  # noqa: D102
-        result: Tensor = kernel(sum_relu)(values, lines)
-        ctx.save_for_backward(result, *(scale for scale, _ in lines))
+        scales = [scale for scale, _ in lines]
+        run = kernel(sum_relu, (values[0].dtype, *(scale is None for scale in scales)))
+        result: Tensor = run([value.detach() for value in values], lines)
+        ctx.save_for_backward(result, *scales)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
         result, *scales = ctx.saved_tensors
-        return None, *kernel(sum_relu_backward)(gradient, result, scales)
+        run = kernel(sum_relu_backward, (result.dtype, *(s is None for s in scales)))
+        return None, *run(gradient, result.detach(), scales)
 
 
 def sum_relu(values: Sequence[Tensor], lines: Lines) -> Tensor:
