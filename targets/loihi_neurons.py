@@ -2,7 +2,7 @@
 
 The loop is written for one neuron at a time and compiled by numba, where that is
 installed; numpy runs the same equations over whole arrays elsewhere, with the same
-results at a quarter of the speed. Steps, bounds and source of the equations: see
+results at a sixth of the speed. Steps, bounds and source of the equations: see
 `targets.loihi_emulator`.
 """
 
