@@ -48,13 +48,13 @@ class BatchNorm2d(nn.BatchNorm2d):
                 return super().forward(wide(x)) if self.widens else super().forward(x)
         dtype = wide(x).dtype if self.widens else x.dtype
         if self.training:
-            mean, variance = global_moments(x.detach())
+            mean, variance = global_moments(x.detach(), fused=self.fused)
             self._remember(mean, variance, processes() * x.numel() // x.shape[1])
         else:
             mean, variance = self.running_mean, self.running_var
         inverse = (variance + self.eps).rsqrt()
         result: Tensor = Normalised.apply(
-            x, self.weight, self.bias, (mean, inverse), dtype, self.training
+            x, self.weight, self.bias, (mean, inverse), dtype, self
         )
         return result
 
@@ -66,12 +66,12 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
 
 
-def global_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def global_moments(x: Tensor, *, fused: bool) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel over all processes' x, [C] each.
 
     Var = mean of the shares' variances + variance of their means.
     """
-    variance, mean = kernel(moments, x.dtype)(x)
+    variance, mean = kernel(moments, x.dtype, fused=fused)(x)
     if processes() == 1:
         return mean, variance
     means, variances = gathered(torch.stack([mean, variance])[None]).unbind(1)
@@ -97,31 +97,33 @@ class Normalised(torch.autograd.Function):
         bias: Tensor,
         statistics: tuple[Tensor, Tensor],
         dtype: torch.dtype,
-        of_batch: bool,  # noqa: FBT001
+        layer: BatchNorm2d,
     ) -> Tensor:
         mean, inverse = statistics
         ctx.save_for_backward(x, weight, mean, inverse)
-        ctx.of_batch = of_batch
-        run = kernel(normalised, (x.dtype, dtype))
+        ctx.of_batch, ctx.fused = layer.training, layer.fused
+        run = kernel(normalised, (x.dtype, dtype), fused=layer.fused)
         y: Tensor = run(x.detach(), mean, weight * inverse, bias.detach(), dtype)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
         x, weight, mean, inverse = (kept.detach() for kept in ctx.saved_tensors)
-        kind = x.dtype, gradient.dtype
+        kind, fused = (x.dtype, gradient.dtype), ctx.fused
         scale = weight * inverse
         of_bias: Any = None
         of_weight: Any = None
         if ctx.of_batch or any(ctx.needs_input_grad[1:3]):
-            of_bias, of_weight = kernel(sums, kind)(gradient, x, mean, inverse)
+            run = kernel(sums, kind, fused=fused)
+            of_bias, of_weight = run(gradient, x, mean, inverse)
         if ctx.of_batch:
             count = processes() * x.numel() // x.shape[1]
             of_y, of_z = sum_in_place(torch.stack([of_bias, of_weight])) / count
             slope, offset = -scale * inverse * of_z, -scale * of_y
-            dx = kernel(through_batch, kind)(gradient, x, mean, scale, slope, offset)
+            whole = kernel(through_batch, kind, fused=fused)
+            dx = whole(gradient, x, mean, scale, slope, offset)
         else:
-            dx = kernel(through_line, kind)(gradient, scale, x.dtype)
+            dx = kernel(through_line, kind, fused=fused)(gradient, scale, x.dtype)
         return dx, of_weight, of_bias, None, None, None
 
 

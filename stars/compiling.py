@@ -30,12 +30,15 @@ def compiled(run: Callable[P, R]) -> Callable[P, R]:
 
 
 @cache
-def kernel(run: Callable[P, R], _: Hashable = None) -> Callable[P, R]:
+def kernel(
+    run: Callable[P, R], _: Hashable = None, *, fused: bool = True
+) -> Callable[P, R]:
     """`compiled`, once for each function and each kind of its arguments.
 
-    A kind is what torch compiles anew for: a type of numbers, how many there are.
+    A kind is what torch compiles anew for: a type of numbers, how many there are. Where
+    nothing is to be fused, `run` as it is.
     """
-    return compiled(run)
+    return compiled(run) if fused else run
 
 
 @cache

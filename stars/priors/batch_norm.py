@@ -28,7 +28,7 @@ def batch_norm(state: SynthesisState) -> Tensor:
         mean, variance = tap.layer.running_mean, tap.layer.running_var
         if mean is None or variance is None:
             continue
-        moments = kernel(gap_moments, tap.inputs.dtype) if tap.fused else gap_moments
+        moments = kernel(gap_moments, tap.inputs.dtype, fused=tap.fused)
         found = torch.stack(moments(tap.inputs, mean))
         gap_mean, gap_square = tap.mean_over_batch(found)
         batch_variance = gap_square - gap_mean.square()

@@ -51,7 +51,7 @@ class Channels:
         """
         scale = sign / (softness * self.deviation)
         offset = -self.mean * scale - k / softness
-        mean = kernel(mean_sigmoid, self.inputs.dtype) if self.fused else mean_sigmoid
+        mean = kernel(mean_sigmoid, self.inputs.dtype, fused=self.fused)
         return self.mean_over_batch(mean(self.inputs, scale, offset))
 
     def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
