@@ -208,7 +208,6 @@ def neurons_of(population: Population, kind: type[np.floating[Any]]) -> Neurons:
     bias = population.bias[channels_last(population.shape)] * 2**STATE_SHIFT
     return Neurons(
         bias=bias.astype(kind),
-        keep_current=0.0,
         keep=1.0 if shift is None else 1 - 2.0**-shift,
         threshold=math.inf if threshold is None else threshold << STATE_SHIFT,
         volt=2.0 ** (population.exponent - STATE_SHIFT),

@@ -35,7 +35,6 @@ class Neurons:
 
     Args:
         bias: [N]; its type, float32 or float64, is that of all arithmetic here.
-        keep_current: part of the current that is left after a step, 0 without memory.
         keep: part of the membrane that is left.
         threshold: infinity for a readout.
         volt: volts of one step.
@@ -43,7 +42,6 @@ class Neurons:
     """
 
     bias: Values
-    keep_current: float
     keep: float
     threshold: float
     volt: float
@@ -63,10 +61,7 @@ class Neurons:
         over_steps(
             np.ascontiguousarray(drive),
             self.bias,
-            np.array(
-                [self.keep_current, self.keep, self.threshold, MEMBRANE_LIMIT, WRAP],
-                kind,
-            ),
+            np.array([self.keep, self.threshold, MEMBRANE_LIMIT, WRAP], kind),
             fired,
             np.empty((0, *drive.shape[1:])) if record is None else record,
             (self.volt, self.offset),
@@ -102,32 +97,31 @@ def loop(
     Args:
         drive: [T or 1, B, N].
         bias: [N].
-        constants: what is kept of current and membrane, threshold, and the bounds of
-            membrane and current.
+        constants: what is kept of a membrane, threshold, and the bounds of membrane and
+            current.
         fired: spikes [T, B, N], to be written.
         record: likewise volts; of no steps where none are wanted.
         scale: volts of one step, and at a membrane of 0.
     """
     steps, batch, size = fired.shape
-    keep_current, keep, threshold, limit, bound = constants
+    keep, threshold, limit, bound = constants
     volt, offset = scale
     zero = bound - bound
-    u, v = np.empty(SPAN, drive.dtype), np.empty(SPAN, drive.dtype)
+    v = np.empty(SPAN, drive.dtype)
     for b in range(batch):
         for start in range(0, size, SPAN):
             count = min(SPAN, size - start)
-            u[:], v[:] = zero, zero
+            v[:] = zero
             each_bias = bias[start : start + count]
             for t in range(steps):
                 arriving = drive[min(t, len(drive) - 1), b, start : start + count]
                 spikes = fired[t, b, start : start + count]
                 for i in range(count):
-                    current = np.trunc(u[i] * keep_current) + arriving[i]
+                    current = arriving[i]
                     if current > bound:
                         current -= bound + bound
                     elif current <= -bound:
                         current += bound + bound
-                    u[i] = current
                     membrane = np.trunc(v[i] * keep) + (current + each_bias[i])
                     membrane = min(max(membrane, -limit), limit)
                     spikes[i] = membrane > threshold
@@ -147,15 +141,14 @@ def passes_of_numpy(
     scale: tuple[float, float],
 ) -> None:
     """`loop`, all neurons together, one equation at a time."""
-    keep_current, keep, threshold, limit, bound = constants
+    keep, threshold, limit, bound = constants
     volt, offset = scale
-    u, v = np.zeros_like(drive[0]), np.zeros_like(drive[0])
+    v = np.zeros_like(drive[0])
     for t in range(len(fired)):
-        current = drive[min(t, len(drive) - 1)]
-        u = wrapped(np.trunc(u * keep_current) + current, bound)
+        current = wrapped(drive[min(t, len(drive) - 1)], bound)
         v *= keep
         np.trunc(v, out=v)
-        v += u + bias
+        v += current + bias
         np.clip(v, -limit, limit, out=v)
         np.greater(v, threshold, out=fired[t])
         v *= ~fired[t]
