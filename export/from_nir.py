@@ -294,22 +294,22 @@ def _delay(node: nir.Delay, dt: float) -> Delay:
     return Delay.of_seconds(node.delay, dt)
 
 
-def _lif(node: nir.LIF, _: float) -> LIF:
-    step = node.metadata.get("membrane_step")
-    return LIF(
-        tau=node.tau,
-        r=node.r,
-        v_leak=node.v_leak,
-        v_threshold=node.v_threshold,
-        v_reset=node.v_reset,
-        membrane_step=None if step is None else float(step),
-    )
-
-
 def same_fields(kind: type[Node]) -> Callable[[nir.NIRNode, float], Node]:
     """The conversion of a primitive whose fields are the node's own, name by name."""
     names = tuple(field.name for field in fields(kind))
     return lambda node, _: kind(**{name: getattr(node, name) for name in names})
+
+
+def leaky(kind: type[LIF | CubaLIF]) -> Callable[[nir.NIRNode, float], Node]:
+    """The same with the membrane's step, which stands in the metadata or nowhere."""
+    names = [field.name for field in fields(kind) if field.name != "membrane_step"]
+
+    def convert(node: nir.NIRNode, _: float) -> Node:
+        step = node.metadata.get("membrane_step")
+        values = {name: getattr(node, name) for name in names}
+        return kind(**values, membrane_step=None if step is None else float(step))
+
+    return convert
 
 
 # Each entry takes a primitive of its own type; the table's type cannot say so.
@@ -327,8 +327,8 @@ FROM_NIR: Mapping[type[nir.NIRNode], Callable[[Any, float], Node]] = {
     nir.Delay: _delay,
     nir.Threshold: same_fields(Threshold),
     nir.IF: same_fields(IF),
-    nir.LIF: _lif,
-    nir.CubaLIF: same_fields(CubaLIF),
+    nir.LIF: leaky(LIF),
+    nir.CubaLIF: leaky(CubaLIF),
     nir.LI: same_fields(LI),
     nir.CubaLI: same_fields(CubaLI),
     nir.I: same_fields(Integrator),

@@ -10,7 +10,9 @@ delayed_edges                 edges that deliver the value of the step before, b
                               rule of `stars.recurrence` (JSON; only with a cycle)
 text                          the graph's own metadata (JSON)
 k (of each LIF node)          dt / tau as exact ratios (JSON)
-membrane_step (of some LIF)   volts; its decay truncates to multiples of it (format 2)
+membrane_step (of some LIF, CubaLIF)
+                              volts; its decay truncates to multiples of it (format 2,
+                              3 with a CubaLIF)
 """
 
 from __future__ import annotations
@@ -27,12 +29,13 @@ import numpy as np
 from stars.encode import Encoding, from_entries, to_entries
 from stars.errors import FormatError, GraphError
 from stars.graph import SpikingGraph
-from stars.nodes import LI, LIF
+from stars.nodes import LI, LIF, CubaLIF, Neuron
 from stars.texts import parse_json
 
 Number = TypeVar("Number", int, float)
 
-FORMAT = 2  # of the metadata; a reader refuses a larger one
+FORMAT = 3  # of the metadata; a reader refuses a larger one
+LIF_FORMAT = 2  # of a graph in which only the decays of LIF truncate
 PLAIN_FORMAT = 1  # of a graph in which no decay truncates
 RESET = "to v_reset, in the step in which v > v_threshold"
 
@@ -52,7 +55,7 @@ UNREADABLE = (
 def metadata(graph: SpikingGraph) -> dict[str, Any]:
     """What NIR cannot say about a graph."""
     return {
-        "stars_format": FORMAT if truncates(graph) else PLAIN_FORMAT,
+        "stars_format": format_of(graph),
         "stars_version": own_version(),
         "time_unit": "s",
         "dt": float(graph.dt),
@@ -77,10 +80,13 @@ def delayed(graph: SpikingGraph) -> dict[str, str]:
     return {"delayed_edges": json.dumps(edges)} if edges else {}
 
 
-def truncates(graph: SpikingGraph) -> bool:
-    """Whether the decay of any LIF does; older readers would not see it."""
-    lifs = (node for node in graph.nodes.values() if isinstance(node, LIF))
-    return any(node.decay == "truncate" for node in lifs)
+def format_of(graph: SpikingGraph) -> int:
+    """The least format that says all: an older reader would not see a truncation."""
+    neurons = (node for node in graph.nodes.values() if isinstance(node, Neuron))
+    truncating = [node for node in neurons if node.decay == "truncate"]
+    if any(isinstance(node, CubaLIF) for node in truncating):
+        return FORMAT
+    return LIF_FORMAT if truncating else PLAIN_FORMAT
 
 
 def own_version() -> str:

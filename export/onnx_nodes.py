@@ -163,36 +163,51 @@ def _as_float(step: Step, name: str, fired: str) -> str:
 
 
 def _lif(step: Step, name: str, node: LIF, x: str, v: str) -> NodeValues:
-    if node.membrane_step is not None:
-        return _truncating_lif(step, name, node, x, v, node.membrane_step)
-    step_of_v = Relaxation("", node.tau, node.r, node.v_leak)
-    return _fired(step, name, node, step_of_v.add(step, name, x, v, "before_reset"))
+    if node.membrane_step is None:
+        rule: Relaxation | Truncation = Relaxation("", node.tau, node.r, node.v_leak)
+    else:
+        k, g = step.graph.dt / node.tau, np.full(node.shape, node.membrane_step)
+        rule = Truncation("", k, k * node.r, node.v_leak, g)
+    return _fired(step, name, node, rule.add(step, name, x, v, "before_reset"))
 
 
-def _truncating_lif(
-    step: Step, name: str, node: LIF, x: str, v: str, g: float
-) -> NodeValues:
-    """One step, v' = v_leak + g trunc((1 - k) (v - v_leak) / g) + k r x.
+@dataclass(frozen=True)
+class Truncation:
+    """v' = leak + g trunc((1 - k) (v - leak) / g) + gain x, trunc toward zero.
 
     Older operator sets have no truncation; Sign times Floor of Abs is one.
+
+    Args:
+        role: begins the names of its constants and values.
+        k: dt / tau.
+        gain, leak, g: see the equation.
     """
-    k = step.graph.dt / node.tau
 
-    def constant(role: str, values: Array) -> str:
-        return step.constants.population(f"{name}:{role}", values)
+    role: str
+    k: Array
+    gain: Array
+    leak: Array
+    g: Array
 
-    def value(kind: str, inputs: list[str], role: str) -> str:
-        return step.value(kind, inputs, name, role)
+    def add(self, step: Step, name: str, x: str, v: str, result: str) -> str:
+        """Its operators in node `name`; `result` is the role of v'."""
 
-    leak = constant("v_leak", node.v_leak)
-    above = value("Sub", [v, leak], "above_leak")
-    kept = value("Mul", [above, constant("keep", (1 - k) / g)], "kept")
-    size = value("Floor", [value("Abs", [kept], "kept_size")], "whole_steps")
-    whole = value("Mul", [value("Sign", [kept], "side"), size], "truncated")
-    volts = value("Mul", [whole, step.constants.float32(f"{name}:g", g)], "volts")
-    rest = value("Add", [leak, volts], "decayed")
-    change = value("Mul", [x, constant("k_r", k * node.r)], "change")
-    return _fired(step, name, node, value("Add", [rest, change], "before_reset"))
+        def constant(role: str, values: Array) -> str:
+            return step.constants.population(f"{name}:{self.role}{role}", values)
+
+        def value(kind: str, inputs: list[str], role: str) -> str:
+            return step.value(kind, inputs, name, f"{self.role}{role}")
+
+        leak = constant("v_leak", self.leak)
+        above = value("Sub", [v, leak], "above_leak")
+        keep = constant("keep", (1 - self.k) / self.g)
+        kept = value("Mul", [above, keep], "kept")
+        size = value("Floor", [value("Abs", [kept], "kept_size")], "whole_steps")
+        whole = value("Mul", [value("Sign", [kept], "side"), size], "truncated")
+        volts = value("Mul", [whole, constant("g", self.g)], "volts")
+        rest = value("Add", [leak, volts], "decayed")
+        change = value("Mul", [x, constant("k_r", self.gain)], "change")
+        return value("Add", [rest, change], result)
 
 
 def _li(step: Step, name: str, node: LI, x: str, v: str) -> NodeValues:
@@ -209,8 +224,7 @@ def _cuba(step: Step, name: str, node: CubaLI, x: str, state: str) -> NodeValues
         )
         for i, role in enumerate(("u_before", "v_before"))
     ]
-    synapse = Relaxation("syn_", node.tau_syn, node.w_in, np.zeros(node.shape))
-    soma = Relaxation("", node.tau_mem, node.r, node.v_leak)
+    synapse, soma = _cuba_rules(step, node)
     u = synapse.add(step, name, x, parts[0], "after")
     if isinstance(node, CubaLIF):
         v = soma.add(step, name, u, parts[1], "before_reset")
@@ -223,6 +237,23 @@ def _cuba(step: Step, name: str, node: CubaLI, x: str, state: str) -> NodeValues
         for part, role in ((u, "u_row"), (found.membrane or v, "v_row"))
     ]
     return replace(found, state=step.value("Concat", rows, name, "state", axis=1))
+
+
+def _cuba_rules(
+    step: Step, node: CubaLI
+) -> tuple[Relaxation | Truncation, Relaxation | Truncation]:
+    """How the current follows its input, and the membrane the current."""
+    rest = np.zeros(node.shape)
+    if isinstance(node, CubaLIF) and node.membrane_step is not None:
+        dt = step.graph.dt
+        k_u, k_v = dt / node.tau_syn, dt / node.tau_mem
+        g, h = np.full(node.shape, node.membrane_step), node.current_step(dt)
+        synapse = Truncation("syn_", k_u, k_u * node.w_in, rest, h)
+        return synapse, Truncation("", k_v, k_v * node.r, node.v_leak, g)
+    return (
+        Relaxation("syn_", node.tau_syn, node.w_in, rest),
+        Relaxation("", node.tau_mem, node.r, node.v_leak),
+    )
 
 
 def _current(step: Step, name: str, r: Array, x: str) -> str:

@@ -89,11 +89,11 @@ class Network:
         return volts
 
     def _layer(self, index: int, layer: dict[str, Any]) -> LIFReset:
-        """In the chip's registers: 64 membrane steps to a unit, no synaptic memory."""
+        """In the chip's registers: 64 steps of current and membrane to a unit."""
         bias, exponent = self.plan[f"bias_{index}"], layer["bias_exponent"]
         return LIFReset(
             shape=(math.prod(layer["shape"]),),
-            du=4095,
+            du=(4096 >> layer.get("current_decay_shift", 0)) - 1,
             dv=4096 >> layer["decay_shift"] if layer["spiking"] else 0,
             vth=layer["threshold"] if layer["spiking"] else NEVER,
             bias_mant=(bias << 6) >> exponent,

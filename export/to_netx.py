@@ -12,7 +12,7 @@ into one matrix; what cannot be said exactly is refused.
     /layer/<i>/stride, padding, dilation, kernelSize   (vertical, horizontal)
     /layer/<i>/groups, inChannels, outChannels, inFeatures, outFeatures
     /layer/<i>/neuron/type     S10 (1,): "CUBA"
-    /layer/<i>/neuron/iDecay   4096: no synaptic memory
+    /layer/<i>/neuron/iDecay   4096 dt / tau_syn; 4096: no synaptic memory
     /layer/<i>/neuron/vDecay   4096 k
     /layer/<i>/neuron/vThMant  units
     /layer/<i>/neuron/refDelay, gradedSpike
@@ -36,7 +36,7 @@ from stars.dyadic import Integers, largest, trailing_zeros
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.files import atomic
 from stars.graph import SpikingGraph
-from stars.nodes import LIF, Conv2d, Node, Shape, SumPool2d
+from stars.nodes import Conv2d, Neuron, Node, Shape, SumPool2d
 from stars.plan import (
     BIAS_LIMIT,
     STATE_SHIFT,
@@ -121,7 +121,7 @@ def neuron_fields(population: Population) -> Fields:
     """The neurons' data sets, in the chip's registers."""
     shift = population.decay_shift
     return {
-        "iDecay": DECAY_UNITY,
+        "iDecay": DECAY_UNITY >> population.current_decay_shift,
         "vDecay": 0 if shift is None else DECAY_UNITY >> shift,
         "vThMant": NEVER if population.threshold is None else population.threshold,
         "refDelay": 1,
@@ -131,8 +131,8 @@ def neuron_fields(population: Population) -> Fields:
 
 def truncating(graph: SpikingGraph) -> set[str]:
     """Names of the nodes that say themselves what the chip's membrane counts in."""
-    lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF)}
-    return {name for name, node in lifs.items() if node.decay == "truncate"}
+    neurons = {n: v for n, v in graph.nodes.items() if isinstance(v, Neuron)}
+    return {name for name, node in neurons.items() if node.decay == "truncate"}
 
 
 def plan_without_shifts(plan: IntegerPlan, *, fixed: Set[str]) -> IntegerPlan:
@@ -192,7 +192,7 @@ def removable_shift(population: Population, connection: Connection, steps: int) 
     weights = trailing_zeros(connection.weights)
     increments = [z for z in (weights, zeros[0]) if z is not None]
     spare = connection.shift if weights is None else min(increments)
-    needed = population.decay_shift * (steps - 1) - STATE_SHIFT
+    needed = population.finest_shift * (steps - 1) - STATE_SHIFT
     return max(0, min(shift, spare - needed)) if needed > 0 else shift
 
 

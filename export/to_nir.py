@@ -83,8 +83,8 @@ def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
     converted.output_type = {"output": np.array(graph.shapes[name])}
     if isinstance(node, LIF | LI):
         converted.metadata = {"k": json.dumps(decay_ratios(graph.dt, node))}
-        if isinstance(node, LIF) and node.membrane_step is not None:
-            converted.metadata["membrane_step"] = node.membrane_step
+    if isinstance(node, LIF | CubaLIF) and node.membrane_step is not None:
+        converted.metadata["membrane_step"] = node.membrane_step
     return converted
 
 
@@ -156,10 +156,15 @@ def same_fields(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
     return lambda node, *_: primitive(**node.parameters())
 
 
-def _lif(node: LIF, *_: object) -> nir.LIF:
-    values = node.parameters()
-    values.pop("membrane_step")  # NIR has no truncation; it stands in the metadata
-    return nir.LIF(**values)
+def leaky(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
+    """The same without the membrane's step, which stands in the metadata."""
+
+    def convert(node: LIF | CubaLIF, *_: object) -> nir.NIRNode:
+        values = node.parameters()
+        values.pop("membrane_step")
+        return primitive(**values)
+
+    return convert
 
 
 # Each entry takes a node of its own type; the table's type cannot say so.
@@ -176,8 +181,8 @@ TO_NIR: Mapping[type[Node], Callable[[Any, Shape, float], nir.NIRNode]] = {
     Delay: _delay,
     Threshold: same_fields(nir.Threshold),
     IF: same_fields(nir.IF),
-    LIF: _lif,
-    CubaLIF: same_fields(nir.CubaLIF),
+    LIF: leaky(nir.LIF),
+    CubaLIF: leaky(nir.CubaLIF),
     LI: same_fields(nir.LI),
     CubaLI: same_fields(nir.CubaLI),
     Integrator: same_fields(nir.I),

@@ -38,7 +38,7 @@ from stars.encode import to_entries
 from stars.errors import ConfigError, FormatError
 from stars.files import atomic
 from stars.graph import SpikingGraph
-from stars.nodes import LI, LIF, Array
+from stars.nodes import LI, LIF, Array, CubaLIF
 
 FORMAT = 1  # of the names and the metadata; a reader refuses a larger one
 OPSET = 18  # with IR version 8, all that ONNX Runtime 1.14 and later run
@@ -114,8 +114,8 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
     form, steps, dt               form of the file; T; seconds a step
     reset                         the discrete-time rule of every spiking neuron
     k                             dt / tau as exact ratios, by LIF and LI node (JSON)
-    membrane_step                 volts that its decay truncates to, by LIF node (JSON;
-                                  null: it keeps every bit)
+    membrane_step                 volts that its decay truncates to, by LIF and CubaLIF
+                                  node (JSON; null: it keeps every bit)
     encoding                      how images become the input (JSON; null: unknown)
     initial_state                 every state/... before the first step: one number, or
                                   nested lists [...] of each value (JSON)
@@ -125,8 +125,10 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
     `to_onnx` adds `golden`, from `export.golden.golden_hashes` (JSON; null: off the
     grid, or not certified).
     """
-    lifs = {n: v for n, v in graph.nodes.items() if isinstance(v, LIF | LI)}
+    nodes = graph.nodes.items()
+    lifs = {n: v for n, v in nodes if isinstance(v, LIF | LI)}
     ratios = {name: decay_ratios(graph.dt, node) for name, node in lifs.items()}
+    steps = {n: v.membrane_step for n, v in nodes if isinstance(v, LIF | CubaLIF)}
     return {
         "stars_format": str(FORMAT),
         "stars_version": own_version(),
@@ -135,9 +137,7 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
         "dt": repr(float(graph.dt)),
         "reset": RESET,
         "k": json.dumps(ratios),
-        "membrane_step": json.dumps(
-            {n: v.membrane_step for n, v in graph.nodes.items() if isinstance(v, LIF)}
-        ),
+        "membrane_step": json.dumps(steps),
         "encoding": json.dumps(graph.encoding and to_entries(graph.encoding)),
         "initial_state": json.dumps(
             {name: plain(state) for name, state in initial_states(graph).items()}

@@ -6,6 +6,7 @@ All bounds are exact integers or fractions in units of the population (see
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.sparse import csr_array
 from stars.dyadic import Integers
 
 Interval = tuple[Integers, Integers]
+Range = tuple[Fraction, Fraction]
 
 
 def spike_interval(size: int) -> Interval:
@@ -43,9 +45,34 @@ def magnitude(weights: csr_array, low: Integers, high: Integers) -> Integers:
     return np.asarray(abs(weights).astype(np.int64) @ np.maximum(-low, high))
 
 
+def current_intervals(low: int, high: int, shift: int, steps: int) -> list[Range]:
+    """Least and largest synaptic current at each step, from 0.
+
+        u' = u (1 - k) + a        low <= a <= high, k = 2^-shift
+
+    With shift 0 there is no memory, and u' is a. Else 0 is let in between, so that the
+    bounds also hold for decays that truncate toward it.
+
+    Args:
+        low: least of all that arrives in a step, units.
+        high: largest.
+        shift: of the decay.
+        steps: T.
+    """
+    if not shift:
+        return [(Fraction(low), Fraction(high))] * steps
+    keep = 1 - Fraction(1, 2**shift)
+    least, most = Fraction(0), Fraction(0)
+    found = []
+    for _ in range(steps):
+        least, most = least * keep + min(low, 0), most * keep + max(high, 0)
+        found.append((least, most))
+    return found
+
+
 def membrane_intervals(
-    low: int, high: int, *, decay_shift: int | None, threshold: int | None, steps: int
-) -> list[tuple[Fraction, Fraction]]:
+    increments: Sequence[Range], *, decay_shift: int | None, threshold: int | None
+) -> list[Range]:
     """Least and largest membrane before the reset, at each step, from rest at 0.
 
         v' = v (1 - k) + a        low <= a <= high, k = 2^-decay_shift or 0
@@ -55,16 +82,14 @@ def membrane_intervals(
     smaller of v' and 0. The widest a of all neurons bounds all of them.
 
     Args:
-        low: least increment of all neurons, bias included, units.
-        high: largest increment.
+        increments: least and largest a at each step, bias included, units.
         decay_shift: j, or None without leak.
         threshold: units, or None without reset.
-        steps: T.
     """
     keep = Fraction(1) if decay_shift is None else 1 - Fraction(1, 2**decay_shift)
     least, most = Fraction(0), Fraction(0)
     found = []
-    for _ in range(steps):
+    for low, high in increments:
         least, most = least * keep + low, most * keep + high
         found.append((least, most))
         if threshold is not None and most > threshold:

@@ -5,36 +5,41 @@ of the plan by interval arithmetic. All are sufficient; none is an estimate.
 
 1. The chip's current. A sum of currents << 6 must stay inside 24 bits, or it wraps:
    |sum| < 2^17 units. The sum's interval splits signs: positive weights meet the
-   largest input, negative ones the least, and the reverse (`product_interval`).
+   largest input, negative ones the least, and the reverse (`product_interval`). Where
+   a current has a memory, what is left of the step before is in the sum, and the
+   interval is carried from step to step (`current_intervals`).
 2. The chip's membrane. It clips at +-(2^23 - 1) of its own steps, 64 to a unit. The
    interval of the membrane is carried from step to step (`membrane_intervals`);
    clipping above is harmless in a population that spikes (`clips`).
 3. The chip's decay truncates. All that is added to a membrane is a multiple of
    2^h units (h is the spare shift), and each of the T - 1 decays by 2^-j moves the
    last bit j lower. The chip keeps 6 bits below a unit, so that nothing is cut off
-   while j (T - 1) <= 6 + h. A node whose own decay truncates does what the chip does.
+   while j (T - 1) <= 6 + h. With a memory of the current j is the larger of the two
+   decays'. A node whose own decay truncates does what the chip does.
 4. float32. Multiples of one power of two are exact, and their sums too in whatever
    order, while they are at most 2^24 of it. In a map, sum |w| |x| + |b| bounds every
    partial sum, in units of the product of weight and input grids. In a neuron at step
    t the finest grid is 2^(h - j (t - 1)) units, and |current| + |v| bounds both
-   v_leak - v + r x (times k) and the new membrane. Where the decay truncates the grid
-   is 2^-6 units at every step, and v is multiplied by 2^j - 1 first. No grid may be so
-   fine or so coarse that its multiples are no normal numbers.
+   v_leak - v + r x (times k) and the new membrane; with a memory, |arriving| + |u|
+   bounds w_in x - u and the new current u, which takes the place of x. Where the decay
+   truncates the grid is 2^-6 units at every step, and u and v are multiplied by 2^j - 1
+   first. No grid may be so fine or so coarse that its multiples are no normal numbers.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from stars.bounds import magnitude
+from stars.bounds import Range, magnitude
 from stars.dyadic import bits, dyadic, largest, trailing_zeros
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF, Array, Input, Map, Scale, SumPool2d, Weighted
+from stars.nodes import Array, Input, Map, Neuron, Scale, SumPool2d, Weighted
 from stars.plan import (
     ACCUMULATOR_BITS,
     STATE_SHIFT,
@@ -42,9 +47,11 @@ from stars.plan import (
     Population,
     accumulator_interval,
     clips,
+    currents_of,
     input_interval,
     lower,
     membranes_of,
+    wraps,
 )
 
 FLOAT32_BITS = 24
@@ -61,7 +68,8 @@ class PopulationBits:
         neurons: how many.
         unit_exponent: log2 of one unit in volts.
         spare_shift: h: every current and bias is a multiple of 2^h units.
-        accumulator: largest |sum of currents|, units.
+        accumulator: largest |sum of currents|, what is left of earlier steps included,
+            units.
         accumulator_bits: bits of it, without sign; of 17.
         membrane_bits: bits of the membrane on the chip, with sign; of 24.
         float32_bits: bits that an exact float32 run needs; of 24.
@@ -156,7 +164,7 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
 def decay_of(graph: SpikingGraph, population: Population) -> str:
     """The decay of the population's node; a readout has none, which is exact."""
     node = graph.nodes[population.name]
-    return node.decay if isinstance(node, LIF) else "exact"
+    return node.decay if isinstance(node, Neuron) else "exact"
 
 
 def population_bits(
@@ -175,14 +183,18 @@ def population_bits(
     total = np.abs(population.bias)
     for c in connections:
         total = total + (magnitude(c.weights, *sources[c.source]) << c.shift)
-    membranes = membranes_of(population, low, high, max(steps, HORIZON))
+    horizon = max(steps, HORIZON)
+    membranes = membranes_of(population, low, high, horizon)
+    currents = currents_of(population, low, high, horizon)
+    drives = drives_of(population, int(total.max()), horizon)
     spare = spare_shift(plan, population)
-    accumulator = max(-int(low.min()), int(high.max()))
+    accumulator = max(math.ceil(max(-least, most)) for least, most in currents[:steps])
     if truncates:
-        needs = truncating_needs(population, membranes, int(total.max()))
+        needs = truncating_needs(population, membranes, drives)
     else:
-        needs = float32_needs(population, membranes, int(total.max()), spare)
-    first = first_breaks(population, accumulator, membranes, needs)
+        needs = float32_needs(population, membranes, drives, spare)
+    first = current_breaks(population, currents)
+    first |= first_breaks(population, membranes, needs)
     if not truncates:
         first |= truncation_breaks(population, spare)
     return PopulationBits(
@@ -212,38 +224,61 @@ def spare_shift(plan: IntegerPlan, population: Population) -> int:
     return min((z for z in zeros if z is not None), default=64)
 
 
+@dataclass(frozen=True)
+class Drive:
+    """What enters a membrane in one step, in units.
+
+    Args:
+        current: no |current|, and no partial sum of it with the bias, is larger.
+        before: no current of the step before is larger; 0 without memory.
+    """
+
+    current: Fraction
+    before: Fraction
+
+
+def drives_of(population: Population, total: int, steps: int) -> list[Drive]:
+    """The bounds of the current at each step, when `total` bounds what arrives."""
+    shift, found, before = population.current_decay_shift, [], Fraction(0)
+    for _ in range(steps):
+        current = total + before * (1 - Fraction(1, 2**shift))
+        # Arriving and kept current are each as large as `total` and `before` at most.
+        found.append(Drive(current, before))
+        before = current if shift else Fraction(0)
+    return found
+
+
 def float32_needs(
-    population: Population,
-    membranes: list[tuple[Fraction, Fraction]],
-    current: int,
-    spare: int,
+    population: Population, membranes: list[Range], drives: list[Drive], spare: int
 ) -> list[Fraction]:
     """At each step, the largest value that float32 meets, in its finest grid.
 
     An offset (v_reset, in volts) moves every membrane and may be on a finer grid.
     """
-    j = population.decay_shift or 0
+    j = population.finest_shift
     offset = int(np.ldexp(population.offset, -population.exponent))
     below = trailing_zeros(np.array([offset]))
     grid = spare if below is None else min(spare, below)
     before, needs = Fraction(0), []
     for step, (least, most) in enumerate(membranes):
-        value = max(current + before, -least, most) + abs(offset)
-        needs.append(value * Fraction(2) ** (j * step - grid))
+        drive = drives[step]
+        value = max(drive.current + max(before, drive.before), -least, most)
+        needs.append((value + abs(offset)) * Fraction(2) ** (j * step - grid))
         before = after_reset(population, least, most)
     return needs
 
 
 def truncating_needs(
-    population: Population, membranes: list[tuple[Fraction, Fraction]], current: int
+    population: Population, membranes: list[Range], drives: list[Drive]
 ) -> list[Fraction]:
-    """`float32_needs` where the decay truncates: in steps of the chip's membrane."""
-    j = population.decay_shift or 0
+    """`float32_needs` where decays truncate: in steps of the chip's membrane."""
+    j, i = population.decay_shift or 0, population.current_decay_shift
     offset = abs(Fraction(np.ldexp(population.offset, -population.exponent)))
     before, needs = Fraction(0), []
-    for least, most in membranes:
-        value = max(current + before, -least, most) + offset
-        needs.append(max(value, before * (2**j - 1)) * 2**STATE_SHIFT)
+    for (least, most), drive in zip(membranes, drives, strict=True):
+        value = max(drive.current + before, -least, most) + offset
+        decaying = max(before * (2**j - 1), drive.before * (2**i - 1))
+        needs.append(max(value, decaying) * 2**STATE_SHIFT)
         before = after_reset(population, least, most)
     return needs
 
@@ -254,19 +289,23 @@ def after_reset(population: Population, least: Fraction, most: Fraction) -> Frac
     return max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
 
 
+def current_breaks(population: Population, currents: list[Range]) -> dict[str, int]:
+    """The first step, from 1, at which the chip's current wraps, by what is said."""
+    for step, interval in enumerate(currents, start=1):
+        if wraps([interval]):
+            least, most = interval
+            reach = math.ceil(max(-least, most))
+            when = f" at step {step}" if population.current_decay_shift else ""
+            text = f"sums of currents reach {reach} units{when}, {bits(reach)} bits, at"
+            return {f"{text} most {ACCUMULATOR_BITS}": step}
+    return {}
+
+
 def first_breaks(
-    population: Population,
-    accumulator: int,
-    membranes: list[tuple[Fraction, Fraction]],
-    needs: list[Fraction],
+    population: Population, membranes: list[Range], needs: list[Fraction]
 ) -> dict[str, int]:
-    """The first step, from 1, at which each bound is left, by what is then said."""
+    """Likewise the first at which the membrane, or float32, leaves its bounds."""
     found: dict[str, int] = {}
-    if bits(accumulator) > ACCUMULATOR_BITS:
-        found[
-            f"sums of currents reach {accumulator} units, {bits(accumulator)} bits, at"
-            f" most {ACCUMULATOR_BITS}"
-        ] = 1
     for step, interval in enumerate(membranes, start=1):
         if clips(population, interval):
             least, most = (float(x) for x in interval)
@@ -283,16 +322,14 @@ def first_breaks(
 
 def truncation_breaks(population: Population, spare: int) -> dict[str, int]:
     """The first step at which the chip truncates what the node would keep."""
-    j = population.decay_shift or 0
+    j = population.finest_shift
     if not j or (whole := 1 + (STATE_SHIFT + spare) // j) >= HORIZON:
         return {}
     text = f"the chip's decay truncates from step {whole + 1} on: j (T - 1) > 6 + h"
     return {f"{text} with j = {j}, h = {spare}": whole + 1}
 
 
-def membrane_bits(
-    population: Population, membranes: list[tuple[Fraction, Fraction]]
-) -> int:
+def membrane_bits(population: Population, membranes: list[Range]) -> int:
     """Bits, with sign, of the membrane on the chip; what clips harmlessly left out."""
     top = max(-least for least, _ in membranes)
     if population.threshold is None:
@@ -329,7 +366,7 @@ def range_breaks(graph: SpikingGraph, plan: IntegerPlan, steps: int) -> tuple[st
         if isinstance(node, Weighted)
     }
     for p in plan.populations:
-        bits_a_step = 0 if decay_of(graph, p) == "truncate" else p.decay_shift or 0
+        bits_a_step = 0 if decay_of(graph, p) == "truncate" else p.finest_shift
         finest = p.exponent - bits_a_step * (steps - 1)
         grids[f"population {p.name!r} at step {steps}"] = finest
         grids[f"population {p.name!r}"] = p.exponent

@@ -17,9 +17,10 @@ from stars.compose import Linear, total
 from stars.dyadic import Dyadic, add, dyadic, largest
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF, Integrator, Node, Shape
+from stars.nodes import LIF, Array, CubaLIF, Integrator, Node, Shape
 
 DECAY_SHIFTS = range(1, 13)  # k = 2^-j as a 12-bit fraction of 4096
+CURRENT_SHIFTS = range(13)  # likewise; at 2^0 nothing of a current is kept
 ZERO = Dyadic(np.zeros(1, np.int64), 0)
 
 
@@ -38,7 +39,9 @@ class Draft:
 
     Args:
         name, shape, spiking, decay_shift, offset: see Population.
-        gain: k r, [N]: volts a step for each volt of input.
+        gain: k r, [N]: volts a step for each volt of input; with a synaptic current
+            times (dt / tau_syn) w_in, for then it enters that.
+        current_decay_shift: see Population.
         threshold: above v_reset, volts.
         chip_step: log2 of the volts that the chip's membrane counts in, where the node
             says so: its decay truncates there.
@@ -50,6 +53,7 @@ class Draft:
     spiking: bool
     gain: Dyadic
     decay_shift: int | None = None
+    current_decay_shift: int = 0
     threshold: Dyadic | None = None
     offset: float = 0.0
     chip_step: int | None = None
@@ -63,6 +67,11 @@ class Draft:
         return min(
             (v.reduced().exponent for v in values if largest(v.mantissas)), default=None
         )
+
+    @property
+    def finest_shift(self) -> int:
+        """Bits that a step adds below the last one: the slower decay's shift."""
+        return max(self.decay_shift or 0, self.current_decay_shift)
 
     def unit(self) -> int:
         """log2 of the largest power of two that divides everything."""
@@ -103,33 +112,66 @@ def draft_population(
     draft.bias = Dyadic(
         bias.mantissas * draft.gain.mantissas, bias.exponent + draft.gain.exponent
     )
+    if draft.current_decay_shift and largest(draft.bias.mantissas):
+        draft.violations.append(
+            f"node {name!r}: a bias arrives with its input and would enter its synaptic"
+            " current; the chip adds a bias to the membrane alone: train without bias"
+            " before a CubaLIF"
+        )
     return draft
 
 
 def draft_lif(name: str, node: LIF, dt: float) -> Draft:
     """A leaky population, with what the chip cannot hold in `violations`."""
+    draft = draft_leaky(name, node, node.tau, dt)
+    r = dyadic(node.r, "r")
+    draft.gain = Dyadic(r.mantissas.ravel(), r.exponent - draft.finest_shift)
+    return draft
+
+
+def draft_cuba(name: str, node: CubaLIF, dt: float) -> Draft:
+    """A leaky population with a synaptic current, likewise.
+
+    The chip's current is k r u, what a step adds to the membrane, so that r goes into
+    what arrives there, as (dt / tau_syn) w_in does.
+    """
+    draft = draft_leaky(name, node, node.tau_mem, dt)
+    shift, wrong = decay_shift(name, "tau_syn", node.tau_syn, dt, CURRENT_SHIFTS)
+    draft.violations += wrong
+    draft.current_decay_shift = shift
+    r, w_in = dyadic(node.r, "r"), dyadic(node.w_in, "w_in")
+    if (np.abs(np.frexp(node.r)[0]) != 0.5).any():
+        draft.violations.append(
+            f"node {name!r}: r lies in {node.r.min()} to {node.r.max()}; before a"
+            " current with memory it must be a power of two: move the rest into w_in"
+        )
+    draft.gain = Dyadic(
+        (r.mantissas * w_in.mantissas).ravel(),
+        r.exponent + w_in.exponent - (draft.decay_shift or 0) - shift,
+    )
+    return draft
+
+
+def draft_leaky(name: str, node: LIF | CubaLIF, tau: Array, dt: float) -> Draft:
+    """What both have: a membrane that leaks, a threshold, a reset; without a gain."""
     wrong = [
         f"node {name!r}: {field_name} differs from neuron to neuron ({value.min()} to"
         f" {value.max()}); the chip has one for each population"
         for field_name, value in node.parameters().items()
-        if isinstance(value, np.ndarray) and field_name != "r" and np.ptp(value) > 0
+        if isinstance(value, np.ndarray)
+        and field_name not in ("r", "w_in")
+        and np.ptp(value) > 0
     ]
-    k = dt / float(node.tau.flat[0])
-    mantissa, exponent = math.frexp(k)
-    shift = 1 - exponent
-    if mantissa != 0.5 or shift not in DECAY_SHIFTS:
-        wrong.append(
-            f"node {name!r}: k = dt / tau is {k!r}, expected 2^-j with j from"
-            f" {DECAY_SHIFTS[0]} to {DECAY_SHIFTS[-1]}; 'stars quantise --round-decay'"
-            " takes the nearest"
-        )
+    tau_name = "tau" if isinstance(node, LIF) else "tau_mem"
+    shift, off_grid = decay_shift(name, tau_name, tau, dt, DECAY_SHIFTS)
+    wrong += off_grid
     reset, leak = float(node.v_reset.flat[0]), float(node.v_leak.flat[0])
     if (node.v_leak != node.v_reset).any():
         wrong.append(
             f"node {name!r}: v_leak is {leak!r} and v_reset {reset!r}; they must be"
             " equal, for the chip's membrane starts and rests where it resets"
         )
-    r, step = dyadic(node.r, "r"), node.membrane_step
+    step = node.membrane_step
     threshold = add(
         dyadic(node.v_threshold.flat[:1], "v_threshold"),
         dyadic(-node.v_reset.flat[:1], "v_reset"),
@@ -138,13 +180,29 @@ def draft_lif(name: str, node: LIF, dt: float) -> Draft:
         name=name,
         shape=node.shape,
         spiking=True,
-        gain=Dyadic(r.mantissas.ravel(), r.exponent - shift),
+        gain=ZERO,
         decay_shift=shift,
         threshold=threshold,
         offset=reset,
         chip_step=None if step is None else math.frexp(step)[1] - 1,
         violations=wrong,
     )
+
+
+def decay_shift(
+    name: str, tau_name: str, tau: Array, dt: float, allowed: range
+) -> tuple[int, list[str]]:
+    """(j in dt / tau = 2^-j of a population's first neuron, why that does not fit)."""
+    k = dt / float(tau.flat[0])
+    mantissa, exponent = math.frexp(k)
+    shift = 1 - exponent
+    if mantissa == 0.5 and shift in allowed:
+        return shift, []
+    ratio = f"k = dt / {tau_name}" if tau_name == "tau" else f"dt / {tau_name}"
+    return shift, [
+        f"node {name!r}: {ratio} is {k!r}, expected 2^-j with j from {allowed[0]} to"
+        f" {allowed[-1]}; 'stars quantise --round-decay' takes the nearest"
+    ]
 
 
 def draft_integrator(name: str, node: Integrator, dt: float) -> Draft:
@@ -155,6 +213,7 @@ def draft_integrator(name: str, node: Integrator, dt: float) -> Draft:
 
 DRAFTS: Mapping[type[Node], Callable[[str, Any, float], Draft]] = {
     LIF: draft_lif,
+    CubaLIF: draft_cuba,
     Integrator: draft_integrator,
 }
 

@@ -18,7 +18,17 @@ from stars.certificate import Certificate, PopulationBits, certify
 from stars.dyadic import dyadic, largest
 from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF, Array, Input, Map, Neuron, Scale, SumPool2d, Weighted
+from stars.nodes import (
+    LIF,
+    Array,
+    CubaLIF,
+    Input,
+    Map,
+    Neuron,
+    Scale,
+    SumPool2d,
+    Weighted,
+)
 from stars.plan import BIAS_LIMIT, lower, place_all
 from stars.rewrite import fold_resistances, round_decays, sum_pools
 from stars.truncation import with_truncating_decay
@@ -345,15 +355,20 @@ def direct_bias(graph: SpikingGraph, name: str) -> Array:
 
 
 def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
-    """`graph` with the voltages of LIF `name` on the grid of its increments.
+    """`graph` with the voltages of a leaky `name` on the grid of its increments.
 
-    One increment is k r 2^unit. Where k r is no power of two the graph cannot be put
-    on the grid, which is for the lowering to say; nothing is changed.
+    One increment is k r 2^unit, with a synaptic current times (dt / tau_syn) w_in.
+    Where that is no power of two the graph cannot be put on the grid, which is for the
+    lowering to say; nothing is changed.
     """
     node = graph.nodes[name]
-    if not isinstance(node, LIF):
+    if isinstance(node, LIF):
+        gain = graph.dt / node.tau * node.r
+    elif isinstance(node, CubaLIF):
+        gain = graph.dt / node.tau_mem * node.r * (graph.dt / node.tau_syn * node.w_in)
+    else:
         return graph
-    fraction, exponent = np.frexp(graph.dt / node.tau * node.r)
+    fraction, exponent = np.frexp(gain)
     if (fraction != 0.5).any() or np.ptp(exponent):
         return graph
     step = unit + int(exponent.flat[0]) - 1

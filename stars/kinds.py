@@ -6,7 +6,7 @@ Here a graph gets its nodes and edges; its weights are not yet scaled.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from stars.nodes import (
     Shape,
     SumPool2d,
     Threshold,
+    Weighted,
 )
 
 RNG = np.random.Generator
@@ -100,14 +101,36 @@ class RandomGraph:
         )
         return self.add(name, node, *sources)
 
-    def cuba(self, name: str, source: str) -> str:
-        """A spiking population with a synaptic current."""
-        shape = self.shapes[source]
-        values = (2 * self.dt, 2 * self.dt, 1.0, 0.0, 2.0, 1.0, 0.0)
-        fields = [np.full(shape, value) for value in values]
+    def cuba(self, name: str, *sources: str) -> str:
+        """A spiking population with a synaptic current; what it gets has no bias.
+
+        On the grid the current decays by 2^-i a step, i from 1 to the membrane's j.
+        """
+        shape = self.shapes[sources[0]]
+        i, j = 1, self.decay_shift if self.on_grid else 1
+        if self.on_grid:
+            i = int(self.rng.integers(1, j + 1))
+        values = {
+            "tau_syn": self.dt * 2**i,
+            "tau_mem": self.dt * 2**j,
+            "r": 1.0,
+            "v_leak": 0.0,
+            "w_in": 2.0**i,
+            "v_threshold": 1.0,
+            "v_reset": 0.0,
+        }
+        fields = {name: np.full(shape, value) for name, value in values.items()}
         if not self.on_grid:
-            fields = [field * self.rng.uniform(0.8, 1.2, shape) for field in fields]
-        return self.add(name, CubaLIF(*fields), source)
+            draw = self.rng.uniform
+            fields = {n: field * draw(0.8, 1.2, shape) for n, field in fields.items()}
+        return self.add(name, CubaLIF(**fields), *sources)  # type: ignore[arg-type]
+
+    def without_bias(self, *names: str) -> None:
+        """Take the biases of the named nodes away."""
+        for name in names:
+            node = self.nodes[name]
+            if isinstance(node, Weighted):
+                self.nodes[name] = replace(node, bias=np.zeros_like(node.bias))
 
     def scale(self, name: str, source: str) -> str:
         """A factor for each value, a power of two on the grid."""
@@ -214,6 +237,18 @@ def draft_conv1d(draft: RandomGraph) -> None:
     draft.readout(name)
 
 
+def draft_cuba(draft: RandomGraph) -> None:
+    """Synaptic currents behind an image, a pool and a shortcut; a LIF between them."""
+    name = draft.add("input", image_input(draft.rng))
+    name = draft.cuba("cuba0", draft.conv("conv0", name, 3))
+    main = draft.lif("lif0", draft.conv("conv1", name, 3))
+    name = draft.cuba("cuba1", draft.conv("conv2", main, 3), name)
+    name = draft.add("flat", Flatten(), draft.pool("pool", name, 2))
+    name = draft.cuba("cuba2", draft.affine("fc", name, 8))
+    draft.without_bias("conv0", "conv2", "fc")
+    draft.readout(name)
+
+
 def draft_recurrent(draft: RandomGraph) -> None:
     """Populations that feed themselves, one before them, and themselves late."""
     name = draft.affine("fc0", draft.add("input", Input((6,))), 8)
@@ -226,7 +261,7 @@ def draft_recurrent(draft: RandomGraph) -> None:
 
 
 def draft_neurons(draft: RandomGraph) -> None:
-    """One population of each kind that has no plan, with factors and delays."""
+    """One population of each kind but LIF, with factors and delays."""
     one, tau = np.ones(7), np.full(7, 2 * draft.dt)
     name = draft.affine("fc0", draft.add("input", Input((6,))), 7)
     name = draft.add("if", IF(one / draft.dt, one, 0 * one), name)
@@ -247,6 +282,7 @@ KINDS: Mapping[str, Callable[[RandomGraph], None]] = {
     "vgg": draft_vgg,
     "residual": draft_residual,
     "shortcut": draft_shortcut,
+    "cuba": draft_cuba,
 }
 # What has no integer plan; NIR, ONNX and the targets without integers take it too.
 FREE_KINDS: Mapping[str, Callable[[RandomGraph], None]] = {

@@ -24,7 +24,14 @@ from fractions import Fraction
 import numpy as np
 from scipy.sparse import csr_array
 
-from stars.bounds import Interval, membrane_intervals, product_interval, spike_interval
+from stars.bounds import (
+    Interval,
+    Range,
+    current_intervals,
+    membrane_intervals,
+    product_interval,
+    spike_interval,
+)
 from stars.compose import UNROLL, compose
 from stars.draft import DRAFTS, Arrival, Draft, draft_population
 from stars.dyadic import Integers, bits, largest, trailing_zeros
@@ -49,7 +56,8 @@ class Population:
 
     Each step, in units (before the chip's own << 6):
 
-        v' = v - v k + sum of connections + bias      k = 2^-decay_shift, or 0
+        u' = u - u k_u + sum of connections     k_u = 2^-current_decay_shift
+        v' = v - v k + u' + bias                k = 2^-decay_shift, or 0
         s  = [v' > threshold];  v = 0 where s
 
     Args:
@@ -63,6 +71,8 @@ class Population:
             of 12 bits and sign: how the chip holds it.
         latency: number of spiking populations before it on the longest path.
         offset: v_reset in volts: membrane in volts = units 2^exponent + offset.
+        current_decay_shift: i in k_u = dt / tau_syn = 2^-i; 0 where a current keeps
+            nothing from one step to the next.
     """
 
     name: str
@@ -75,6 +85,12 @@ class Population:
     bias_exponent: int
     latency: int
     offset: float
+    current_decay_shift: int = 0
+
+    @property
+    def finest_shift(self) -> int:
+        """Bits that a step adds below the last one: the slower decay's shift."""
+        return max(self.decay_shift or 0, self.current_decay_shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +293,7 @@ def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> boo
     """Whether sums and membranes stay inside the chip's registers over `steps`."""
     population = placed.population
     low, high = accumulator_interval(population, placed.connections, sources)
-    if max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS:
+    if wraps(currents_of(population, low, high, steps)):
         return False
     membranes = membranes_of(population, low, high, steps)
     return not any(clips(population, interval) for interval in membranes)
@@ -286,13 +302,14 @@ def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> boo
 def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
     """Bits to make the unit finer so that no decay within `steps` is truncated.
 
-    The membrane's last bit is j bits finer after each decay, T - 1 times; the chip
-    keeps `STATE_SHIFT` bits below one unit. No sum would fit with `ACCUMULATOR_BITS`.
+    The last bit is j bits finer after each decay, T - 1 times, of the current or of
+    the membrane, whichever is slower; the chip keeps `STATE_SHIFT` bits below one unit.
+    No sum would fit with `ACCUMULATOR_BITS`.
     """
     increment = draft.increment_exponent()
     if draft.decay_shift is None or increment is None:
         return 0
-    needed = draft.decay_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
+    needed = draft.finest_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
     return min(max(0, needed), ACCUMULATOR_BITS)
 
 
@@ -331,6 +348,7 @@ def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
         bias_exponent=STATE_SHIFT if exponent is None else exponent,
         latency=latency[draft.name],
         offset=draft.offset,
+        current_decay_shift=draft.current_decay_shift,
     )
     return Placed(
         population, tuple(connections), tuple(violations), tuple(draft.violations)
@@ -401,20 +419,46 @@ def accumulator_interval(
     return low, high
 
 
+def currents_of(
+    population: Population, low: Integers, high: Integers, steps: int
+) -> list[Range]:
+    """Least and largest current of all neurons at each step, units.
+
+    Args:
+        population: of which.
+        low: least sum of all that arrives at each neuron in a step, [N].
+        high: largest.
+        steps: T.
+    """
+    shift = population.current_decay_shift
+    return current_intervals(int(low.min()), int(high.max()), shift, steps)
+
+
+def wraps(currents: Sequence[Range]) -> bool:
+    """Whether the chip could wrap a current of these intervals."""
+    return any(max(-least, most) >= 2**ACCUMULATOR_BITS for least, most in currents)
+
+
 def membranes_of(
     population: Population, low: Integers, high: Integers, steps: int
-) -> list[tuple[Fraction, Fraction]]:
+) -> list[Range]:
     """`membrane_intervals` of a population whose accumulator lies in low..high."""
+    bias = population.bias
+    if population.current_decay_shift:
+        down, up = int(bias.min()), int(bias.max())
+        currents = currents_of(population, low, high, steps)
+        increments = [(least + down, most + up) for least, most in currents]
+    else:
+        each = Fraction(int((low + bias).min())), Fraction(int((high + bias).max()))
+        increments = [each] * steps
     return membrane_intervals(
-        int((low + population.bias).min()),
-        int((high + population.bias).max()),
+        increments,
         decay_shift=population.decay_shift,
         threshold=population.threshold,
-        steps=steps,
     )
 
 
-def clips(population: Population, interval: tuple[Fraction, Fraction]) -> bool:
+def clips(population: Population, interval: Range) -> bool:
     """Whether the chip could clip a membrane of this interval to another result.
 
     It clips at 2^23 - 1 of its own steps. Above, this changes nothing in a spiking

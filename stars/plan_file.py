@@ -4,14 +4,16 @@ An .npz without pickled objects. Arrays, with i counting
 populations and c counting connections, both in the order of the header:
 
     header        0-d text, JSON:
-                    {"format": "stars.plan", "version": 1, "steps": T,
+                    {"format": "stars.plan", "version": 1 or 2, "steps": T,
                      "input": {"name", "shape", "exponent", "graded"},
                      "populations": [{"name", "shape", "spiking", "exponent",
                        "decay_shift", "threshold", "bias_exponent", "latency",
-                       "offset"}, ...],
+                       "offset", "current_decay_shift"}, ...],
                      "connections": [{"source", "target", "shape", "shift",
                        "delay"}, ...]}
-                  decay_shift and threshold are null for a readout
+                  decay_shift and threshold are null for a readout;
+                  current_decay_shift is there in version 2 only, which a plan has if
+                  one of its currents has a memory; else it is 0
     input_low     int64 [N input]; least integer of each input value
     input_high    int64 [N input]; largest
     bias_{i}      int64 [N]; units of 2^exponent volts a step
@@ -23,7 +25,7 @@ populations and c counting connections, both in the order of the header:
 On a chip, or in Lava fixed_pt:
 
     weights 2 w with weight_exp = shift - 1      dv = 4096 >> decay_shift, or 0
-    vth = threshold                              du = 4095
+    vth = threshold                              du = (4096 >> current_decay_shift) - 1
     bias_mant = (bias << 6) >> bias_exponent     bias_exp = bias_exponent
     membrane in volts = v 2^(exponent - 6) + offset
 
@@ -35,7 +37,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,7 @@ from pydantic import Field, TypeAdapter
 from scipy.sparse import csr_array
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
+from stars.draft import CURRENT_SHIFTS
 from stars.errors import FormatError
 from stars.files import atomic
 from stars.npz import read_npz
@@ -57,7 +60,8 @@ from stars.plan import (
 from stars.texts import parse_json
 
 FORMAT = "stars.plan"
-VERSION = 1
+VERSION = 2
+PLAIN_VERSION = 1  # of a plan in which no current has a memory
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 
 Arrays = dict[str, NDArray[Any]]
@@ -86,6 +90,7 @@ class PopulationHeader(TypedDict):
     bias_exponent: Small
     latency: Small
     offset: float
+    current_decay_shift: NotRequired[Small]
 
 
 class ConnectionHeader(TypedDict):
@@ -133,7 +138,7 @@ def header_of(plan: IntegerPlan) -> dict[str, Any]:
     """All of a plan but its arrays, as JSON values."""
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": version_of(plan),
         "steps": plan.steps,
         "input": {
             "name": plan.input_name,
@@ -142,7 +147,7 @@ def header_of(plan: IntegerPlan) -> dict[str, Any]:
             "graded": plan.input_graded,
         },
         "populations": [
-            {name: getattr(p, name) for name in PopulationHeader.__annotations__}
+            {name: getattr(p, name) for name in population_fields(plan)}
             for p in plan.populations
         ],
         "connections": [
@@ -156,6 +161,19 @@ def header_of(plan: IntegerPlan) -> dict[str, Any]:
             for c in plan.connections
         ],
     }
+
+
+def version_of(plan: IntegerPlan) -> int:
+    """The least version that says all of a plan: older programs read what they can."""
+    memory = any(p.current_decay_shift for p in plan.populations)
+    return VERSION if memory else PLAIN_VERSION
+
+
+def population_fields(plan: IntegerPlan) -> list[str]:
+    """What the header says of each population."""
+    plain = version_of(plan) == PLAIN_VERSION
+    names = PopulationHeader.__annotations__
+    return [name for name in names if not (plain and name == "current_decay_shift")]
 
 
 def read_plan(path: Path) -> IntegerPlan:
@@ -194,10 +212,11 @@ def check_header(header: Any, path: Path) -> None:
     """
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FormatError(f"'{path}' is not a plan: its header does not say {FORMAT!r}")
-    if header.get("version") != VERSION:
+    if header.get("version") not in (PLAIN_VERSION, VERSION):
         raise FormatError(
             f"'{path}' is a plan of version {header.get('version')!r}; this program"
-            f" reads version {VERSION}: export again, or install a newer stars-snn"
+            f" reads versions {PLAIN_VERSION} and {VERSION}: export again, or install a"
+            " newer stars-snn"
         )
 
 
@@ -246,6 +265,8 @@ def faults(plan: IntegerPlan) -> list[str]:
             found.append(f"the bias of {p.name!r} is {p.bias.dtype} {p.bias.shape}")
         if p.bias_exponent not in BIAS_EXPONENTS or (p.threshold is None) == p.spiking:
             found.append(f"population {p.name!r} has impossible parameters")
+        if p.current_decay_shift not in CURRENT_SHIFTS:
+            found.append(f"the current of {p.name!r} decays by no 12-bit fraction")
     for c in plan.connections:
         expected = (sizes.get(c.target), sizes.get(c.source))
         if c.weights.shape != expected or not 0 <= c.shift <= SHIFT_LIMIT:

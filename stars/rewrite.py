@@ -12,15 +12,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from stars.draft import DECAY_SHIFTS
+from stars.draft import CURRENT_SHIFTS, DECAY_SHIFTS
 from stars.errors import GraphError
 from stars.graph import SpikingGraph
 from stars.nodes import (
     LIF,
     Array,
     AvgPool2d,
+    CubaLIF,
     Integrator,
     Map,
+    Node,
     SumPool2d,
     Weighted,
 )
@@ -86,22 +88,36 @@ def fold_resistances(graph: SpikingGraph) -> SpikingGraph:
     """`graph` with every r that is no power of two moved into the weights before it.
 
     v' = v + k (v_leak - v + r x) takes r W and r b for W and b, with r = 1; an
-    integrator takes dt r W with r = 1 / dt. Where r differs within a channel, or other
-    nodes read the same weights, the population stays as it is.
+    integrator takes dt r W with r = 1 / dt. A current with memory is linear in what
+    arrives, so that its w_in goes the same way. Where the factor differs within a
+    channel, or other nodes read the same weights, the population stays as it is.
     """
     for name in graph.neurons:
         node = graph.neuron(name)
-        if not isinstance(node, LIF | Integrator):
+        if not isinstance(node, LIF | CubaLIF | Integrator):
             continue
-        step = graph.dt if isinstance(node, Integrator) else 1.0
-        gain = step * node.r
-        if (np.frexp(gain)[0] == 0.5).all() and not np.ptp(gain):
+        gain, unity = gain_of(node, graph.dt)
+        parts = (gain, node.r) if isinstance(node, CubaLIF) else (gain,)
+        if all((np.abs(np.frexp(p)[0]) == 0.5).all() for p in parts) and not np.ptp(
+            gain
+        ):
             continue
         changed = weights_of_population(graph, name, gain)
         if changed:
-            unity = replace(node, r=np.full(node.shape, 1.0 / step))
             graph = graph.replace_nodes({**changed, name: unity})
     return graph
+
+
+def gain_of(
+    node: LIF | CubaLIF | Integrator, dt: float
+) -> tuple[Array, LIF | CubaLIF | Integrator]:
+    """(What multiplies all that arrives, the node without it)."""
+    one = np.ones(node.shape)
+    if isinstance(node, Integrator):
+        return dt * node.r, replace(node, r=one / dt)
+    if isinstance(node, CubaLIF):
+        return node.r * node.w_in, replace(node, r=one, w_in=one)
+    return node.r, replace(node, r=one)
 
 
 def weights_of_population(
@@ -143,15 +159,26 @@ def scaled(node: Weighted, gain: Array | float) -> Weighted:
 def round_decays(graph: SpikingGraph) -> SpikingGraph:
     """`graph` with every tau at the nearest dt 2^j, j from 1 to 12, by ratio.
 
-    Leak, threshold and resistance stay, so that a constant input settles where it did;
-    what changes is how fast. A tau that is there already is not touched.
+    That of a synaptic current may be dt itself, j = 0. Leak, threshold and resistance
+    stay, so that a constant input settles where it did; what changes is how fast. A tau
+    that is there already is not touched.
     """
-    changed = {}
+    changed: dict[str, Node] = {}
     for name in graph.spiking:
         node = graph.nodes[name]
         if isinstance(node, LIF):
-            k = graph.dt / node.tau
-            j = np.clip(np.rint(-np.log2(k)), DECAY_SHIFTS[0], DECAY_SHIFTS[-1])
-            tau = np.where(k == np.exp2(-j), node.tau, graph.dt * np.exp2(j))
-            changed[name] = replace(node, tau=tau)
+            changed[name] = replace(node, tau=nearest(node.tau, graph.dt, DECAY_SHIFTS))
+        elif isinstance(node, CubaLIF):
+            changed[name] = replace(
+                node,
+                tau_mem=nearest(node.tau_mem, graph.dt, DECAY_SHIFTS),
+                tau_syn=nearest(node.tau_syn, graph.dt, CURRENT_SHIFTS),
+            )
     return graph.replace_nodes(changed)
+
+
+def nearest(tau: Array, dt: float, shifts: range) -> Array:
+    """Each tau at dt 2^j with the nearest j of `shifts`, by ratio."""
+    k = dt / tau
+    j = np.clip(np.rint(-np.log2(k)), shifts[0], shifts[-1])
+    return np.where(k == np.exp2(-j), tau, dt * np.exp2(j))

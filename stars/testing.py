@@ -21,6 +21,7 @@ from stars.grid import weight_exponent, weights_from
 from stars.kinds import ALL_KINDS, FREE_KINDS, KINDS, RNG, RandomGraph
 from stars.nodes import (
     Array,
+    CubaLIF,
     Flatten,
     Input,
     Map,
@@ -182,12 +183,19 @@ def round_to_grid(graph: SpikingGraph, name: str, node: Weighted) -> Weighted:
     from_input = isinstance(graph.nodes[source], Input)
     graded = from_input and isinstance(graph.encoding, DirectEncoding)
     fan_in = math.prod(node.weight.shape[1:])
-    room = 2**17 / (fan_in * 127 * 127) if graded else 1.0
+    room = 2**17 / (fan_in * 127 * 127 * longest_memory(graph, name)) if graded else 1.0
     bits = 8 + min(0, math.floor(math.log2(room)))
     step = 2.0 ** weight_exponent(float(np.abs(node.weight).max()), bits=bits)
     unit = step * (2.0**graph.encoding.exponent if graded and graph.encoding else 1.0)
     bias = np.clip(np.rint(node.bias / unit), -4095, 4095) * unit
     return replace(node, weight=np.rint(node.weight / step) * step, bias=bias)
+
+
+def longest_memory(graph: SpikingGraph, name: str) -> float:
+    """Times its input that a current right behind node `name` may reach."""
+    after = (graph.nodes[n] for n in graph.successors(name))
+    cubas = (node for node in after if isinstance(node, CubaLIF))
+    return max((float(node.tau_syn.max()) / graph.dt for node in cubas), default=1.0)
 
 
 def refresh(graph: SpikingGraph, name: str, values: dict[str, Array]) -> None:

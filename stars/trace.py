@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -22,15 +22,19 @@ class Trace:
         membranes: float64 [T, B, *shape] by the name of each neuron node that was
             recorded, after the step's reset; volts. The readout is always there.
         readout: name of the node whose last membrane decides.
+        currents: float64 [T, B, *shape] by the name of each neuron node whose synaptic
+            current was asked for; volts, what it adds to the membrane in the step.
     """
 
     spikes: Mapping[str, NDArray[np.bool_]]
     membranes: Mapping[str, Array]
     readout: str
+    currents: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spikes", MappingProxyType(dict(self.spikes)))
         object.__setattr__(self, "membranes", MappingProxyType(dict(self.membranes)))
+        object.__setattr__(self, "currents", MappingProxyType(dict(self.currents)))
         if self.readout not in self.membranes:
             raise GraphError(
                 f"trace has no membrane of the readout {self.readout!r};"

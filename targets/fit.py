@@ -24,6 +24,7 @@ from stars.plan import (
     STATE_SHIFT,
     Placed,
     accumulator_interval,
+    currents_of,
     input_interval,
     place_all,
 )
@@ -262,7 +263,8 @@ def needs_of(placed: Placed, graph: SpikingGraph) -> dict[str, int]:
     below, above = accumulator_interval(
         population, connections, {**sources, graph.input: (low, high)}
     )
-    reach = max(-int(below.min()), int(above.max()))
+    currents = currents_of(population, below, above, graph.steps)
+    reach = max(math.ceil(max(-least, most)) for least, most in currents)
     mantissa = largest(population.bias) << STATE_SHIFT >> population.bias_exponent
     return {
         # Weights are sent as 2 w, with an exponent one smaller.

@@ -2,11 +2,11 @@
 
 One step of a population, in the chip's integers, 64 of them to one unit of the plan:
 
-    u = wrap(current << 6)                          du = 4095: no current is kept
+    u = wrap(trunc(u (4095 - du) / 4096) + (current << 6))     du = 4095: none is kept
     v = clip(trunc(v (4096 - dv) / 4096) + u + bias)
     s = [v > threshold << 6];   v = 0 where s
 
-The division truncates toward zero; u wraps once at +-2^23, v is clipped to
+The divisions truncate toward zero; u wraps once at +-2^23, v is clipped to
 +-(2^23 - 1). Source: lava-nc 0.10, `proc/lif/models.py`, AbstractPyLifModelFixed.
 
 The integers are held as floating-point numbers, which is exact and lets BLAS multiply:
@@ -28,20 +28,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stars.bounds import magnitude
+from stars.bounds import Interval, magnitude
 from stars.errors import DataError
 from stars.graph import SpikingGraph
 from stars.nodes import Array, Shape
 from stars.plan import (
-    ACCUMULATOR_BITS,
     MEMBRANE_LIMIT,
     STATE_SHIFT,
     IntegerPlan,
     Population,
     accumulator_interval,
     clips,
+    currents_of,
     lower,
     membranes_of,
+    wraps,
 )
 from stars.reference import check_inputs
 from stars.trace import Trace
@@ -129,13 +130,16 @@ class Emulator:
         layers = tuple(layer_of(plan, p, steps) for p in plan.populations)
         return cls(plan, steps, layers, ThreadPoolExecutor(cores()))
 
-    def run(self, inputs: Array, *, hidden: bool = True) -> Trace:
+    def run(
+        self, inputs: Array, *, hidden: bool = True, currents: bool = False
+    ) -> Trace:
         """The trace on inputs [T, B, *input shape], in volts, exact.
 
         Args:
             inputs: multiples of the input's grid.
             hidden: False keeps no record but the readout's, which is quicker where only
                 the decisions are wanted.
+            currents: True records the synaptic currents too, of the same populations.
 
         Raises:
             DataError: an input is not one of the integers that the plan allows.
@@ -144,6 +148,8 @@ class Emulator:
         kept = [p for p in populations if hidden or p is populations[-1]]
         membranes = {p.name: self.empty(p, batch, np.float64) for p in kept}
         spikes = {p.name: self.empty(p, batch, np.bool_) for p in kept if p.spiking}
+        asked = kept if currents else []
+        synaptic = {p.name: self.empty(p, batch, np.float64) for p in asked}
 
         def run_block(block: slice) -> None:
             q = integer_inputs(self.plan, inputs[:, block])
@@ -151,7 +157,13 @@ class Emulator:
             for layer in self.layers:
                 name = layer.population.name
                 record = membranes[name][:, block] if name in membranes else None
-                fired = layer.neurons.run(layer.drive(arriving), self.steps, record)
+                drive = layer.drive(arriving)
+                apart = name in synaptic or layer.neurons.keep_current > 0
+                if apart:
+                    drive = layer.neurons.currents(drive, self.steps)
+                if name in synaptic:
+                    synaptic[name][:, block] = drive * layer.neurons.volt
+                fired = layer.neurons.run(drive, self.steps, record, wrapped=apart)
                 arriving[name] = fired
                 if name in spikes:
                     spikes[name][:, block] = fired
@@ -161,6 +173,7 @@ class Emulator:
             {p.name: in_shape(spikes[p.name], p) for p in kept if p.spiking},
             {p.name: in_shape(membranes[p.name], p) for p in kept},
             populations[-1].name,
+            {p.name: in_shape(synaptic[p.name], p) for p in asked},
         )
 
     def blocks(self, batch: int) -> list[slice]:
@@ -182,17 +195,10 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
     """`population` with its products, in an arithmetic that is exact."""
     connections, intervals = plan.into(population.name), plan.intervals()
     low, high = accumulator_interval(population, connections, intervals)
-    wraps = max(-int(low.min()), int(high.max())) >= 2**ACCUMULATOR_BITS
-    membranes = membranes_of(population, low, high, steps)
-    # A current that wraps comes back from the other side, outside of these intervals.
-    clipped = wraps or any(clips(population, interval) for interval in membranes)
-    lowest = max(-least for least, _ in membranes)
-    highest = max(lowest, population.threshold or 0) * 2**STATE_SHIFT
     total = np.abs(population.bias)
     for c in connections:
         total = total + (magnitude(c.weights, *intervals[c.source]) << c.shift)
-    largest = MEMBRANE_LIMIT if clipped else math.ceil(highest)
-    kind = arithmetic(int(total.max()), largest, population.decay_shift)
+    kind = arithmetic_of(population, (low, high), int(total.max()), steps)
     products = []
     for c in connections:
         spikes = c.source != plan.input_name
@@ -208,6 +214,7 @@ def neurons_of(population: Population, kind: type[np.floating[Any]]) -> Neurons:
     bias = population.bias[channels_last(population.shape)] * 2**STATE_SHIFT
     return Neurons(
         bias=bias.astype(kind),
+        keep_current=1 - 2.0**-population.current_decay_shift,
         keep=1.0 if shift is None else 1 - 2.0**-shift,
         threshold=math.inf if threshold is None else threshold << STATE_SHIFT,
         volt=2.0 ** (population.exponent - STATE_SHIFT),
@@ -215,10 +222,39 @@ def neurons_of(population: Population, kind: type[np.floating[Any]]) -> Neurons:
     )
 
 
-def arithmetic(
-    total: int, membrane: int, decay_shift: int | None
+def arithmetic_of(
+    population: Population, arriving: Interval, total: int, steps: int
 ) -> type[np.floating[Any]]:
-    """float32 where its 24 bits hold every partial sum and every decay, else float64.
+    """float32 where its 24 bits hold whatever the population meets, else float64.
+
+    Args:
+        population: which.
+        arriving: least and largest sum of what arrives at each neuron, units.
+        total: no partial sum of it, the bias included, is larger, units.
+        steps: T.
+    """
+    currents = currents_of(population, *arriving, steps)
+    membranes = membranes_of(population, *arriving, steps)
+    # A current that wraps comes back from the other side, outside of these intervals.
+    wrapped = wraps(currents)
+    clipped = wrapped or any(clips(population, interval) for interval in membranes)
+    lowest = max(-least for least, _ in membranes)
+    highest = max(lowest, population.threshold or 0) * 2**STATE_SHIFT
+    needs = largest_number(
+        total,
+        MEMBRANE_LIMIT if clipped else math.ceil(highest),
+        population.decay_shift or 0,
+    )
+    if shift := population.current_decay_shift:
+        largest = math.ceil(max(max(-least, most) for least, most in currents))
+        # After its first decay a current is no whole unit: all of it counts in steps.
+        inside = max(total + largest, largest * (2**shift - 1)) * 2**STATE_SHIFT
+        needs = FLOAT32_EXACT + 1 if wrapped else max(needs, inside)
+    return np.float32 if needs <= FLOAT32_EXACT else np.float64
+
+
+def largest_number(total: int, membrane: int, decay_shift: int) -> int:
+    """The largest that has to be exact in a population whose current has no memory.
 
     A decay multiplies v by 2^j - 1, and then divides by 2^j. A membrane beyond 2^24
     steps may be rounded before it is clipped, or before it is found above the threshold
@@ -227,10 +263,10 @@ def arithmetic(
     Args:
         total: no partial sum of what arrives is larger, units.
         membrane: no membrane is larger after its reset, steps.
-        decay_shift: j; None without leak.
+        decay_shift: j; 0 without leak.
     """
-    decay = 2 ** (decay_shift or 0) - 1
-    return np.float32 if max(total, membrane * decay) <= FLOAT32_EXACT else np.float64
+    decay: int = 2**decay_shift - 1
+    return max(total, membrane * decay)
 
 
 def cores() -> int:

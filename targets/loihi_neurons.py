@@ -9,6 +9,7 @@ results at a sixth of the speed. Steps, bounds and source of the equations: see
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Neurons:
 
     Args:
         bias: [N]; its type, float32 or float64, is that of all arithmetic here.
+        keep_current: part of the current that is left after a step; 0 without memory.
         keep: part of the membrane that is left.
         threshold: infinity for a readout.
         volt: volts of one step.
@@ -42,26 +44,45 @@ class Neurons:
     """
 
     bias: Values
+    keep_current: float
     keep: float
     threshold: float
     volt: float
     offset: float
 
-    def run(self, drive: Values, steps: int, record: Array | None) -> NDArray[np.bool_]:
+    def currents(self, drive: Values, steps: int) -> Values:
+        """The synaptic current as the register holds it at each step, [T, B, N].
+
+        Args:
+            drive: what arrives at each step, [T or 1, B, N]; one step stands for all.
+            steps: T.
+        """
+        found = np.empty((steps, *drive.shape[1:]), self.bias.dtype)
+        over_steps = compiled(current_loop) if numba_is_there() else current_passes
+        constants = np.array([self.keep_current, WRAP], found.dtype)
+        over_steps(np.ascontiguousarray(drive), constants, found)
+        return found
+
+    def run(
+        self, drive: Values, steps: int, record: Array | None, *, wrapped: bool = False
+    ) -> NDArray[np.bool_]:
         """Spikes [T, B, N]; membranes in volts after the reset go to `record`, if any.
 
         Args:
             drive: what arrives at each step, [T or 1, B, N]; one step stands for all.
             steps: T.
             record: [T, B, N], or None.
+            wrapped: whether `drive` is what `currents` made; it has to be where a
+                current has a memory. A register wraps once.
         """
         fired = np.empty((steps, *drive.shape[1:]), np.bool_)
-        over_steps = compiled_loop() if numba_is_there() else passes_of_numpy
+        over_steps = compiled(loop) if numba_is_there() else passes_of_numpy
         kind = self.bias.dtype.type
+        bound = math.inf if wrapped else WRAP
         over_steps(
             np.ascontiguousarray(drive),
             self.bias,
-            np.array([self.keep, self.threshold, MEMBRANE_LIMIT, WRAP], kind),
+            np.array([self.keep, self.threshold, MEMBRANE_LIMIT, bound], kind),
             fired,
             np.empty((0, *drive.shape[1:])) if record is None else record,
             (self.volt, self.offset),
@@ -75,13 +96,49 @@ def numba_is_there() -> bool:
 
 
 @cache
-def compiled_loop() -> Callable[..., None]:
-    """`loop` in machine code, which other threads can run beside; kept between runs."""
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """It in machine code, which other threads can run beside; kept between runs."""
     folder = platformdirs.user_cache_path("stars") / "kernels"
     os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
     numba = importlib.import_module("numba")
-    compiled: Callable[..., None] = numba.njit(nogil=True, cache=True)(loop)
-    return compiled
+    machine_code: Callable[..., None] = numba.njit(nogil=True, cache=True)(function)
+    return machine_code
+
+
+def current_loop(drive: Values, constants: Values, found: Values) -> None:
+    """Currents with a memory over all steps, SPAN neurons at a time.
+
+    Args:
+        drive: [T or 1, B, N].
+        constants: what is kept of a current, and its bound.
+        found: [T, B, N], to be written.
+    """
+    steps, batch, size = found.shape
+    keep, bound = constants
+    for b in range(batch):
+        for start in range(0, size, SPAN):
+            count = min(SPAN, size - start)
+            u = np.zeros(count, drive.dtype)
+            for t in range(steps):
+                arriving = drive[min(t, len(drive) - 1), b, start : start + count]
+                row = found[t, b, start : start + count]
+                for i in range(count):
+                    current = np.trunc(u[i] * keep) + arriving[i]
+                    if current > bound:
+                        current -= bound + bound
+                    elif current <= -bound:
+                        current += bound + bound
+                    u[i] = current
+                    row[i] = current
+
+
+def current_passes(drive: Values, constants: Values, found: Values) -> None:
+    """`current_loop`, all neurons together."""
+    keep, bound = constants
+    u = np.zeros_like(drive[0])
+    for t in range(len(found)):
+        u = wrapped(np.trunc(u * keep) + drive[min(t, len(drive) - 1)], bound)
+        found[t] = u
 
 
 def loop(
@@ -106,7 +163,7 @@ def loop(
     steps, batch, size = fired.shape
     keep, threshold, limit, bound = constants
     volt, offset = scale
-    zero = bound - bound
+    zero = limit - limit
     v = np.empty(SPAN, drive.dtype)
     for b in range(batch):
         for start in range(0, size, SPAN):

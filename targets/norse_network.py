@@ -60,6 +60,8 @@ with warnings.catch_warnings():
 MapModule = Callable[[Tensor], Tensor]  # [T B, ...] -> [T B, ...]
 # (current [B, ...], state or None) -> (output, membrane, state)
 Cell = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]
+# (current, membrane before the step or None) -> membrane before the reset
+Membrane = Callable[[Tensor, Any], Tensor]
 
 
 @contextmanager
@@ -280,14 +282,28 @@ def lif(node: LIF | CubaLIF, dt: float) -> Cell:
 def truncating_lif(node: LIF, dt: float, volts: float) -> Cell:
     """The same with a decay that truncates to `volts`, which Norse's cell cannot do."""
     k = dt / node.tau
-    keep, gain = float32((1 - k) / volts), float32(k * node.r)
-    leak, bound = float32(node.v_leak), float32(node.v_threshold)
-    reset = float32(node.v_reset)
+    return spiking(truncating(k, k * node.r, node.v_leak, np.array(volts)), node)
 
-    def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        before = leak if state is None else state
-        kept = torch.trunc((before - leak) * keep) * volts
-        v = leak + kept + current * gain
+
+def truncating(k: Array, gain: Array, leak: Array, grain: Array) -> Membrane:
+    """A step of v' = leak + grain trunc((1 - k) (v - leak) / grain) + gain x."""
+    keep, factor, rest = float32((1 - k) / grain), float32(gain), float32(leak)
+    unit = float32(grain)
+
+    def step(x: Tensor, v: Any) -> Tensor:
+        before = rest if v is None else v
+        after: Tensor = rest + torch.trunc((before - rest) * keep) * unit + x * factor
+        return after
+
+    return step
+
+
+def spiking(membrane: Membrane, node: LIF | CubaLIF) -> Cell:
+    """The cell of a membrane that spikes above the node's threshold, and is reset."""
+    bound, reset = float32(node.v_threshold), float32(node.v_reset)
+
+    def step(x: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        v = membrane(x, state)
         spikes = v > bound
         v = torch.where(spikes, reset, v)
         return spikes.float(), v, v
@@ -316,8 +332,29 @@ def li_box(inverse: Array, gain: Array, v_leak: Array, dt: float) -> Cell:
 
 def cuba(node: CubaLI, dt: float) -> Cell:
     """A LIBoxCell as the synapse, then a cell on its current, as Norse's `from_nir`."""
+    if isinstance(node, CubaLIF) and node.membrane_step is not None:
+        return truncating_cuba(node, dt, node.membrane_step)
     synapse = li_box(1.0 / node.tau_syn, node.w_in, np.zeros(node.shape), dt)
     soma = lif(node, dt) if isinstance(node, CubaLIF) else li(node, dt)
+    return in_turn(synapse, soma)
+
+
+def truncating_cuba(node: CubaLIF, dt: float, volts: float) -> Cell:
+    """The same with decays that truncate, which Norse's cells cannot do."""
+    k_u, k_v = dt / node.tau_syn, dt / node.tau_mem
+    rest = np.zeros(node.shape)
+    current = truncating(k_u, k_u * node.w_in, rest, node.current_step(dt))
+    membrane = truncating(k_v, k_v * node.r, node.v_leak, np.array(volts))
+
+    def synapse(x: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        u = current(x, state)
+        return u, u, u
+
+    return in_turn(synapse, spiking(membrane, node))
+
+
+def in_turn(synapse: Cell, soma: Cell) -> Cell:
+    """The cell of which `synapse` makes the current and `soma` the rest."""
 
     def step(arriving: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         before, inside = (None, None) if state is None else state

@@ -21,7 +21,7 @@ from stars.data import load
 from stars.errors import ConfigError, DataError
 from stars.graph import SpikingGraph
 from stars.grid import Certificate, NodeGrid, Quantisation, certify, weighted
-from stars.nodes import LIF, Array, Weighted
+from stars.nodes import LIF, Array, CubaLIF, Weighted
 from stars.trace import Trace
 from targets.compare import Comparison, compare
 from targets.inputs import ArrayInputs, Inputs, first, inputs_for, read_array
@@ -78,7 +78,8 @@ class NeuronCost:
     Args:
         node: its name.
         threshold_error: largest |after - before| of v_threshold - v_reset, volts.
-        tau_before, tau_after: seconds, of the neuron whose tau moved most, by ratio.
+        tau_before, tau_after: seconds, of the neuron whose tau (tau_mem) moved most, by
+            ratio.
         agreement: share of neurons, steps and samples with the same spike, 0 to 1.
         rate_before, rate_after: spikes per neuron and step.
     """
@@ -289,14 +290,15 @@ def neuron_cost(
     rate_before: float,
     rate_after: float,
 ) -> NeuronCost:
-    """What changed in one population; a neuron that is no LIF is never changed."""
+    """What changed in one population; others than leaky ones never are."""
     old, new = nodes
     threshold, tau = 0.0, (0.0, 0.0)
-    if isinstance(old, LIF) and isinstance(new, LIF):
+    if isinstance(old, LIF | CubaLIF) and isinstance(new, LIF | CubaLIF):
         heights = [n.v_threshold - n.v_reset for n in (old, new)]
         threshold = float(np.abs(heights[1] - heights[0]).max())
-        most = int(np.abs(np.log(new.tau / old.tau)).argmax())
-        tau = float(old.tau.flat[most]), float(new.tau.flat[most])
+        taus = [n.tau if isinstance(n, LIF) else n.tau_mem for n in (old, new)]
+        most = int(np.abs(np.log(taus[1] / taus[0])).argmax())
+        tau = float(taus[0].flat[most]), float(taus[1].flat[most])
     return NeuronCost(
         name, threshold, *tau, agreement, float(rate_before), float(rate_after)
     )

@@ -7,8 +7,10 @@ about graphs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +89,11 @@ class Neuron(Stateful):
         """Whether the output is spikes (0 or 1); else it is the membrane itself."""
         raise NotImplementedError
 
+    @property
+    def decay(self) -> Literal["exact", "truncate"]:
+        """Whether a decay keeps every bit or truncates to the membrane's step."""
+        return "exact"
+
     def membrane(self, state: Array) -> Array:
         """The membrane in a state, [B, *shape], volts: here the state itself."""
         return state
@@ -149,6 +156,22 @@ def check_reset(v_reset: Array, v_threshold: Array) -> None:
         raise GraphError(
             "v_reset lies above v_threshold somewhere: it would never stop"
         )
+
+
+def check_membrane_step(value: float | None) -> float | None:
+    """The membrane's step as a float, volts; None where a decay keeps every bit.
+
+    Raises:
+        GraphError: it is no power of two.
+    """
+    if value is None:
+        return None
+    step = float(value)
+    if not (0 < step < math.inf and math.frexp(step)[0] == 0.5):
+        raise GraphError(
+            f"membrane_step is {step} V; it must be a power of two, or None"
+        )
+    return step
 
 
 def fire(v: Array, v_threshold: Array, v_reset: Array) -> tuple[Array, Array]:

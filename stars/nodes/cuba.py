@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from stars.errors import GraphError
 from stars.nodes.base import (
     Array,
     Neuron,
     Shape,
+    check_membrane_step,
     check_reset,
     check_time_constant,
     fire,
@@ -46,7 +49,8 @@ class CubaLI(Neuron):
     w_in: Array
 
     def __post_init__(self) -> None:
-        frozen_population(self, tuple(self.parameters()))
+        names = [name for name in self.parameters() if name != "membrane_step"]
+        frozen_population(self, names)
         check_time_constant(self.tau_syn, "tau_syn")
         check_time_constant(self.tau_mem, "tau_mem")
 
@@ -87,18 +91,65 @@ class CubaLIF(CubaLI):
 
         s = [v' > v_threshold]      v = s v_reset + (1 - s) v'
 
+    With a `membrane_step` g both decays truncate, as on a chip with integer currents
+    and membranes, and there is nothing else that rounds. With k_u = dt / tau_syn,
+    k_v = dt / tau_mem, and h = g / (k_v r), the current that moves v by one g:
+
+        u' = h trunc((1 - k_u) u / h) + k_u w_in x
+        v' = v_leak + g trunc((1 - k_v) (v - v_leak) / g) + k_v r u'
+
+    trunc is toward zero; spike and reset are the same.
+
     Args:
         v_threshold, v_reset: volts.
+        membrane_step: g, volts, a power of two, and then every r is one too; None
+            keeps every bit of both decays.
 
-    Source: NIR 1.0, primitive CubaLIF.
+    Source: NIR 1.0, primitive CubaLIF. The truncation: lava-nc 0.10,
+        `proc/lif/models.py`, AbstractPyLifModelFixed.
     """
 
     v_threshold: Array
     v_reset: Array
+    membrane_step: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_reset(self.v_reset, self.v_threshold)
+        step = check_membrane_step(self.membrane_step)
+        object.__setattr__(self, "membrane_step", step)
+        if step is not None and (np.abs(np.frexp(self.r)[0]) != 0.5).any():
+            raise GraphError(
+                "with a membrane_step every r must be a power of two; move others into"
+                " w_in"
+            )
+
+    @property
+    def decay(self) -> Literal["exact", "truncate"]:
+        """Says "truncate" where the node has a membrane_step."""
+        return "exact" if self.membrane_step is None else "truncate"
+
+    def current_step(self, dt: float) -> Array:
+        """What a truncated current is a multiple of: h = g tau_mem / (dt r).
+
+        Raises:
+            GraphError: no decay of this node truncates.
+        """
+        if self.membrane_step is None:
+            raise GraphError("the current has no step where the membrane has none")
+        step: Array = self.membrane_step / (dt / self.tau_mem * self.r)
+        return step
+
+    def integrate(self, x: Array, state: Array, dt: float) -> tuple[Array, Array]:
+        """(current, membrane before any reset) after one step."""
+        if self.membrane_step is None:
+            return super().integrate(x, state, dt)
+        k_u, k_v = dt / self.tau_syn, dt / self.tau_mem
+        g, h = self.membrane_step, self.current_step(dt)
+        u, v = state[:, 0], state[:, 1]
+        u = h * np.trunc((1 - k_u) * u / h) + k_u * self.w_in * x
+        kept = g * np.trunc((1 - k_v) * (v - self.v_leak) / g)
+        return u, self.v_leak + kept + k_v * self.r * u
 
     @property
     def spiking(self) -> bool:

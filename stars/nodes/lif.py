@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from stars.errors import GraphError
 from stars.nodes.base import (
     Array,
     Neuron,
     Shape,
+    check_membrane_step,
     check_reset,
     check_time_constant,
     fire,
@@ -58,13 +57,8 @@ class LIF(Neuron):
         frozen_population(self, names)
         check_time_constant(self.tau, "tau")
         check_reset(self.v_reset, self.v_threshold)
-        if self.membrane_step is not None:
-            step = float(self.membrane_step)
-            object.__setattr__(self, "membrane_step", step)
-            if not (0 < step < math.inf and math.frexp(step)[0] == 0.5):
-                raise GraphError(
-                    f"membrane_step is {step} V; it must be a power of two, or None"
-                )
+        step = check_membrane_step(self.membrane_step)
+        object.__setattr__(self, "membrane_step", step)
 
     @classmethod
     def uniform(
@@ -93,7 +87,7 @@ class LIF(Neuron):
 
     @property
     def decay(self) -> Literal["exact", "truncate"]:
-        """Whether a decay keeps every bit or truncates to the membrane's step."""
+        """Says "truncate" where the node has a membrane_step."""
         return "exact" if self.membrane_step is None else "truncate"
 
     @property

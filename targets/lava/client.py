@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stars.errors import MissingDependencyError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF, Array
+from stars.nodes import Array, Neuron
 from stars.plan import IntegerPlan, lower
 from stars.plan_file import write_plan
 from stars.reference import check_inputs
@@ -77,7 +77,7 @@ def check_exact_decay(graph: SpikingGraph) -> None:
         UnsupportedNodeError: the decay of some nodes truncates.
     """
     nodes = graph.nodes.items()
-    found = [n for n, v in nodes if isinstance(v, LIF) and v.decay == "truncate"]
+    found = [n for n, v in nodes if isinstance(v, Neuron) and v.decay == "truncate"]
     if found:
         raise UnsupportedNodeError(
             f"target 'lava-float': the nodes {found} truncate their decay; Lava's"
@@ -131,10 +131,15 @@ def run_job(
     mode: Mode,
     put_network: Callable[[Job], None],
     patience: Patience,
+    *,
+    currents: bool = False,
 ) -> Trace:
-    """One worker process on one job folder; `put_network` adds the network to it."""
+    """One worker process on one job folder; `put_network` adds the network to it.
+
+    With `currents` the synaptic currents of all populations are recorded too.
+    """
     python = lava_python()
-    with job_folder(plan, inputs, mode) as job:
+    with job_folder(plan, inputs, mode, currents=currents) as job:
         put_network(job)
         run_worker(python, job.folder, job.shared_memory_prefix, patience)
         return read_trace(job)

@@ -39,6 +39,7 @@ class Job:
         plan: whose populations are recorded.
         steps, samples: of the input.
         shared_memory_prefix: how the names of the job's shared memory begin.
+        currents: whether synaptic currents are recorded too.
     """
 
     folder: Path
@@ -47,16 +48,20 @@ class Job:
     steps: int
     samples: int
     shared_memory_prefix: str
+    currents: bool = False
 
 
 @contextmanager
-def job_folder(plan: IntegerPlan, inputs: Array, mode: Mode) -> Iterator[Job]:
+def job_folder(
+    plan: IntegerPlan, inputs: Array, mode: Mode, *, currents: bool = False
+) -> Iterator[Job]:
     """A new folder with the job in it; removed at the end, whatever happened.
 
     Args:
         plan: see `Job`; the network itself is for the caller to put in.
         inputs: [T, B, *input shape].
         mode: see `Job`.
+        currents: see `Job`.
 
     Raises:
         DataError: an input is not one of the integers that the plan allows.
@@ -67,7 +72,7 @@ def job_folder(plan: IntegerPlan, inputs: Array, mode: Mode) -> Iterator[Job]:
     rows = np.broadcast_to(integers, (steps, *integers.shape[1:])).swapaxes(0, 1)
     folder = make_folder()
     prefix = f"/stars_{secrets.token_hex(8)}_"
-    job = Job(folder, mode, plan, steps, samples, prefix)
+    job = Job(folder, mode, plan, steps, samples, prefix, currents)
     try:
         with telling(folder):
             np.save(folder / "x.npy", rows.reshape(samples * steps, -1))
@@ -119,6 +124,7 @@ def description(job: Job) -> dict[str, object]:
         ],
         "parent": os.getpid(),
         "shared_memory_prefix": job.shared_memory_prefix,
+        "currents": job.currents,
     }
 
 
@@ -130,18 +136,28 @@ def read_trace(job: Job) -> Trace:
         LimitError: the readout spiked: its membrane does not fit.
     """
     check_complete(job)
-    spikes, membranes = {}, {}
+    spikes, membranes, currents = {}, {}, {}
     for index, population in enumerate(job.plan.populations):
         fired = read_record(job, "spikes", index)
-        v = read_record(job, "membranes", index).astype(np.float64)
-        if job.mode != "float":
-            v = np.ldexp(v, population.exponent - STATE_SHIFT)
+        v = read_volts(job, "membranes", index)
         membranes[population.name] = v + population.offset
+        if job.currents:
+            currents[population.name] = read_volts(job, "currents", index)
         if population.spiking:
             spikes[population.name] = fired.astype(np.bool_)
         elif fired.any():
             raise LimitError("lava", [out_of_range(population)])
-    return Trace(spikes, membranes, job.plan.populations[-1].name)
+    return Trace(spikes, membranes, job.plan.populations[-1].name, currents)
+
+
+def read_volts(job: Job, kind: str, index: int) -> Array:
+    """Record `kind` of population `index` in volts, [T, B, *shape]."""
+    values = read_record(job, kind, index).astype(np.float64)
+    if job.mode == "float":
+        return values
+    exponent = job.plan.populations[index].exponent - STATE_SHIFT
+    volts: Array = np.ldexp(values, exponent)
+    return volts
 
 
 def read_record(job: Job, kind: str, index: int) -> NDArray[np.generic]:

@@ -310,7 +310,7 @@ def change(path, key, value):
 
 
 CHANGED = {
-    "newer": ("metadata/stars_format", 3, "newer version"),
+    "newer": ("metadata/stars_format", 4, "newer version"),
     "milliseconds": ("metadata/time_unit", "ms", "expected 's'"),
     "soft reset": ("metadata/reset", "subtract", "metadata 'reset' is 'subtract'"),
     "no dt": ("metadata/dt", None, "metadata 'dt' is missing"),

@@ -184,7 +184,9 @@ def run_plainly(lava_python: Path) -> Callable[[Path], tuple[int, str, str]]:
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize(("kind", "steps"), [("vgg", 4), ("residual", 3), ("mlp", 1)])
+@pytest.mark.parametrize(
+    ("kind", "steps"), [("vgg", 4), ("residual", 3), ("mlp", 1), ("cuba", 4)]
+)
 def test_the_lines_of_its_readme_run_in_plain_lava(
     kind: str, steps: int, run_plainly, rng: np.random.Generator, tmp_path: Path
 ) -> None:

@@ -16,7 +16,16 @@ from stars.encode import DirectEncoding
 from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.grid import with_truncating_decay
-from stars.nodes import LIF, AvgPool2d, Conv2d, Input, Integrator, Output, SumPool2d
+from stars.nodes import (
+    LIF,
+    AvgPool2d,
+    Conv2d,
+    CubaLIF,
+    Input,
+    Integrator,
+    Output,
+    SumPool2d,
+)
 from stars.plan import lower
 from stars.testing import (
     assert_same_membranes,
@@ -85,6 +94,35 @@ def test_a_truncating_decay_goes_through_lavas_loader(tmp_path: Path) -> None:
     assert_same_membranes(trace, expected)
     with pytest.raises(AssertionError, match="membranes diverge"):
         assert_same_membranes(reference.run(plain, inputs), expected)
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_a_synaptic_current_goes_through_lavas_loader(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    plain = random_graph(rng, kind="vgg", bias=False, steps=4)
+    times = {"tau_syn": 4 * plain.dt, "tau_mem": 2 * plain.dt}
+    volts = {"r": 1.0, "v_leak": 0.0, "w_in": 2.0, "v_threshold": 1.0, "v_reset": 0.0}
+    graph = plain.replace_nodes(
+        {
+            name: CubaLIF(
+                **{
+                    n: np.full(plain.shapes[name], v)
+                    for n, v in {**times, **volts}.items()
+                }
+            )
+            for name in plain.spiking
+        }
+    )
+    inputs = random_inputs(rng, graph, 5)
+    plan = write(graph, tmp_path / "net.net")
+    with h5py.File(tmp_path / "net.net") as file:
+        assert file["layer/1/neuron/iDecay"][()] == 1024
+    trace = run_netx(tmp_path / "net.net", plan, inputs)
+    expected = emulate(lower(graph), inputs)
+    assert min(expected.rates().values()) > 0.01
+    assert_same_spikes(trace, expected)
+    assert_same_membranes(trace, expected)
 
 
 @pytest.mark.lava

@@ -177,7 +177,7 @@ def test_parameters_that_differ_from_neuron_to_neuron_are_kept():
         np.testing.assert_allclose(found[f"membranes/{name}"], membranes, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"cuba"}))  # no currents in a trace
 def test_off_the_grid_no_spike_differs_from_equal_states(kind):
     """From the reference's membranes at every step, so that no error is carried on."""
     rng = np.random.default_rng(6)

@@ -27,6 +27,7 @@ from stars.nodes import (
     Affine,
     AvgPool2d,
     Conv2d,
+    CubaLIF,
     Flatten,
     Input,
     Integrator,
@@ -279,6 +280,71 @@ def test_what_rounding_cannot_mend_is_refused():
     conv = Conv2d([[[[0.1]]]], [0.0])
     with pytest.raises(GraphError, match=r"r\[0, 0, 0\] is 0\.1"):
         quantise(chain(Input((1, 1, 2)), conv, uneven))
+
+
+def cuba(*shape, **changes):
+    values = {
+        "tau_syn": 4 * DT,
+        "tau_mem": 2 * DT,
+        "r": 1.0,
+        "v_leak": 0.0,
+        "w_in": 4.0,
+        "v_threshold": 1.0,
+        "v_reset": 0.0,
+    }
+    return CubaLIF(**{n: np.full(shape, v) for n, v in (values | changes).items()})
+
+
+def test_a_synaptic_current_is_put_on_the_grid():
+    rng = np.random.default_rng(5)
+    nodes = (
+        Affine(rng.normal(size=(12, 6)), np.zeros(12)),
+        cuba(12, r=1.7, w_in=3.1, v_threshold=1.03),
+        Affine(rng.normal(size=(4, 12)), np.zeros(4)),
+        Integrator(np.full(4, 1 / DT)),
+    )
+    graph = chain(Input((6,)), *nodes)
+    inputs = random_inputs(rng, graph, 32)
+    folded = fold_resistances(graph)
+    before, after = reference.run(graph, inputs), reference.run(folded, inputs)
+    assert before.spikes["n1"].any()
+    assert_same_spikes(after, before)
+    result = quantise(graph)
+    assert (result.nodes["n1"].r == 1).all()
+    assert (result.nodes["n1"].w_in == 1).all()
+    assert certify(result).ok
+    found = reference.run(result, inputs)
+    assert (found.spikes["n1"] == before.spikes["n1"]).mean() > 0.98
+
+
+def test_a_resistance_that_w_in_takes_back_is_folded_all_the_same():
+    graph = chain(Input((1,)), Affine([[1.0]], [0.0]), cuba(1, r=3.0, w_in=4 / 3))
+    folded = fold_resistances(graph)
+    assert (folded.nodes["n1"].r, folded.nodes["n1"].w_in) == (1, 1)
+    assert folded.nodes["n0"].weight == 4
+
+
+def test_both_decays_of_a_current_are_rounded():
+    node = cuba(1, tau_syn=1.1 * DT, tau_mem=3.1 * DT)
+    graph = chain(Input((1,)), Affine([[1.0]], [0.0]), node)
+    with pytest.raises(LimitError, match=r"(?s)dt / tau_mem.*dt / tau_syn"):
+        quantise(graph)
+    rounded = round_decays(graph).nodes["n1"]
+    assert (rounded.tau_syn, rounded.tau_mem) == (DT, 4 * DT)
+
+
+def test_currents_with_memory_leave_room_for_what_is_kept():
+    """Sums of 2^15 units, four times which a current of tau = 4 dt may reach."""
+    weights = np.full((1, 300), 127.0)
+    plain = chain(Input((300,)), Affine(weights, [0.0]), lif(1, v_threshold=64))
+    memory = chain(
+        Input((300,)), Affine(weights, [0.0]), cuba(1, v_threshold=64), steps=16
+    )
+    (few,), (many,) = (certify(g, 3).populations for g in (plain, memory))
+    assert few.accumulator == 300 * 127
+    assert 2 * few.accumulator < many.accumulator < 4 * few.accumulator
+    breaks = certify(memory, 16).breaks
+    assert any("sums of currents reach" in b and "at step 7" in b for b in breaks)
 
 
 def test_a_resistance_goes_into_the_weights_before_it():

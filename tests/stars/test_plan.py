@@ -18,6 +18,7 @@ from stars.nodes import (
     Affine,
     AvgPool2d,
     Conv2d,
+    CubaLIF,
     Flatten,
     Input,
     Integrator,
@@ -59,6 +60,51 @@ def test_weights_bias_and_threshold_by_hand():
     assert population.bias.tolist() == [3, 0]
     assert (population.threshold, population.decay_shift) == (4, 1)
     assert (population.offset, population.latency) == (0.25, 0)
+
+
+def cuba(*shape, **changes):
+    values = {
+        "tau_syn": 4 * DT,
+        "tau_mem": 2 * DT,
+        "r": 1.0,
+        "v_leak": 0.0,
+        "w_in": 4.0,
+        "v_threshold": 1.0,
+        "v_reset": 0.0,
+    }
+    return CubaLIF(**{n: np.full(shape, v) for n, v in (values | changes).items()})
+
+
+def test_a_current_with_memory_by_hand():
+    node = cuba(1, r=2, v_threshold=8)
+    plan = lower(chain(Input((1,)), affine([[3.0]]), node))
+    (population,), (connection,) = plan.populations, plan.connections
+    # k_u w_in k_v r = 1: what arrives is 3 V
+    assert connection.weights.toarray() * 2.0**population.exponent == [[3]]
+    assert (population.decay_shift, population.current_decay_shift) == (1, 2)
+    assert population.threshold * 2.0**population.exponent == 8
+    assert population.finest_shift == 2
+
+
+def test_a_long_run_makes_the_unit_finer_for_the_slower_decay():
+    def unit(steps):
+        graph = chain(Input((1,)), affine([[1.0]]), cuba(1), steps=steps)
+        return lower(graph).populations[0].exponent
+
+    # the current's last bit is 2 bits finer after each decay, 6 are there
+    assert [unit(steps) for steps in (4, 5, 6)] == [-1, -3, -5]
+
+
+def test_a_current_without_memory_is_a_lif():
+    graph = chain(Input((1,)), affine([[1.5]], [0.5]), cuba(1, tau_syn=DT, w_in=1.0))
+    plan = lower(graph)
+    expected = lower(chain(Input((1,)), affine([[1.5]], [0.5]), lif(1)))
+    (left,), (right,) = plan.populations, expected.populations
+    assert (left.bias.tolist(), left.threshold) == (
+        right.bias.tolist(),
+        right.threshold,
+    )
+    assert left.current_decay_shift == 0
 
 
 def test_the_unit_is_the_largest_power_of_two_that_divides_all():
@@ -183,6 +229,18 @@ def spread(weights, **changes):
         (spread([[1.0]], v_leak=0.5), r"v_leak is 0.5 and v_reset 0.0"),
         (spread([[129.0], [1.0]]), "composed weights reach 129, 8 bits and a sign"),
         (spread([[2.0**-13]], v_threshold=64), "the threshold is 1048576 units"),
+        (
+            chain(Input((1,)), affine([[1.0]], [0.5]), cuba(1)),
+            "'n1': a bias arrives with its input and would enter its synaptic current",
+        ),
+        (
+            chain(Input((1,)), affine([[1.0]]), cuba(1, r=3.0)),
+            "r lies in 3.0 to 3.0; before a current with memory",
+        ),
+        (
+            chain(Input((1,)), affine([[1.0]]), cuba(1, tau_syn=3 * DT)),
+            "dt / tau_syn is 0.333.*j from 0 to 12",
+        ),
         (
             chain(Input((1,)), affine([[1.0]], [4097.0]), lif(1)),
             "the bias is up to 4097 units",
@@ -338,6 +396,20 @@ def test_a_plan_is_readable_with_numpy_and_json_alone(tmp_path):
     ]
 
 
+def test_a_plan_says_a_memory_only_where_there_is_one(tmp_path):
+    """So that programs of the first version read what they can, and refuse the rest."""
+    path = tmp_path / "plan.npz"
+    for kind, version, known in (("vgg", 1, False), ("cuba", 2, True)):
+        write_plan(path, lower(random_graph(np.random.default_rng(0), kind=kind)))
+        with np.load(path) as file:
+            header = json.loads(str(file["header"]))
+        assert header["version"] == version
+        fields = [set(p) for p in header["populations"]]
+        assert all(("current_decay_shift" in names) == known for names in fields)
+    shifts = {p.name: p.current_decay_shift for p in read_plan(path).populations}
+    assert shifts == {"cuba0": 1, "lif0": 0, "cuba1": 1, "cuba2": 1, "readout": 0}
+
+
 @pytest.fixture
 def plan_file(tmp_path):
     path = tmp_path / "plan.npz"
@@ -357,12 +429,16 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h, _: h.update(version=2), "version 2; this program reads version 1"),
+        (lambda h, _: h.update(version=3), "version 3; this program reads versions 1"),
         (lambda h, _: h.update(format="x"), "its header does not say"),
         (lambda h, _: h.pop("populations"), "is not a plan, or is damaged"),
         (
             lambda h, _: h["populations"][0].update(threshold=None),
             "'lif0' has impossible",
+        ),
+        (
+            lambda h, _: h["populations"][0].update(current_decay_shift=13),
+            "the current of 'lif0' decays by no 12-bit fraction",
         ),
         (lambda h, _: h["connections"][0].update(target="x"), "does not fit"),
         (lambda _, a: a.pop("weights_1"), "weights_1"),

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from export.from_nir import from_nir, read
-from export.nir_metadata import FORMAT, PLAIN_FORMAT
+from export.nir_metadata import FORMAT, LIF_FORMAT, PLAIN_FORMAT
 from export.to_nir import to_nir, write
 from stars import reference
 from stars.errors import FormatError, GraphError
 from stars.grid import certify, with_truncating_decay
-from stars.nodes import LIF, Affine
+from stars.nodes import LIF, Affine, CubaLIF
 from stars.plan import lower
 from stars.testing import KINDS, assert_same_membranes, random_graph, random_inputs
 
@@ -33,6 +33,49 @@ def test_a_decay_truncates_toward_the_leak_on_both_sides():
     assert seen == [[1.25, 0.75], [1, 1], [1, 1]]
     _, v = node.step(np.array([[0.5, -0.5]]), v, 1.0)
     assert v.tolist() == [[1.25, 0.75]]
+
+
+def cuba(**changes):
+    values = {
+        "tau_syn": 2.0,
+        "tau_mem": 4.0,
+        "r": 2.0,
+        "v_leak": 0.0,
+        "w_in": 1.0,
+        "v_threshold": 9.0,
+        "v_reset": 0.0,
+    }
+    fields = {name: np.full(1, value) for name, value in (values | changes).items()}
+    return CubaLIF(**fields, membrane_step=0.25)
+
+
+def test_a_current_truncates_to_what_moves_the_membrane_by_its_step():
+    node = cuba()
+    # k_v r = 1/2, so h = 1/2: 3/2 is three of them, its half one and a half
+    assert node.current_step(1.0).tolist() == [0.5]
+    state = np.array([[[1.5], [0.0]], [[-1.5], [0.0]]])
+    seen = []
+    for _ in range(3):
+        _, state = node.step(np.zeros((2, 1)), state, 1.0)
+        seen.append(state[:, :, 0].tolist())
+    # u = 1/2 adds 1/4 to v; then u = 0, and v = 1/4 is cut to 0
+    assert seen == [[[0.5, 0.25], [-0.5, -0.25]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]]
+
+
+def test_what_enters_a_current_is_not_truncated():
+    _, state = cuba().step(np.array([[0.125]]), np.zeros((1, 2, 1)), 1.0)
+    assert state.ravel().tolist() == [0.0625, 0.03125]
+
+
+def test_a_current_that_has_no_dyadic_step_is_refused():
+    with pytest.raises(GraphError, match="every r must be a power of two"):
+        cuba(r=3.0)
+    plain = replace(cuba(), membrane_step=None)
+    assert (plain.decay, cuba().decay) == ("exact", "truncate")
+    with pytest.raises(GraphError, match="no step"):
+        plain.current_step(1.0)
+    with pytest.raises(GraphError, match="must be a power of two, or None"):
+        replace(plain, membrane_step=0.3)
 
 
 def test_what_enters_is_not_truncated():
@@ -103,8 +146,9 @@ def test_it_makes_a_difference():
         )
 
 
-def test_a_nir_file_keeps_it(tmp_path):
-    graph = with_truncating_decay(long_graph())
+@pytest.mark.parametrize("kind", ["residual", "cuba"])
+def test_a_nir_file_keeps_it(tmp_path, kind):
+    graph = with_truncating_decay(long_graph(kind=kind))
     write(graph, tmp_path / "net.nir")
     assert read(tmp_path / "net.nir") == graph
 
@@ -112,7 +156,10 @@ def test_a_nir_file_keeps_it(tmp_path):
 def test_older_readers_refuse_what_they_would_not_see():
     graph = long_graph()
     assert to_nir(graph).metadata["stars_format"] == PLAIN_FORMAT == 1
-    assert to_nir(with_truncating_decay(graph)).metadata["stars_format"] == FORMAT == 2
+    truncating = with_truncating_decay(graph)
+    assert to_nir(truncating).metadata["stars_format"] == LIF_FORMAT == 2
+    graph = with_truncating_decay(long_graph(kind="cuba"))
+    assert to_nir(graph).metadata["stars_format"] == FORMAT == 3
 
 
 def test_a_damaged_step_is_told():

@@ -47,9 +47,9 @@ def truncated(value):
     return np.sign(value) * (np.abs(value) >> 12)
 
 
-def lava_step(u, v, a, *, dv, bias, vth):
-    """One step of lava-nc 0.10, AbstractPyLifModelFixed, with du = 4095."""
-    u = truncated(u * (4096 - (4095 + 1))) + (a << 6)
+def lava_step(u, v, a, *, du, dv, bias, vth):
+    """One step of lava-nc 0.10, AbstractPyLifModelFixed."""
+    u = truncated(u * (4096 - (du + 1))) + (a << 6)
     u = np.where(u > 2**23, u - 2**24, np.where(u <= -(2**23), u + 2**24, u))
     v = truncated(v * (4096 - dv)) + u + bias
     v = np.clip(v, -(2**23) + 1, 2**23 - 1)
@@ -58,12 +58,12 @@ def lava_step(u, v, a, *, dv, bias, vth):
 
 
 def lava_run(plan, inputs):
-    """(spikes, membranes in the chip's steps) by name, from integers [T, B, N]."""
-    values, membranes = {plan.input_name: inputs}, {}
+    """(spikes, membranes, currents) by name, in steps, from integers [T, B, N]."""
+    values, membranes, currents = {plan.input_name: inputs}, {}, {}
     for p in plan.populations:
         u = v = np.zeros((inputs.shape[1], math.prod(p.shape)), np.int64)
         mantissa = (p.bias << 6) >> p.bias_exponent
-        spikes, voltages = [], []
+        spikes, voltages, synaptic = [], [], []
         for t in range(len(inputs)):
             a = np.zeros(v.shape, np.int64)
             for c in plan.into(p.name):  # weights 2 w with weight_exp = shift - 1
@@ -73,31 +73,39 @@ def lava_run(plan, inputs):
                 u,
                 v,
                 a,
+                du=(4096 >> p.current_decay_shift) - 1,
                 dv=0 if p.decay_shift is None else 4096 >> p.decay_shift,
                 bias=mantissa << p.bias_exponent,
                 vth=p.threshold,
             )
             spikes.append(s)
             voltages.append(v)
+            synaptic.append(u)
         values[p.name] = np.array(spikes).astype(np.int64)
         membranes[p.name] = np.array(voltages)
-    return values, membranes
+        currents[p.name] = np.array(synaptic)
+    return values, membranes, currents
 
 
 def assert_equals_lavas_equations(plan, q):
     """The emulator on integers [T, B, N] against `lava_run`; returns the latter."""
     inputs = q * 2.0**plan.input_exponent
-    trace = emulate(plan, inputs.reshape(*q.shape[:2], *plan.input_shape))
-    spikes, membranes = lava_run(plan, q)
+    inputs = inputs.reshape(*q.shape[:2], *plan.input_shape)
+    trace = Emulator.of(plan, len(q)).run(inputs, currents=True)
+    spikes, membranes, currents = lava_run(plan, q)
     for p in plan.populations:
         volts = membranes[p.name] * 2.0 ** (p.exponent - 6) + p.offset
         actual = trace.membranes[p.name].reshape(volts.shape)
         np.testing.assert_array_equal(actual, volts)
+        synaptic = trace.currents[p.name].reshape(volts.shape)
+        np.testing.assert_array_equal(
+            synaptic, currents[p.name] * 2.0 ** (p.exponent - 6)
+        )
         if p.spiking:
             np.testing.assert_array_equal(
                 trace.spikes[p.name].reshape(volts.shape), spikes[p.name] != 0
             )
-    return spikes, membranes
+    return spikes, membranes, currents
 
 
 def integers(rng, plan, steps, batch):
@@ -121,14 +129,19 @@ def test_sixteen_steps_equal_lavas_equations_where_the_reference_does_not(
 
 
 def louder(rng, plan):
-    """`plan` with currents and biases that wrap and clip."""
+    """`plan` with currents and biases that wrap and clip, some with a memory."""
     return replace(
         plan,
         connections=tuple(
             replace(c, shift=int(rng.integers(5, 9))) for c in plan.connections
         ),
         populations=tuple(
-            replace(p, bias=rng.integers(-4095, 4096, p.bias.shape), bias_exponent=6)
+            replace(
+                p,
+                bias=rng.integers(-4095, 4096, p.bias.shape),
+                bias_exponent=6,
+                current_decay_shift=int(rng.choice([0, 0, 1, 3, 12])),
+            )
             for p in plan.populations
         ),
     )
@@ -160,7 +173,7 @@ def test_numpy_alone_equals_lavas_equations(kind, monkeypatch):
 def test_saturation_is_met():
     rng = np.random.default_rng(3)
     plan = louder(rng, lower(random_graph(rng, kind="conv")))
-    _, membranes = assert_equals_lavas_equations(plan, integers(rng, plan, 16, 3))
+    _, membranes, _ = assert_equals_lavas_equations(plan, integers(rng, plan, 16, 3))
     assert np.abs(membranes["lif0"]).max() == 2**23 - 1
 
 
@@ -174,7 +187,9 @@ def test_truncation_is_met():
         assert_same_membranes(actual, desired)
 
 
-def one_neuron(weights, *, shift=0, bias=0, threshold=1000, decay_shift=1):
+def one_neuron(
+    weights, *, shift=0, bias=0, threshold=1000, decay_shift=1, current_decay_shift=0
+):
     """A plan of one neuron on inputs in -127..127, unit 1 V."""
     size = len(weights)
     population = Population(
@@ -188,6 +203,7 @@ def one_neuron(weights, *, shift=0, bias=0, threshold=1000, decay_shift=1):
         bias_exponent=6,
         latency=0,
         offset=0.0,
+        current_decay_shift=current_decay_shift,
     )
     matrix = csr_array(np.array([weights], np.int32))
     return IntegerPlan(
@@ -223,6 +239,65 @@ def test_a_current_wraps_once_at_24_bits():
     # 145161 << 6 leaves 2^23; lava.proc.lif was seen to give -116983
     assert membranes(plan, [[127] * 9]) == [-116983]
     assert membranes(plan, [[-127] * 9]) == [116983]
+
+
+def currents(plan, inputs):
+    x = np.array(inputs, float).reshape(len(inputs), 1, -1)
+    trace = Emulator.of(plan, len(x)).run(x, currents=True)
+    return trace.currents["lif"].ravel().tolist()
+
+
+def test_a_current_decays_and_truncates_toward_zero_on_both_sides():
+    # 3 V is 192 steps: 192, 96, 48, 24, 12, 6, 3, 1, 0 of them
+    plan = one_neuron([1], current_decay_shift=1)
+    steps = [192, 96, 48, 24, 12, 6, 3, 1, 0]
+    for sign in (1, -1):
+        found = currents(plan, [3 * sign] + [0] * 8)
+        assert found == [sign * n / 64 for n in steps]
+
+
+def test_a_membrane_sees_the_current_of_its_own_step():
+    # u = 8, 4, 2 V; v = 8, 8 / 2 + 4, 8 / 2 + 2
+    plan = one_neuron([1], current_decay_shift=1)
+    assert membranes(plan, [8, 0, 0]) == [8, 8, 6]
+
+
+def test_a_spike_resets_the_membrane_and_not_the_current():
+    plan = one_neuron([1], threshold=7, current_decay_shift=1)
+    assert membranes(plan, [8, 0, 0]) == [0, 4, 4]
+    assert currents(plan, [8, 0, 0]) == [8, 4, 2]
+
+
+def test_a_current_with_memory_wraps_with_what_is_left_of_it():
+    plan = one_neuron([127] * 5, threshold=None, decay_shift=None)
+    plan = with_memory(plan, 1)
+    # 80645 units fit; half of them and 80645 more are 120967.5, and then 141128.75
+    x = [[127] * 5] * 3
+    assert currents(plan, x) == [80645, 120967.5, 141128.75 - 2**18]
+    assert membranes(plan, x)[0] == 80645
+
+
+def test_a_current_wraps_once_however_far_it_is():
+    """Four times 2^17 units come back by twice 2^17 alone, as in Lava's model."""
+    plan = one_neuron([127] * 9, shift=2, threshold=None, decay_shift=None)
+    for memory in (0, 1):
+        found = currents(with_memory(plan, memory), [[127] * 9])
+        assert found == [145161 * 4 - 2**18]
+
+
+def with_memory(plan, shift):
+    (population,) = plan.populations
+    changed = replace(population, current_decay_shift=shift)
+    return replace(plan, populations=(changed,))
+
+
+def test_currents_are_recorded_only_when_asked_for():
+    rng = np.random.default_rng(0)
+    graph = random_graph(rng, kind="cuba")
+    inputs = random_inputs(rng, graph, 2)
+    assert TARGET.run(graph, inputs).currents == {}
+    asked = Emulator.of(lower(graph), 4).run(inputs, currents=True)
+    assert set(asked.currents) == set(asked.membranes)
 
 
 def test_a_membrane_is_clipped_where_only_wrapping_leads():

@@ -7,6 +7,7 @@ x.npy              in: integers [samples * steps, inputs]
 progress.npy       out: int64, a heartbeat, then each population's steps so far
 spikes_<i>.npy     out: bool [samples * steps, neurons] of population i
 membranes_<i>.npy  out: int32 (64 to a unit) or float64 (volts above v_reset)
+currents_<i>.npy   out: likewise, where they are asked for
 result.json        out: {"ok": true, ...} or {"ok": false, "error": ...}
 """
 
@@ -50,6 +51,7 @@ class Job:
         populations: in execution order.
         parent: process id of the client; the worker ends when it is gone.
         shared_memory_prefix: how the names of all shared memory of this job begin.
+        currents: whether synaptic currents are recorded too.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class Job:
     populations: tuple[RecordedPopulation, ...]
     parent: int
     shared_memory_prefix: str
+    currents: bool
 
     @property
     def rows(self) -> int:
@@ -82,9 +85,9 @@ class Job:
 
     def record(self, index: int) -> dict[str, Any]:
         """Where population `index` writes."""
+        kinds = ("spikes", "membranes", *(("currents",) if self.currents else ()))
         return {
-            "spikes": str(self.folder / f"spikes_{index}.npy"),
-            "membranes": str(self.folder / f"membranes_{index}.npy"),
+            "files": {kind: str(self.folder / f"{kind}_{index}.npy") for kind in kinds},
             "progress": str(self.folder / "progress.npy"),
             "progress_index": index + 1,
             "transport": self.populations[index].transport,
@@ -94,8 +97,8 @@ class Job:
         """Make the files that the populations write to."""
         for index, population in enumerate(self.populations):
             shape = (self.rows, population.size)
-            for kind, dtype in (("spikes", np.bool_), ("membranes", membrane_dtype)):
-                path = self.record(index)[kind]
+            for kind, path in self.record(index)["files"].items():
+                dtype = np.bool_ if kind == "spikes" else membrane_dtype
                 np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
                 reserve(Path(path))
 

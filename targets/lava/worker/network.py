@@ -67,12 +67,12 @@ def build_float(job: Job) -> tuple[AbstractProcess, Loihi2SimCfg]:
 
 
 def fixed_population(population: Population, job: Job, index: int) -> LIFReset:
-    """A population in units: du = 1 - 1/4096 steps, that is, no synaptic memory."""
+    """A population in units; Lava's models decay a current by (du + 1) / 4096."""
     shift = population.decay_shift
     exponent = population.bias_exponent
     neurons = LIFReset(
         shape=(population.size,),
-        du=DECAY_UNITY - 1,
+        du=(DECAY_UNITY >> population.current_decay_shift) - 1,
         dv=0 if shift is None else DECAY_UNITY >> shift,
         vth=NEVER if population.threshold is None else population.threshold,
         bias_mant=population.bias * UNIT >> exponent,
@@ -88,7 +88,7 @@ def float_population(population: Population, job: Job, index: int) -> LIFReset:
     threshold = population.threshold
     neurons = LIFReset(
         shape=(population.size,),
-        du=1.0,
+        du=2.0**-population.current_decay_shift,
         dv=0.0 if shift is None else 2.0**-shift,
         vth=np.inf if threshold is None else threshold * volt,
         bias_mant=population.bias * volt,

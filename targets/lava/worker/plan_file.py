@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 FORMAT = "stars.plan"
-VERSION = 1
+VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Population:
     threshold: int | None
     bias: np.ndarray
     bias_exponent: int
+    current_decay_shift: int
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ def read_plan(path: Path) -> Plan:
     """The plan of `path`; ValueError when it is none, or of another version."""
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(str(file["header"]))
-        if (header["format"], header["version"]) != (FORMAT, VERSION):
+        if header["format"] != FORMAT or header["version"] not in VERSIONS:
             raise ValueError(
                 f"{path} is {header['format']!r} of version {header['version']!r},"
-                f" expected {FORMAT!r} of version {VERSION}"
+                f" expected {FORMAT!r} of version {VERSIONS}"
             )
         populations = header["populations"]
         connections = header["connections"]
@@ -82,6 +83,7 @@ def _population(file: Any, index: int, values: dict[str, Any]) -> Population:
         threshold=values["threshold"],
         bias=file[f"bias_{index}"],
         bias_exponent=values["bias_exponent"],
+        current_decay_shift=values.get("current_decay_shift", 0),
     )
 
 

@@ -18,7 +18,7 @@ from lava.proc.lif.process import LIFReset
 
 
 class _Recording(PyLoihiProcessModel):
-    """Writes spikes and membranes, once the neurons that spiked were reset.
+    """Writes spikes, membranes and currents, once what spiked was reset.
 
     Row t of the files belongs to step t of the input: what a population does before
     the first input has reached it is not recorded.
@@ -27,22 +27,23 @@ class _Recording(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         record = proc_params["record"]
-        self.spikes_file = np.load(record["spikes"], mmap_mode="r+")
-        self.membranes_file = np.load(record["membranes"], mmap_mode="r+")
+        files = record["files"]
+        self.files = {n: np.load(path, mmap_mode="r+") for n, path in files.items()}
         self.progress_file = np.load(record["progress"], mmap_mode="r+")
         self.progress_index = record["progress_index"]
         self.transport = record["transport"]
 
     def reset_voltage(self, spike_vector: Any) -> None:
-        """Lava's reset; then spikes and v of this step go to the files.
+        """Lava's reset; then what this step made goes to the files.
 
         Lava keeps (W, H, C) where it uses its own Conv; the files are flat (C, H, W).
         """
         super().reset_voltage(spike_vector)
         row = self.time_step - 1 - self.transport
-        if 0 <= row < len(self.spikes_file):
-            self.spikes_file[row] = np.asarray(spike_vector).T.reshape(-1)
-            self.membranes_file[row] = self.v.T.reshape(-1)
+        if 0 <= row < len(self.files["spikes"]):
+            values = {"spikes": spike_vector, "membranes": self.v, "currents": self.u}
+            for name, file in self.files.items():
+                file[row] = np.asarray(values[name]).T.reshape(-1)
         self.progress_file[self.progress_index] += 1
 
 
