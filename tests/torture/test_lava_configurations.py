@@ -1,4 +1,4 @@
-"""Random configurations in Lava fixed_pt against the emulator: every spike, every v.
+"""Random configurations in Lava fixed_pt against the emulator: every spike, u and v.
 
 A configuration is a seed. Several networks share one worker, side by side: starting one
 takes as long as running many small ones.
@@ -15,13 +15,14 @@ import pytest
 from scipy.sparse import csr_array
 
 from stars.errors import GraphError, LimitError
-from stars.plan import Connection, IntegerPlan, lower
+from stars.plan import Connection, IntegerPlan, Population, lower
 from stars.plan_file import write_plan
 from stars.testing import KINDS, random_graph
+from stars.trace import Trace
 from targets.lava.client import run_job
 from targets.lava.jobs import Job
 from targets.lava.supervision import Patience
-from targets.loihi_emulator import emulate
+from targets.loihi_emulator import Emulator, emulate
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]
 
@@ -72,7 +73,10 @@ def configuration(seed: int, steps: int) -> Configuration:
 
 
 def louder(rng: np.random.Generator, plan: IntegerPlan) -> IntegerPlan:
-    """`plan` with currents and biases, of both signs, that wrap and clip."""
+    """`plan` with currents and biases, of both signs, that wrap and clip.
+
+    A quarter of the populations that spike get a memory of their current.
+    """
     spiking = {p.name for p in plan.populations if p.spiking}
     return replace(
         plan,
@@ -86,12 +90,19 @@ def louder(rng: np.random.Generator, plan: IntegerPlan) -> IntegerPlan:
                 bias=rng.integers(-4095, 4096, p.bias.shape),
                 bias_exponent=6,
                 threshold=int(rng.integers(1, 2**17)),
+                current_decay_shift=memory(rng, p),
             )
             if p.spiking
             else p
             for p in plan.populations
         ),
     )
+
+
+def memory(rng: np.random.Generator, population: Population) -> int:
+    """The decay of a population's current, of a quarter of them a new one."""
+    drawn = int(rng.integers(13))
+    return drawn if rng.random() < 0.25 else population.current_decay_shift
 
 
 def side_by_side(configurations: list[Configuration]) -> Configuration:
@@ -131,8 +142,23 @@ def moved(c: Connection, of: Configuration, start: int, width: int) -> Connectio
     return replace(c, source="input", target=target, weights=weights)
 
 
-def mismatches(seeds: range) -> tuple[dict[int, int], int]:
-    """(differing spikes and membranes by seed, neuron-steps), all in one worker."""
+@dataclass
+class Found:
+    """What a comparison found.
+
+    Args:
+        differ: spikes, currents and membranes that do, by seed; without those of none.
+        neuron_steps: compared, each in all three.
+        with_memory: of them, in populations whose current has one.
+    """
+
+    differ: dict[int, int]
+    neuron_steps: int = 0
+    with_memory: int = 0
+
+
+def compared(seeds: range) -> Found:
+    """What differs between Lava and the emulator, all seeds in one worker."""
     rng = np.random.default_rng(seeds.start)
     steps = int(rng.choice(LENGTHS))
     configurations = [configuration(seed, steps) for seed in seeds]
@@ -142,30 +168,42 @@ def mismatches(seeds: range) -> tuple[dict[int, int], int]:
         write_plan(Path(job.folder) / "plan.npz", together.plan)
 
     patience = Patience(stall=60.0)  # many processes on few cores
-    trace = run_job(together.plan, together.volts, "fixed", put, patience)
-    found, neuron_steps = {}, 0
+    trace = run_job(
+        together.plan, together.volts, "fixed", put, patience, currents=True
+    )
+    found = Found({})
     for c in configurations:
-        expected, wrong = emulate(c.plan, c.volts), 0
-        for p in c.plan.populations:
-            name = f"{c.seed} {p.name}"
-            wrong += int((trace.membranes[name] != expected.membranes[p.name]).sum())
-            if p.spiking:
-                wrong += int((trace.spikes[name] != expected.spikes[p.name]).sum())
-            neuron_steps += steps * SAMPLES * math.prod(p.shape)
+        wrong = differences(c, trace)
         if wrong:
-            found[c.seed] = wrong
-    return found, neuron_steps
+            found.differ[c.seed] = wrong
+        for p in c.plan.populations:
+            count = steps * SAMPLES * math.prod(p.shape)
+            found.neuron_steps += count
+            found.with_memory += count if p.current_decay_shift else 0
+    return found
+
+
+def differences(c: Configuration, trace: Trace) -> int:
+    """Spikes, currents and membranes of one network that the emulator has not alike."""
+    expected = Emulator.of(c.plan, len(c.volts)).run(c.volts, currents=True)
+    wrong = 0
+    for p in c.plan.populations:
+        name = f"{c.seed} {p.name}"
+        wrong += int((trace.membranes[name] != expected.membranes[p.name]).sum())
+        wrong += int((trace.currents[name] != expected.currents[p.name]).sum())
+        if p.spiking:
+            wrong += int((trace.spikes[name] != expected.spikes[p.name]).sum())
+    return wrong
 
 
 @pytest.mark.parametrize("first", range(0, 8, TOGETHER))
 def test_lava_equals_the_emulator(first: int) -> None:
-    found, neuron_steps = mismatches(range(first, first + TOGETHER))
-    assert found == {}
-    assert neuron_steps > 0
+    found = compared(range(first, first + TOGETHER))
+    assert found.differ == {}
+    assert found.neuron_steps > found.with_memory > 0
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("first", range(8, 1008, TOGETHER))
 def test_lava_equals_the_emulator_a_thousand_times(first: int) -> None:
-    found, _ = mismatches(range(first, first + TOGETHER))
-    assert found == {}
+    assert compared(range(first, first + TOGETHER)).differ == {}
