@@ -17,7 +17,17 @@ from stars.compose import Linear, total
 from stars.dyadic import Dyadic, add, dyadic, largest
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
-from stars.nodes import LIF, Array, CubaLIF, Integrator, Node, Shape
+from stars.nodes import (
+    LI,
+    LIF,
+    Array,
+    CubaLI,
+    CubaLIF,
+    Delay,
+    Integrator,
+    Node,
+    Shape,
+)
 
 DECAY_SHIFTS = range(1, 13)  # k = 2^-j as a 12-bit fraction of 4096
 CURRENT_SHIFTS = range(13)  # likewise; at 2^0 nothing of a current is kept
@@ -215,6 +225,15 @@ DRAFTS: Mapping[type[Node], Callable[[str, Any, float], Draft]] = {
     LIF: draft_lif,
     CubaLIF: draft_cuba,
     Integrator: draft_integrator,
+}
+
+
+# Why others have none, where that is not plain from what they are.
+NO_INTEGERS: Mapping[type[Node], str] = {
+    Delay: "Lava streams inputs through one network, and resets neurons between them"
+    " but not what is on its way: the end of one input would come out in the next",
+    LI: "only spikes are handed on; the readout is an Integrator",
+    CubaLI: "only spikes are handed on; the readout is an Integrator",
 }
 
 

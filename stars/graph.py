@@ -141,7 +141,12 @@ class SpikingGraph:
         return node
 
     def check_supported(
-        self, kinds: Iterable[type[Node]], where: str, *, cycles: bool = True
+        self,
+        kinds: Iterable[type[Node]],
+        where: str,
+        *,
+        cycles: bool = True,
+        because: Mapping[type[Node], str] = MappingProxyType({}),
     ) -> None:
         """Refuse what a back end or a target has no way to express.
 
@@ -149,6 +154,7 @@ class SpikingGraph:
             kinds: types of node that it can express.
             where: begins the message, such as "NIR export: no mapping".
             cycles: whether it can deliver a value one step late, as a cycle needs.
+            because: why it cannot express some types of node.
 
         Raises:
             UnsupportedNodeError: with every node and every such edge.
@@ -163,6 +169,12 @@ class SpikingGraph:
                 f"{where} for {unknown};"
                 f" supported are {sorted(kind.__name__ for kind in known)}"
             )
+        found = {type(node) for node in self.nodes.values()} - known
+        reasons += [
+            f"{kind.__name__}: {text}"
+            for kind, text in because.items()
+            if kind in found
+        ]
         if self.delayed and not cycles:
             edges = ", ".join(f"{a!r} -> {b!r}" for a, b in sorted(self.delayed))
             reasons.append(

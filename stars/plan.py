@@ -33,7 +33,7 @@ from stars.bounds import (
     spike_interval,
 )
 from stars.compose import UNROLL, compose
-from stars.draft import DRAFTS, Arrival, Draft, draft_population
+from stars.draft import DRAFTS, NO_INTEGERS, Arrival, Draft, draft_population
 from stars.dyadic import Integers, bits, largest, trailing_zeros
 from stars.encode import DirectEncoding
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
@@ -187,7 +187,10 @@ def place_all(graph: SpikingGraph) -> list[Placed]:
         UnsupportedNodeError: nodes that have no integer form, or a cycle; all of it.
     """
     graph.check_supported(
-        {Input, Output, *UNROLL, *DRAFTS}, "integer plan: no integer form", cycles=False
+        {Input, Output, *UNROLL, *DRAFTS},
+        "integer plan: no integer form",
+        cycles=False,
+        because=NO_INTEGERS,
     )
     check_sources(graph)
     low, high, input_exponent = input_interval(graph)
