@@ -94,7 +94,7 @@ class Network:
         return LIFReset(
             shape=(math.prod(layer["shape"]),),
             du=(4096 >> layer.get("current_decay_shift", 0)) - 1,
-            dv=4096 >> layer["decay_shift"] if layer["spiking"] else 0,
+            dv=0 if (j := layer["decay_shift"]) is None else 4096 >> j,
             vth=layer["threshold"] if layer["spiking"] else NEVER,
             bias_mant=(bias << 6) >> exponent,
             bias_exp=exponent,

@@ -18,6 +18,7 @@ from stars.dyadic import Dyadic, add, dyadic, largest
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
     LI,
     LIF,
     Array,
@@ -164,14 +165,7 @@ def draft_cuba(name: str, node: CubaLIF, dt: float) -> Draft:
 
 def draft_leaky(name: str, node: LIF | CubaLIF, tau: Array, dt: float) -> Draft:
     """What both have: a membrane that leaks, a threshold, a reset; without a gain."""
-    wrong = [
-        f"node {name!r}: {field_name} differs from neuron to neuron ({value.min()} to"
-        f" {value.max()}); the chip has one for each population"
-        for field_name, value in node.parameters().items()
-        if isinstance(value, np.ndarray)
-        and field_name not in ("r", "w_in")
-        and np.ptp(value) > 0
-    ]
+    wrong = uneven(name, node)
     tau_name = "tau" if isinstance(node, LIF) else "tau_mem"
     shift, off_grid = decay_shift(name, tau_name, tau, dt, DECAY_SHIFTS)
     wrong += off_grid
@@ -182,20 +176,54 @@ def draft_leaky(name: str, node: LIF | CubaLIF, tau: Array, dt: float) -> Draft:
             " equal, for the chip's membrane starts and rests where it resets"
         )
     step = node.membrane_step
-    threshold = add(
-        dyadic(node.v_threshold.flat[:1], "v_threshold"),
-        dyadic(-node.v_reset.flat[:1], "v_reset"),
-    )
     return Draft(
         name=name,
         shape=node.shape,
         spiking=True,
         gain=ZERO,
         decay_shift=shift,
-        threshold=threshold,
+        threshold=threshold(node),
         offset=reset,
         chip_step=None if step is None else math.frexp(step)[1] - 1,
         violations=wrong,
+    )
+
+
+def draft_integrate_and_fire(name: str, node: IF, dt: float) -> Draft:
+    """A population that keeps all of its membrane, likewise; dt r is its gain."""
+    wrong = uneven(name, node)
+    if node.v_reset.any():
+        wrong.append(
+            f"node {name!r}: v_reset is {float(node.v_reset.flat[0])!r}, expected 0,"
+            " for the chip's membrane resets to where it starts"
+        )
+    return Draft(
+        name=name,
+        shape=node.shape,
+        spiking=True,
+        gain=dyadic((dt * node.r).ravel(), "dt r"),
+        threshold=threshold(node),
+        violations=wrong,
+    )
+
+
+def uneven(name: str, node: IF | LIF | CubaLIF) -> list[str]:
+    """What the chip has once for a population, and its neurons have each their own."""
+    return [
+        f"node {name!r}: {field_name} differs from neuron to neuron ({value.min()} to"
+        f" {value.max()}); the chip has one for each population"
+        for field_name, value in node.parameters().items()
+        if isinstance(value, np.ndarray)
+        and field_name not in ("r", "w_in")
+        and np.ptp(value) > 0
+    ]
+
+
+def threshold(node: IF | LIF | CubaLIF) -> Dyadic:
+    """Of the population's first neuron, above v_reset, volts, [1]."""
+    return add(
+        dyadic(node.v_threshold.flat[:1], "v_threshold"),
+        dyadic(-node.v_reset.flat[:1], "v_reset"),
     )
 
 
@@ -222,6 +250,7 @@ def draft_integrator(name: str, node: Integrator, dt: float) -> Draft:
 
 
 DRAFTS: Mapping[type[Node], Callable[[str, Any, float], Draft]] = {
+    IF: draft_integrate_and_fire,
     LIF: draft_lif,
     CubaLIF: draft_cuba,
     Integrator: draft_integrator,

@@ -19,6 +19,7 @@ from stars.dyadic import dyadic, largest
 from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
     LIF,
     Array,
     CubaLIF,
@@ -355,17 +356,19 @@ def direct_bias(graph: SpikingGraph, name: str) -> Array:
 
 
 def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
-    """`graph` with the voltages of a leaky `name` on the grid of its increments.
+    """`graph` with the voltages of a spiking `name` on the grid of its increments.
 
-    One increment is k r 2^unit, with a synaptic current times (dt / tau_syn) w_in.
-    Where that is no power of two the graph cannot be put on the grid, which is for the
-    lowering to say; nothing is changed.
+    One increment is k r 2^unit, without leak dt r 2^unit, with a synaptic current times
+    (dt / tau_syn) w_in. Where that is no power of two the graph cannot be put on the
+    grid, which is for the lowering to say; nothing is changed.
     """
     node = graph.nodes[name]
     if isinstance(node, LIF):
         gain = graph.dt / node.tau * node.r
     elif isinstance(node, CubaLIF):
         gain = graph.dt / node.tau_mem * node.r * (graph.dt / node.tau_syn * node.w_in)
+    elif isinstance(node, IF):
+        gain = graph.dt * node.r
     else:
         return graph
     fraction, exponent = np.frexp(gain)
@@ -375,5 +378,6 @@ def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
     volts = {
         field: np.ldexp(np.rint(np.ldexp(getattr(node, field), -step)), step)
         for field in ("v_leak", "v_threshold", "v_reset")
+        if hasattr(node, field)
     }
     return graph.replace_nodes({name: replace(node, **volts)})

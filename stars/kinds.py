@@ -101,6 +101,15 @@ class RandomGraph:
         )
         return self.add(name, node, *sources)
 
+    def integrate(self, name: str, *sources: str) -> str:
+        """A spiking population without leak, whose currents add."""
+        shape = self.shapes[sources[0]]
+        r, v_threshold = np.ones(shape), np.ones(shape)
+        if not self.on_grid:
+            r, v_threshold = self.rng.uniform(0.8, 1.2, (2, *shape))
+        node = IF(r / self.dt, v_threshold, np.zeros(shape))
+        return self.add(name, node, *sources)
+
     def cuba(self, name: str, *sources: str) -> str:
         """A spiking population with a synaptic current; what it gets has no bias.
 
@@ -249,6 +258,16 @@ def draft_cuba(draft: RandomGraph) -> None:
     draft.readout(name)
 
 
+def draft_integrate(draft: RandomGraph) -> None:
+    """Populations without leak, and a LIF between them."""
+    name = draft.add("input", image_input(draft.rng))
+    name = draft.integrate("if0", draft.conv("conv0", name, 3))
+    main = draft.lif("lif0", draft.conv("conv1", name, 3))
+    name = draft.integrate("if1", draft.conv("conv2", main, 3))
+    name = draft.add("flat", Flatten(), draft.pool("pool", name, 2))
+    draft.readout(draft.integrate("if2", draft.affine("fc", name, 8)))
+
+
 def draft_recurrent(draft: RandomGraph) -> None:
     """Populations that feed themselves, one before them, and themselves late."""
     name = draft.affine("fc0", draft.add("input", Input((6,))), 8)
@@ -283,6 +302,7 @@ KINDS: Mapping[str, Callable[[RandomGraph], None]] = {
     "residual": draft_residual,
     "shortcut": draft_shortcut,
     "cuba": draft_cuba,
+    "integrate": draft_integrate,
 }
 # What has no integer plan; NIR, ONNX and the targets without integers take it too.
 FREE_KINDS: Mapping[str, Callable[[RandomGraph], None]] = {

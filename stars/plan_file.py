@@ -11,7 +11,7 @@ populations and c counting connections, both in the order of the header:
                        "offset", "current_decay_shift"}, ...],
                      "connections": [{"source", "target", "shape", "shift",
                        "delay"}, ...]}
-                  decay_shift and threshold are null for a readout;
+                  decay_shift is null without leak, threshold for a readout;
                   current_decay_shift is there in version 2 only, which a plan has if
                   one of its currents has a memory; else it is 0
     input_low     int64 [N input]; least integer of each input value

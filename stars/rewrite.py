@@ -16,6 +16,7 @@ from stars.draft import CURRENT_SHIFTS, DECAY_SHIFTS
 from stars.errors import GraphError
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
     LIF,
     Array,
     AvgPool2d,
@@ -88,13 +89,13 @@ def fold_resistances(graph: SpikingGraph) -> SpikingGraph:
     """`graph` with every r that is no power of two moved into the weights before it.
 
     v' = v + k (v_leak - v + r x) takes r W and r b for W and b, with r = 1; an
-    integrator takes dt r W with r = 1 / dt. A current with memory is linear in what
-    arrives, so that its w_in goes the same way. Where the factor differs within a
-    channel, or other nodes read the same weights, the population stays as it is.
+    integrator, and an IF, takes dt r W with r = 1 / dt. A current with memory is linear
+    in what arrives, so that its w_in goes the same way. Where the factor differs within
+    a channel, or other nodes read the same weights, the population stays as it is.
     """
     for name in graph.neurons:
         node = graph.neuron(name)
-        if not isinstance(node, LIF | CubaLIF | Integrator):
+        if not isinstance(node, IF | LIF | CubaLIF | Integrator):
             continue
         gain, unity = gain_of(node, graph.dt)
         parts = (gain, node.r) if isinstance(node, CubaLIF) else (gain,)
@@ -109,11 +110,11 @@ def fold_resistances(graph: SpikingGraph) -> SpikingGraph:
 
 
 def gain_of(
-    node: LIF | CubaLIF | Integrator, dt: float
-) -> tuple[Array, LIF | CubaLIF | Integrator]:
+    node: IF | LIF | CubaLIF | Integrator, dt: float
+) -> tuple[Array, IF | LIF | CubaLIF | Integrator]:
     """(What multiplies all that arrives, the node without it)."""
     one = np.ones(node.shape)
-    if isinstance(node, Integrator):
+    if isinstance(node, IF | Integrator):
         return dt * node.r, replace(node, r=one / dt)
     if isinstance(node, CubaLIF):
         return node.r * node.w_in, replace(node, r=one, w_in=one)

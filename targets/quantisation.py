@@ -21,7 +21,7 @@ from stars.data import load
 from stars.errors import ConfigError, DataError
 from stars.graph import SpikingGraph
 from stars.grid import Certificate, NodeGrid, Quantisation, certify, weighted
-from stars.nodes import LIF, Array, CubaLIF, Weighted
+from stars.nodes import IF, LIF, Array, CubaLIF, Weighted
 from stars.trace import Trace
 from targets.compare import Comparison, compare
 from targets.inputs import ArrayInputs, Inputs, first, inputs_for, read_array
@@ -290,12 +290,13 @@ def neuron_cost(
     rate_before: float,
     rate_after: float,
 ) -> NeuronCost:
-    """What changed in one population; others than leaky ones never are."""
+    """What changed in one population; others than spiking ones never are."""
     old, new = nodes
     threshold, tau = 0.0, (0.0, 0.0)
-    if isinstance(old, LIF | CubaLIF) and isinstance(new, LIF | CubaLIF):
+    if isinstance(old, IF | LIF | CubaLIF) and isinstance(new, IF | LIF | CubaLIF):
         heights = [n.v_threshold - n.v_reset for n in (old, new)]
         threshold = float(np.abs(heights[1] - heights[0]).max())
+    if isinstance(old, LIF | CubaLIF) and isinstance(new, LIF | CubaLIF):
         taus = [n.tau if isinstance(n, LIF) else n.tau_mem for n in (old, new)]
         most = int(np.abs(np.log(taus[1] / taus[0])).argmax())
         tau = float(taus[0].flat[most]), float(taus[1].flat[most])

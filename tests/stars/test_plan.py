@@ -14,6 +14,7 @@ from stars.encode import DirectEncoding
 from stars.errors import FormatError, GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.nodes import (
+    IF,
     LIF,
     Affine,
     AvgPool2d,
@@ -105,6 +106,22 @@ def test_a_current_without_memory_is_a_lif():
         right.threshold,
     )
     assert left.current_decay_shift == 0
+
+
+def integrate_and_fire(*shape, **changes):
+    values = {"r": 1 / DT, "v_threshold": 1.0, "v_reset": 0.0}
+    return IF(**{n: np.full(shape, v) for n, v in (values | changes).items()})
+
+
+def test_an_if_by_hand():
+    node = integrate_and_fire(1, r=2 / DT, v_threshold=8)
+    plan = lower(chain(Input((1,)), affine([[3.0]], [0.5]), node))
+    (population,), (connection,) = plan.populations, plan.connections
+    assert population.exponent == 0  # increments of 6 and 1 volts
+    assert connection.weights.toarray().tolist() == [[6]]
+    assert population.bias.tolist() == [1]
+    assert (population.threshold, population.decay_shift) == (8, None)
+    assert (population.spiking, population.offset) == (True, 0)
 
 
 def test_the_unit_is_the_largest_power_of_two_that_divides_all():
@@ -240,6 +257,18 @@ def spread(weights, **changes):
         (
             chain(Input((1,)), affine([[1.0]]), cuba(1, tau_syn=3 * DT)),
             "dt / tau_syn is 0.333.*j from 0 to 12",
+        ),
+        (
+            chain(Input((1,)), affine([[1.0]]), integrate_and_fire(1, v_reset=-0.5)),
+            "v_reset is -0.5, expected 0",
+        ),
+        (
+            chain(
+                Input((1,)),
+                affine([[1.0], [1.0]]),
+                integrate_and_fire(2, v_threshold=[1.0, 2.0]),
+            ),
+            "v_threshold differs from neuron to neuron",
         ),
         (
             chain(Input((1,)), affine([[1.0]], [4097.0]), lif(1)),
