@@ -121,7 +121,7 @@ class StudentConfig(NetworkConfig):
         }
     )
     steps: int = Field(4, ge=1, le=64)
-    surrogate: str = "super"
+    surrogate: str = "triangle"
     input_exponent: int = Field(-5, ge=-16, le=16)
 
 
@@ -149,7 +149,8 @@ class TrainingConfig(Config):
 
     steps: int = Field(3000, ge=1)
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(4e-3, gt=0)
+    learning_rate: float = Field(1.6e-2, gt=0)
+    head_rate: float = Field(8.0, gt=0)  # the head's learning rate over that one
     weight_decay: float = Field(1e-4, ge=0)
     flip: bool = True
     crop: int = Field(2, ge=0, le=16)

@@ -24,6 +24,7 @@ from stars.augment import augment, mix, mixing
 from stars.batch_norm import fuse
 from stars.config import DistillConfig
 from stars.data import LabelledImages
+from stars.descent import descent
 from stars.device import device
 from stars.distributed import (
     check_alike,
@@ -53,7 +54,6 @@ from stars.synthesis import synthesiser
 from stars.teacher import Teacher
 from stars.terms import bind, weighted_sum
 
-WARM_UP = 0.15  # share of the steps in which the learning rate rises
 SHARED_IMAGES = 0.01  # of the test images; data sets do hold a few pictures twice
 RATE_IMAGES = 200  # of the bank, on which the firing rates are measured
 
@@ -85,7 +85,11 @@ class Distillation:
             )
         check_batch(config.training.batch_size, "training.batch_size")
         check_batch(config.synthesis.batch_size, "synthesis.batch_size")
-        check_alike(teacher.checksum(), "the teacher's checksum")
+        self.checksums: dict[str, str | None] = {
+            "teacher": teacher.checksum(),
+            "data": None if real is None else real.checksum(),
+        }
+        check_alike(self.checksums["teacher"], "the teacher's checksum")
         self.config = config
         self.device = device(own_device(config.device))
         fused = config.backend == "fused"
@@ -116,19 +120,9 @@ class Distillation:
         self.bank = image_bank(config.synthesis.bank)
         self.real = real
         if real is not None:
-            check_alike(real.checksum(), "the training images' checksum")
+            check_alike(self.checksums["data"], "the training images' checksum")
             self.bank.fill(torch.from_numpy(real.images))
-        self.optimiser = torch.optim.AdamW(
-            self.student.parameters(),
-            config.training.learning_rate,
-            weight_decay=config.training.weight_decay,
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            config.training.learning_rate,
-            total_steps=config.training.steps,
-            pct_start=WARM_UP,
-        )
+        self.optimiser, self.schedule = descent(self.student, config.training)
         self.try_losses()
 
     def round(self, number: int) -> dict[str, float]:
@@ -320,13 +314,8 @@ class Distillation:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "bank": self.bank.whole() if self.real is None else None,
-            "teacher": self.teacher.checksum(),
-            "data": self.data_checksum(),
+            **self.checksums,
         }
-
-    def data_checksum(self) -> str | None:
-        """That of the real images; None where they are invented."""
-        return None if self.real is None else self.real.checksum()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint.
@@ -334,12 +323,12 @@ class Distillation:
         Raises:
             ConfigError: it was made with another teacher, or other real images.
         """
-        if state.get("teacher") != self.teacher.checksum():
+        if state.get("teacher") != self.checksums["teacher"]:
             raise ConfigError(
                 "the checkpoint was made with another teacher than"
                 f" '{self.config.teacher.source}' is now; start a new run"
             )
-        if state.get("data") != self.data_checksum():
+        if state.get("data") != self.checksums["data"]:
             raise ConfigError(
                 "the checkpoint was made with other training images than"
                 f" {self.config.data!r} gives now; start a new run"
@@ -456,8 +445,11 @@ def distill(
     save(students.grid, replace(file, grids=layer_grids(grid)), run.student_path)
     run.add_to_manifest(
         {
-            "teacher": {"source": config.teacher.source, "sha256": teacher.checksum()},
-            "data": {"source": config.data, "sha256": distillation.data_checksum()},
+            "teacher": {
+                "source": config.teacher.source,
+                "sha256": distillation.checksums["teacher"],
+            },
+            "data": {"source": config.data, "sha256": distillation.checksums["data"]},
             "processes": processes(),
             **result.to_json(),
         }

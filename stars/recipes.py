@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
     "forgetful": Recipe(
         {
             "batch_norm": {"weight": 10.0},
-            "one_hot": {"weight": 8.0},
+            "one_hot": {"weight": 2.0},
             "adversarial": {"weight": 1.0},
             "relational": RCA,
             "tail": TAR,
