@@ -129,7 +129,7 @@ class Distillation:
         """Synthesise if need be, then train; what to log. `number` starts at 1.
 
         Raises:
-            TrainingError: the synthesis, or a loss, is not finite.
+            TrainingError: the synthesis, a loss, or the student is not finite.
         """
         seed_everything(self.config.seed, number)
         terms = {} if self.real is not None else self.synthesise(number)
@@ -144,6 +144,11 @@ class Distillation:
                 self.student, self.optimiser, rng, bf16=self.config.training.bf16
             )
             self.schedule.step()
+        if not all(bool(p.isfinite().all()) for p in self.student.parameters()):
+            raise TrainingError(
+                f"the student's weights are not finite after round {number} ({values});"
+                " lower training.learning_rate"
+            )
         return {**terms, **values, "student_steps": self.schedule.last_epoch}
 
     def synthesise(self, number: int) -> dict[str, float]:

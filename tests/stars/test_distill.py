@@ -20,6 +20,7 @@ from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256
 from stars.grid import certify
 from stars.losses import LOSSES
+from stars.losses.kl import kl
 from stars.measurement import DistillResult
 from stars.run import Run
 from stars.testing import random_images
@@ -258,11 +259,21 @@ def test_a_synthesis_that_is_not_finite_stops_the_run(teacher, tmp_path, monkeyp
     assert not run.path.exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path):
+def test_weights_that_are_not_finite_stop_the_run(teacher, tmp_path):
     config = tiny(training={"learning_rate": 1e30, "steps": 30})
     run = Run.create(tmp_path / "a", config)
-    with pytest.raises(TrainingError, match=r"loss became .*training\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"weights are .*training\.learning_rate"):
         distill(config, teacher, None, run, quiet)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path, monkeypatch):
+    def infinite(student, teacher):
+        return kl(student, teacher) * np.inf
+
+    monkeypatch.setitem(LOSSES, "kl", infinite)
+    run = Run.create(tmp_path / "a", tiny())
+    with pytest.raises(TrainingError, match=r"loss became .*training\.learning_rate"):
+        distill(tiny(), teacher, None, run, quiet)
 
 
 @pytest.mark.parametrize(
