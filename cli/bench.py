@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.inputs import read_inputs
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -111,15 +112,9 @@ def check_inputs(cells: Sequence[Cell]) -> None:
     Raises:
         StarsError: one of them cannot be read.
     """
-    from stars import data as datasets, teacher as teachers
-
     configs = [cell.config for cell in cells]
-    for one in {repr(config.teacher): config.teacher for config in configs}.values():
-        teachers.load(one.source, teachers.spec_of(one))
-    for name in sorted({c.test_data for c in configs} - {"none"}):
-        datasets.load(name)
-    for name in sorted({c.data for c in configs} - {""}):
-        datasets.load(name, "train")
+    for one in {(repr(c.teacher), c.test_data, c.data): c for c in configs}.values():
+        read_inputs(one)
 
 
 def base_values(

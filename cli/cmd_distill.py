@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from cli.inputs import read_inputs
 from cli.interrupt import ending_rounds
 from cli.output import JsonFlag, Output, stage_progress
 
@@ -107,21 +108,18 @@ def _distil(
     resume: bool,
 ) -> None:
     from export import to_nir
-    from stars import data as datasets, teacher as teachers
     from stars.config import distill_config
+    from stars.data import kind_of
     from stars.distill import distill as run_distillation, follow
     from stars.distributed import processes
     from stars.memory import keep_freed_memory
     from stars.run import Run
-    from stars.teacher import spec_of
 
     keep_freed_memory()
     settings = distill_config(preset, config, given)
-    source = teachers.load(settings.teacher.source, spec_of(settings.teacher))
-    test = None if settings.test_data == "none" else datasets.load(settings.test_data)
-    real = datasets.load(settings.data, "train") if settings.data else None
+    teacher, test, real = read_inputs(settings)
     if not group.first:
-        follow(settings, source, real)
+        follow(settings, teacher, real)
         return
     run = Run.create(out, settings, resume=resume)
     with run.locked():
@@ -129,10 +127,10 @@ def _distil(
             stage_progress(output) as bars,
             ending_rounds(output, bars, alone=processes() == 1) as progress,
         ):
-            result = run_distillation(settings, source, test, run, progress, real)
+            result = run_distillation(settings, teacher, test, run, progress, real)
         to_nir.write(result.graph, run.graph_path)
         run.record_artifact(run.graph_path)
-    kind = datasets.kind_of(settings.test_data)
+    kind = kind_of(settings.test_data)
     text = Table("network", f"accuracy on real {kind} images")
     for name, value in result.accuracies().items():
         text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")

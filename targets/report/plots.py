@@ -28,6 +28,7 @@ from targets.report.svg import (
 from targets.report.words import counted, percent
 
 CELLS_WITH_TEXT = 12  # columns; more are drawn without numbers
+LETTER = 6.5  # pixels of width, at most, in a column's head
 
 
 @dataclass(frozen=True)
@@ -241,16 +242,12 @@ def heat_map(
     left, top, cell = 92, 22, 24
     width = (WIDTH - left) / max(len(columns), 1)
     most = max((max(row, default=0) for row in counts), default=0)
+    every = 1 if len(columns) <= CELLS_WITH_TEXT else 10
+    room = int(every * width / LETTER)
     drawn = [
-        text(
-            left + (i + 0.5) * width,
-            14,
-            shortened(label, int(width / 5.5)),
-            "muted",
-            "middle",
-        )
+        text(left + (i + 0.5) * width, 14, shortened(label, room), "muted", "middle")
         for i, label in enumerate(columns)
-        if len(columns) <= CELLS_WITH_TEXT or i % 10 == 0
+        if i % every == 0
     ]
     for r, (layer, row) in enumerate(zip(layers, counts, strict=True)):
         y = top + r * cell

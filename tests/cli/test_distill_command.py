@@ -15,7 +15,7 @@ import torch
 
 from cli.main import main
 from export.from_nir import read
-from stars.distill import Distillation
+from stars.distillation import Distillation
 from stars.run import Run
 from stars.teacher import save
 

@@ -21,7 +21,8 @@ from stars import teacher as teachers
 from stars.architectures import blueprint
 from stars.config import DistillConfig, TermConfig
 from stars.data import LabelledImages
-from stars.distill import Distillation, distill, follow, run_rounds, unseen
+from stars.distill import distill, follow, run_rounds, unseen
+from stars.distillation import Distillation
 from stars.distributed import Group, gathered, leave, processes, share
 from stars.priors import PRIORS
 from stars.run import Run
@@ -119,7 +120,7 @@ def trace(teacher: Teacher) -> dict[str, Any]:
     distillation = Distillation(CONFIG, teacher)
     hook = register_optimizer_step_pre_hook(keep_gradients)
     with (
-        mock.patch("stars.distill.weighted_sum", keep_losses),
+        mock.patch("stars.distillation.weighted_sum", keep_losses),
         mock.patch("stars.synthesis.critic.Critic.score", keep_scores),
     ):
         distillation.round(1)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from stars import reference, student_file
 from stars.config import DistillConfig, merged
-from stars.distill import Distillation, distill, portion, quantised
+from stars.distill import distill
+from stars.distillation import Distillation, portion, quantised
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.files import sha256

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from stars.config import DistillConfig, merged
-from stars.distill import Distillation, distill
+from stars.distill import distill
+from stars.distillation import Distillation
 from stars.errors import TrainingError
 from stars.health import check_speaks, collapsed, firing_rates, silent, tell, twins
 from stars.run import Run
