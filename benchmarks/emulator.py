@@ -38,9 +38,9 @@ from stars.data import load
 from stars.encode import DirectEncoding
 from stars.graph import SpikingGraph
 from stars.grid import quantise
+from stars.lowering import lower
 from stars.memory import keep_freed_memory
 from stars.nodes import LIF, Affine, Array, Conv2d, Flatten, Input, Integrator, Output
-from stars.plan import lower
 from stars.plan_file import write_plan
 from stars.testing import assert_same_membranes, assert_same_spikes, calibrate
 from stars.trace import Trace

@@ -32,7 +32,7 @@ from stars.certificate import certify
 from stars.errors import DataError, UnsupportedNodeError
 from stars.files import sha256, write_json, write_text
 from stars.graph import SpikingGraph
-from stars.plan import lower
+from stars.lowering import lower
 from stars.plan_file import write_plan
 
 FORMAT = "stars.lava"

@@ -36,6 +36,7 @@ from stars.dyadic import Integers, largest, trailing_zeros
 from stars.errors import GraphError, UnsupportedNodeError
 from stars.files import atomic
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import Conv2d, Neuron, Node, Shape, SumPool2d
 from stars.plan import (
     BIAS_LIMIT,
@@ -44,7 +45,6 @@ from stars.plan import (
     Connection,
     IntegerPlan,
     Population,
-    lower,
 )
 
 WEIGHT_LIMIT = 254  # even where signs are mixed; more is clipped by the loader
@@ -76,7 +76,7 @@ def write(graph: SpikingGraph, path: Path) -> IntegerPlan:
     of the file are in its units.
 
     Raises:
-        GraphError, LimitError: as `stars.plan.lower`.
+        GraphError, LimitError: as `stars.lowering.lower`.
         UnsupportedNodeError: the format cannot say it; holds every reason.
         DataError: the file cannot be written.
     """

@@ -39,6 +39,7 @@ from stars.bounds import Range, magnitude
 from stars.dyadic import bits, dyadic, largest, trailing_zeros
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.lowering import input_interval, lower
 from stars.nodes import Array, Input, Map, Neuron, Scale, SumPool2d, Weighted
 from stars.plan import (
     ACCUMULATOR_BITS,
@@ -48,8 +49,6 @@ from stars.plan import (
     accumulator_interval,
     clips,
     currents_of,
-    input_interval,
-    lower,
     membranes_of,
     wraps,
 )

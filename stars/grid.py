@@ -18,6 +18,7 @@ from stars.certificate import Certificate, PopulationBits, certify
 from stars.dyadic import dyadic, largest
 from stars.errors import GraphError, LimitError
 from stars.graph import SpikingGraph
+from stars.lowering import lower, place_all
 from stars.nodes import (
     IF,
     LIF,
@@ -30,7 +31,7 @@ from stars.nodes import (
     SumPool2d,
     Weighted,
 )
-from stars.plan import BIAS_LIMIT, lower, place_all
+from stars.plan import BIAS_LIMIT
 from stars.rewrite import fold_resistances, round_decays, sum_pools
 from stars.truncation import with_truncating_decay
 

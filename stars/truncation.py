@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import LIF, CubaLIF, Node
-from stars.plan import STATE_SHIFT, lower
+from stars.plan import STATE_SHIFT
 
 
 def with_truncating_decay(graph: SpikingGraph) -> SpikingGraph:

@@ -19,15 +19,9 @@ from stars.bounds import spike_interval
 from stars.dyadic import bits, largest
 from stars.errors import LimitError
 from stars.graph import SpikingGraph
+from stars.lowering import Placed, input_interval, place_all
 from stars.nodes import Affine, Conv2d, Neuron
-from stars.plan import (
-    STATE_SHIFT,
-    Placed,
-    accumulator_interval,
-    currents_of,
-    input_interval,
-    place_all,
-)
+from stars.plan import STATE_SHIFT, accumulator_interval, currents_of
 from targets.hardware.limits import LIMITS, ChipLimits
 from targets.placement import (
     Core,

@@ -20,8 +20,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import Array
-from stars.plan import Connection, IntegerPlan, lower
+from stars.plan import Connection, IntegerPlan
 from stars.plan_file import write_plan
 from stars.reference import check_inputs
 from stars.trace import Trace

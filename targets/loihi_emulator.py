@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from stars.bounds import Interval, magnitude
 from stars.errors import DataError
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import Array, Shape
 from stars.plan import (
     MEMBRANE_LIMIT,
@@ -40,7 +41,6 @@ from stars.plan import (
     accumulator_interval,
     clips,
     currents_of,
-    lower,
     membranes_of,
     wraps,
 )

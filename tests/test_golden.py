@@ -14,7 +14,7 @@ from stars import reference
 from stars.config import DistillConfig, read_toml, validated
 from stars.files import read_json
 from stars.grid_network import layer_grids
-from stars.plan import lower
+from stars.lowering import lower
 from stars.plan_file import read_plan
 from stars.run import checkpoint
 from stars.student import to_graph

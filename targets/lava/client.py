@@ -13,8 +13,9 @@ from pathlib import Path
 
 from stars.errors import MissingDependencyError, UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import Array, Neuron
-from stars.plan import IntegerPlan, lower
+from stars.plan import IntegerPlan
 from stars.plan_file import write_plan
 from stars.reference import check_inputs
 from stars.trace import Trace
@@ -52,7 +53,7 @@ class LavaTarget:
         """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
 
         Raises:
-            GraphError: the graph is not on the grid; see `stars.plan.lower`.
+            GraphError: the graph is not on the grid; see `stars.lowering.lower`.
             LimitError: a number does not fit the chip.
             UnsupportedNodeError: a node that has no integer form.
             DataError: the inputs are not what the graph takes.

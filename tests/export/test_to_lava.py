@@ -20,7 +20,7 @@ from export import to_lava
 from export.from_nir import read
 from stars import reference
 from stars.errors import DataError, GraphError, LimitError
-from stars.plan import lower
+from stars.lowering import lower
 from stars.plan_file import read_plan
 from stars.testing import random_graph, random_images
 from targets.loihi_emulator import emulate

@@ -16,6 +16,7 @@ from stars.encode import DirectEncoding
 from stars.errors import UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.grid import with_truncating_decay
+from stars.lowering import lower
 from stars.nodes import (
     LIF,
     AvgPool2d,
@@ -26,7 +27,6 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
-from stars.plan import lower
 from stars.testing import (
     assert_same_membranes,
     assert_same_spikes,

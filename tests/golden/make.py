@@ -23,7 +23,7 @@ from export.from_nir import read
 from export.golden import golden_hashes
 from stars.architectures import blueprint
 from stars.architectures.network import ann
-from stars.plan import lower
+from stars.lowering import lower
 from stars.plan_file import write_plan
 from stars.student_file import load
 from stars.teacher import Teacher, TeacherSpec, save

@@ -13,6 +13,7 @@ from stars import compose
 from stars.encode import DirectEncoding
 from stars.errors import FormatError, GraphError, LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import (
     IF,
     LIF,
@@ -27,7 +28,6 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
-from stars.plan import lower
 from stars.plan_file import read_plan, write_plan
 from stars.testing import KINDS, random_graph
 

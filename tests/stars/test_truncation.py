@@ -13,8 +13,8 @@ from export.to_nir import to_nir, write
 from stars import reference
 from stars.errors import FormatError, GraphError
 from stars.grid import certify, with_truncating_decay
+from stars.lowering import lower
 from stars.nodes import LIF, Affine, CubaLIF
-from stars.plan import lower
 from stars.testing import KINDS, assert_same_membranes, random_graph, random_inputs
 
 

@@ -19,8 +19,8 @@ from stars.dyadic import dyadic
 from stars.errors import LimitError, UnsupportedNodeError
 from stars.graph import SpikingGraph
 from stars.grid import certify, with_truncating_decay
+from stars.lowering import lower
 from stars.nodes import LIF, Affine, Conv2d, CubaLIF, Delay, Input, Integrator, Output
-from stars.plan import lower
 from stars.testing import (
     FREE_KINDS,
     KINDS,

@@ -14,6 +14,7 @@ from stars import reference
 from stars.encode import DirectEncoding
 from stars.errors import ConfigError, DataError, FormatError, UnsupportedNodeError
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import (
     LIF,
     Affine,
@@ -26,7 +27,6 @@ from stars.nodes import (
     Neuron,
     Output,
 )
-from stars.plan import lower
 from stars.testing import KINDS, random_graph, random_inputs
 from targets.energy import Counts, count, estimate
 from targets.energy_report import report

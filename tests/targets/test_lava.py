@@ -11,8 +11,8 @@ import pytest
 from stars import reference
 from stars.errors import DataError, GraphError
 from stars.graph import SpikingGraph
+from stars.lowering import lower
 from stars.nodes import LIF, Affine, Conv2d
-from stars.plan import lower
 from stars.testing import (
     KINDS,
     assert_same_membranes,

@@ -12,7 +12,8 @@ from scipy.sparse import csr_array
 
 from stars import reference
 from stars.errors import DataError, GraphError, LimitError
-from stars.plan import Connection, IntegerPlan, Population, lower
+from stars.lowering import lower
+from stars.plan import Connection, IntegerPlan, Population
 from stars.testing import (
     KINDS,
     assert_same_membranes,

@@ -32,7 +32,7 @@ from stars.encode import DirectEncoding
 from stars.errors import StarsError
 from stars.grid import quantise
 from stars.lif import LIFConstants
-from stars.plan import lower
+from stars.lowering import lower
 from stars.run import Run
 from stars.student import build
 from stars.sweep import FIGURES, result_of

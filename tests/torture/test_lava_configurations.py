@@ -15,7 +15,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from stars.errors import GraphError, LimitError
-from stars.plan import Connection, IntegerPlan, Population, lower
+from stars.lowering import lower
+from stars.plan import Connection, IntegerPlan, Population
 from stars.plan_file import write_plan
 from stars.testing import KINDS, random_graph
 from stars.trace import Trace
