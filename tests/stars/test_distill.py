@@ -329,14 +329,15 @@ TRAINED_BY: list[dict[str, object]] = [
 ]
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("loss", TRAINED_BY, ids=str)
-def test_a_student_learns_by_every_loss_with_bf16_and_on_the_grid(
-    teacher, tmp_path, loss
+def test_a_student_learns_by_every_loss_in_both_precisions_and_on_the_grid(
+    teacher, tmp_path, loss, bf16
 ):
     config = tiny(
         loss=[loss] if loss["name"] == "kl" else [{"name": "kl"}, loss],
         synthesis={"rounds": 1},
-        training={"bf16": True},
+        training={"bf16": bf16},
         student={"options": {"widths": [3, 5], "depths": [1, 1], "stem_stride": 2}},
     )
     run = Run.create(tmp_path / "a", config)
