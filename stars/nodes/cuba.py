@@ -124,6 +124,32 @@ class CubaLIF(CubaLI):
                 " w_in"
             )
 
+    @classmethod
+    def uniform(
+        cls,
+        shape: Shape,
+        *,
+        tau_syn: float,
+        tau_mem: float,
+        r: float = 1.0,
+        w_in: float = 1.0,
+        v_threshold: float = 1.0,
+        rest: float = 0.0,
+    ) -> CubaLIF:
+        """A population of `shape` in which every neuron is alike.
+
+        It leaks to `rest` and resets there, volts.
+        """
+        return cls(
+            tau_syn=np.full(shape, tau_syn),
+            tau_mem=np.full(shape, tau_mem),
+            r=np.full(shape, r),
+            v_leak=np.full(shape, rest),
+            w_in=np.full(shape, w_in),
+            v_threshold=np.full(shape, v_threshold),
+            v_reset=np.full(shape, rest),
+        )
+
     @property
     def decay(self) -> Literal["exact", "truncate"]:
         """Says "truncate" where the node has a membrane_step."""

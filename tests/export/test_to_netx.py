@@ -101,18 +101,9 @@ def test_a_truncating_decay_goes_through_lavas_loader(tmp_path: Path) -> None:
 def test_a_synaptic_current_goes_through_lavas_loader(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     plain = random_graph(rng, kind="vgg", bias=False, steps=4)
-    times = {"tau_syn": 4 * plain.dt, "tau_mem": 2 * plain.dt}
-    volts = {"r": 1.0, "v_leak": 0.0, "w_in": 2.0, "v_threshold": 1.0, "v_reset": 0.0}
+    current = {"tau_syn": 4 * plain.dt, "tau_mem": 2 * plain.dt, "w_in": 2.0}
     graph = plain.replace_nodes(
-        {
-            name: CubaLIF(
-                **{
-                    n: np.full(plain.shapes[name], v)
-                    for n, v in {**times, **volts}.items()
-                }
-            )
-            for name in plain.spiking
-        }
+        {name: CubaLIF.uniform(plain.shapes[name], **current) for name in plain.spiking}
     )
     inputs = random_inputs(rng, graph, 5)
     plan = write(graph, tmp_path / "net.net")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -282,24 +283,14 @@ def test_what_rounding_cannot_mend_is_refused():
         quantise(chain(Input((1, 1, 2)), conv, uneven))
 
 
-def cuba(*shape, **changes):
-    values = {
-        "tau_syn": 4 * DT,
-        "tau_mem": 2 * DT,
-        "r": 1.0,
-        "v_leak": 0.0,
-        "w_in": 4.0,
-        "v_threshold": 1.0,
-        "v_reset": 0.0,
-    }
-    return CubaLIF(**{n: np.full(shape, v) for n, v in (values | changes).items()})
+cuba = partial(CubaLIF.uniform, tau_syn=4 * DT, tau_mem=2 * DT, w_in=4.0)
 
 
 def test_a_synaptic_current_is_put_on_the_grid():
     rng = np.random.default_rng(5)
     nodes = (
         Affine(rng.normal(size=(12, 6)), np.zeros(12)),
-        cuba(12, r=1.7, w_in=3.1, v_threshold=1.03),
+        cuba((12,), r=1.7, w_in=3.1, v_threshold=1.03),
         Affine(rng.normal(size=(4, 12)), np.zeros(4)),
         Integrator(np.full(4, 1 / DT)),
     )
@@ -318,14 +309,14 @@ def test_a_synaptic_current_is_put_on_the_grid():
 
 
 def test_a_resistance_that_w_in_takes_back_is_folded_all_the_same():
-    graph = chain(Input((1,)), Affine([[1.0]], [0.0]), cuba(1, r=3.0, w_in=4 / 3))
+    graph = chain(Input((1,)), Affine([[1.0]], [0.0]), cuba((1,), r=3.0, w_in=4 / 3))
     folded = fold_resistances(graph)
     assert (folded.nodes["n1"].r, folded.nodes["n1"].w_in) == (1, 1)
     assert folded.nodes["n0"].weight == 4
 
 
 def test_both_decays_of_a_current_are_rounded():
-    node = cuba(1, tau_syn=1.1 * DT, tau_mem=3.1 * DT)
+    node = cuba((1,), tau_syn=1.1 * DT, tau_mem=3.1 * DT)
     graph = chain(Input((1,)), Affine([[1.0]], [0.0]), node)
     with pytest.raises(LimitError, match=r"(?s)dt / tau_mem.*dt / tau_syn"):
         quantise(graph)
@@ -338,7 +329,7 @@ def test_currents_with_memory_leave_room_for_what_is_kept():
     weights = np.full((1, 300), 127.0)
     plain = chain(Input((300,)), Affine(weights, [0.0]), lif(1, v_threshold=64))
     memory = chain(
-        Input((300,)), Affine(weights, [0.0]), cuba(1, v_threshold=64), steps=16
+        Input((300,)), Affine(weights, [0.0]), cuba((1,), v_threshold=64), steps=16
     )
     (few,), (many,) = (certify(g, 3).populations for g in (plain, memory))
     assert few.accumulator == 300 * 127

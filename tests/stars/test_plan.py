@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -63,21 +64,11 @@ def test_weights_bias_and_threshold_by_hand():
     assert (population.offset, population.latency) == (0.25, 0)
 
 
-def cuba(*shape, **changes):
-    values = {
-        "tau_syn": 4 * DT,
-        "tau_mem": 2 * DT,
-        "r": 1.0,
-        "v_leak": 0.0,
-        "w_in": 4.0,
-        "v_threshold": 1.0,
-        "v_reset": 0.0,
-    }
-    return CubaLIF(**{n: np.full(shape, v) for n, v in (values | changes).items()})
+cuba = partial(CubaLIF.uniform, tau_syn=4 * DT, tau_mem=2 * DT, w_in=4.0)
 
 
 def test_a_current_with_memory_by_hand():
-    node = cuba(1, r=2, v_threshold=8)
+    node = cuba((1,), r=2, v_threshold=8)
     plan = lower(chain(Input((1,)), affine([[3.0]]), node))
     (population,), (connection,) = plan.populations, plan.connections
     # k_u w_in k_v r = 1: what arrives is 3 V
@@ -89,7 +80,7 @@ def test_a_current_with_memory_by_hand():
 
 def test_a_long_run_makes_the_unit_finer_for_the_slower_decay():
     def unit(steps):
-        graph = chain(Input((1,)), affine([[1.0]]), cuba(1), steps=steps)
+        graph = chain(Input((1,)), affine([[1.0]]), cuba((1,)), steps=steps)
         return lower(graph).populations[0].exponent
 
     # the current's last bit is 2 bits finer after each decay, 6 are there
@@ -97,7 +88,7 @@ def test_a_long_run_makes_the_unit_finer_for_the_slower_decay():
 
 
 def test_a_current_without_memory_is_a_lif():
-    graph = chain(Input((1,)), affine([[1.5]], [0.5]), cuba(1, tau_syn=DT, w_in=1.0))
+    graph = chain(Input((1,)), affine([[1.5]], [0.5]), cuba((1,), tau_syn=DT, w_in=1.0))
     plan = lower(graph)
     expected = lower(chain(Input((1,)), affine([[1.5]], [0.5]), lif(1)))
     (left,), (right,) = plan.populations, expected.populations
@@ -247,15 +238,15 @@ def spread(weights, **changes):
         (spread([[129.0], [1.0]]), "composed weights reach 129, 8 bits and a sign"),
         (spread([[2.0**-13]], v_threshold=64), "the threshold is 1048576 units"),
         (
-            chain(Input((1,)), affine([[1.0]], [0.5]), cuba(1)),
+            chain(Input((1,)), affine([[1.0]], [0.5]), cuba((1,))),
             "'n1': a bias arrives with its input and would enter its synaptic current",
         ),
         (
-            chain(Input((1,)), affine([[1.0]]), cuba(1, r=3.0)),
+            chain(Input((1,)), affine([[1.0]]), cuba((1,), r=3.0)),
             "r lies in 3.0 to 3.0; before a current with memory",
         ),
         (
-            chain(Input((1,)), affine([[1.0]]), cuba(1, tau_syn=3 * DT)),
+            chain(Input((1,)), affine([[1.0]]), cuba((1,), tau_syn=3 * DT)),
             "dt / tau_syn is 0.333.*j from 0 to 12",
         ),
         (
