@@ -270,13 +270,20 @@ def nodes_to_coarsen(
 def without_room(
     graph: SpikingGraph, exponents: Mapping[str, int], limit: int
 ) -> Callable[[Grids], set[str]]:
-    """What `quantise` takes for crowded, when steps begin at `exponents`."""
+    """What `quantise` takes for crowded, when steps begin at `exponents`.
+
+    What the coarsest steps do not mend, as float32 over many steps of an exact decay,
+    is no reason for coarser weights.
+    """
     coarsest = {name: exponent + DOUBLINGS for name, exponent in exponents.items()}
-    lost = clipped_populations(graph, node_grids(graph, coarsest, limit))
+    grids = node_grids(graph, coarsest, limit)
+    lost = clipped_populations(graph, grids)
+    hopeless = beyond_float32(rounded(graph, grids))
 
     def find(grids: Grids) -> set[str]:
-        clipped = clipped_populations(graph, grids) - lost
-        return clipped.union(over_budget(rounded(graph, grids)))
+        result = rounded(graph, grids)
+        crowded = off_chip(result) or beyond_float32(result) - hopeless
+        return crowded | clipped_populations(graph, grids) - lost
 
     return find
 
@@ -293,10 +300,14 @@ def clipped_populations(graph: SpikingGraph, grids: Grids) -> set[str]:
     return found
 
 
-def over_budget(graph: SpikingGraph) -> list[str]:
-    """Names of the populations that leave the chip's registers, or float32's."""
-    wrong = [p.population.name for p in place_all(graph) if p.violations]
-    return wrong or [row.name for row in certify(graph).populations if not row.fits]
+def off_chip(graph: SpikingGraph) -> set[str]:
+    """Names of the populations that leave the chip's registers."""
+    return {p.population.name for p in place_all(graph) if p.violations}
+
+
+def beyond_float32(graph: SpikingGraph) -> set[str]:
+    """Names of the populations that fit the chip, but not float32's bits."""
+    return {row.name for row in certify(graph).populations if not row.fits}
 
 
 def weights_from(graph: SpikingGraph, source: str) -> list[str]:

@@ -242,6 +242,14 @@ def test_quantise_doubles_a_step_where_a_sum_would_leave_its_bits():
     assert certify(quantise(graph)).ok
 
 
+def test_steps_stay_fine_where_no_doubling_would_make_float32_exact():
+    """After 64 steps of an exact decay a membrane has 63 bits more."""
+    weight = np.array([[1.0], [0.53]])
+    graph = chain(Input((1,)), Affine(weight, [0.0, 0.0]), lif(2), steps=64)
+    assert not certify(quantise(graph)).ok
+    assert grid_of(graph)["n0"].weight_exponent == weight_exponent(1.0)
+
+
 def test_whoever_says_what_is_crowded_the_steps_there_are_doubled_and_no_others():
     graph = float_graph(0, "mlp")
     free = grid_of(graph, crowded=lambda _: [])
