@@ -38,6 +38,7 @@ from stars.architectures import blueprint
 from stars.architectures.blueprint import Activation, Blueprint, ConvBN
 from stars.architectures.network import Network, SumReLU
 from stars.batch_norm import fuse
+from stars.config import StudentConfig
 from stars.lif import LIFConstants, LIFLayer
 from stars.memory import keep_freed_memory
 
@@ -63,7 +64,7 @@ class Case:
         return blueprint("resnet", self.input_shape, 10, self.options)
 
 
-DEFAULT = {"widths": [16, 32, 64], "depths": [1, 1, 1], "stem_stride": 2}
+DEFAULT = StudentConfig().options
 RESNET18 = {"widths": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}
 
 

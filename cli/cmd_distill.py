@@ -30,7 +30,7 @@ def distill(
             help="fashion-mnist, a .safetensors or .pt, or module:function (runs it)."
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="quick or default.")] = "default",
+    preset: Annotated[str, typer.Option(help="quick, default or thorough.")] = "default",
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,

@@ -115,7 +115,7 @@ class StudentConfig(NetworkConfig):
 
     options: dict[str, Any] = Field(
         default_factory=lambda: {
-            "widths": [16, 32, 64],
+            "widths": [32, 64, 128],
             "depths": [1, 1, 1],
             "stem_stride": 2,
         }
@@ -133,7 +133,7 @@ class SynthesisConfig(Config):
 
     method: str = "forgetful"
     options: dict[str, Any] = Field(default_factory=dict)  # the method's own
-    rounds: int = Field(20, ge=1)
+    rounds: int = Field(16, ge=1)
     steps: int = Field(40, ge=1)
     batch_size: int = Field(128, ge=2)
     harvest: int = Field(4, ge=1)
@@ -147,7 +147,7 @@ class SynthesisConfig(Config):
 class TrainingConfig(Config):
     """How the student learns from the bank; the batch is that of all processes."""
 
-    steps: int = Field(3000, ge=1)
+    steps: int = Field(2400, ge=1)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(1.6e-2, gt=0)
     head_rate: float = Field(8.0, gt=0)  # the head's learning rate over that one
@@ -162,7 +162,7 @@ class TrainingConfig(Config):
 class GridConfig(Config):
     """Fine-tuning on the power-of-two grid."""
 
-    steps: int = Field(400, ge=0)
+    steps: int = Field(300, ge=0)
     learning_rate: float = Field(5e-4, gt=0)
 
 
@@ -250,6 +250,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "synthesis": {"rounds": 4, "steps": 20},
         "training": {"steps": 200},
         "grid": {"steps": 50},
+    },
+    "thorough": {
+        "synthesis": {"rounds": 64, "bank": 40000},
+        "training": {"steps": 9600},
+        "grid": {"steps": 600},
     },
 }
 
