@@ -14,7 +14,8 @@ emulator without records of hidden layers, as Lava without probes has none;
 Both sides run once to warm up, then in turn; each time is the median of its repeats,
 all of which are listed. Start-up is left out on both sides: of Lava the interpreter,
 imports, compilation and the start of its processes, of the emulator the preparation of
-the plan and of its kernels. The time of the demo's student (of RUN, or a fresh one as
+the plan and of its kernels. torch is there, as it is in `stars parity`: its kernels
+convolve spikes. The time of the demo's student (of RUN, or a fresh one as
 large) is for the 10,000 test images, everything recorded. Compare the ratios: the
 absolute figures belong to the machine.
 """
@@ -33,7 +34,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from stars.architectures import blueprint
+from stars.config import StudentConfig
 from stars.data import load
 from stars.encode import DirectEncoding
 from stars.graph import SpikingGraph
@@ -42,6 +46,7 @@ from stars.lowering import lower
 from stars.memory import keep_freed_memory
 from stars.nodes import LIF, Affine, Array, Conv2d, Flatten, Input, Integrator, Output
 from stars.plan_file import write_plan
+from stars.student import build, to_graph
 from stars.testing import assert_same_membranes, assert_same_spikes, calibrate
 from stars.trace import Trace
 from targets.lava.environment import lava_python
@@ -172,13 +177,8 @@ def student(run: Path | None) -> SpikingGraph:
     """The demo's student: of a run directory, or a fresh one of its size."""
     if run is not None:
         return Subject.open(run).graph
-    import torch  # noqa: PLC0415 - not where a run is given
-
-    from stars.architectures import blueprint  # noqa: PLC0415
-    from stars.student import build, to_graph  # noqa: PLC0415
-
     torch.manual_seed(0)
-    plan = blueprint("resnet", SHAPE, CLASSES, {"stem_stride": 2})
+    plan = blueprint("resnet", SHAPE, CLASSES, StudentConfig().options)
     return quantise(to_graph(build(plan, 4).eval(), ENCODING))
 
 
@@ -211,6 +211,7 @@ def main() -> None:
         "steps": STEPS,
         "cores": len(os.sched_getaffinity(0)),
         "processor": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
         "mlp": compare(mlp, pictures, 100, 10_000),
         "conv": compare(conv, pictures, 4, 400),
         "demo": demo(options.run, pictures),

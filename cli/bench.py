@@ -30,7 +30,6 @@ EvalOption = Annotated[
 ]
 ConfigOption = Annotated[Path | None, typer.Option(help="A TOML file that all share.")]
 TeacherOption = Annotated[str | None, typer.Option(help="As for `stars distill`.")]
-PresetOption = Annotated[str, typer.Option(help="quick, default or thorough.")]
 SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes at a time.")]
 ThreadsOption = Annotated[

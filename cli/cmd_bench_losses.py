@@ -11,7 +11,6 @@ from cli.bench import (
     EvalOption,
     JobsOption,
     OutOption,
-    PresetOption,
     SeedsOption,
     Sweep,
     TeacherOption,
@@ -20,6 +19,7 @@ from cli.bench import (
     numbers,
     split,
 )
+from cli.options import PresetOption
 from cli.output import JsonFlag, Output
 
 

@@ -11,7 +11,6 @@ from cli.bench import (
     EvalOption,
     JobsOption,
     OutOption,
-    PresetOption,
     SeedsOption,
     Sweep,
     TeacherOption,
@@ -19,6 +18,7 @@ from cli.bench import (
     base_values,
     numbers,
 )
+from cli.options import PresetOption
 from cli.output import JsonFlag, Output
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cli.inputs import read_inputs
 from cli.interrupt import ending_rounds
+from cli.options import PresetOption
 from cli.output import JsonFlag, Output, stage_progress
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def distill(
             help="fashion-mnist, a .safetensors or .pt, or module:function (runs it)."
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="quick, default or thorough.")] = "default",
+    preset: PresetOption = "default",
     config: Annotated[
         Path | None, typer.Option(help="A TOML file; its values go over the preset.")
     ] = None,

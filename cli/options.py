@@ -15,3 +15,4 @@ StepsOption = Annotated[int | None, typer.Option(help="T, if the file does not s
 InputsOption = Annotated[
     Path | None, typer.Option(help=".npy or .npz, instead of the run's test images.")
 ]
+PresetOption = Annotated[str, typer.Option(help="quick, default or thorough.")]

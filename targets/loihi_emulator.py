@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +48,7 @@ from stars.reference import check_inputs
 from stars.trace import Trace
 from targets.loihi_matrix import Arithmetic, Values
 from targets.loihi_neurons import Neurons
+from targets.loihi_onednn import one_thread_each
 from targets.loihi_products import Product, channels_last, product_of
 
 FLOAT32_EXACT = 2**24  # up to which it has every integer
@@ -151,7 +152,8 @@ class Emulator:
         asked = kept if currents else []
         synaptic = {p.name: self.empty(p, batch, np.float64) for p in asked}
 
-        def run_block(block: slice) -> None:
+        def run_block(block: slice, alone: Callable[[], None]) -> None:
+            alone()
             q = integer_inputs(self.plan, inputs[:, block])
             arriving = {self.plan.input_name: in_order(q, self.plan.input_shape)}
             for layer in self.layers:
@@ -168,7 +170,9 @@ class Emulator:
                 if name in spikes:
                     spikes[name][:, block] = fired
 
-        list(self.pool.map(run_block, self.blocks(batch)))
+        with one_thread_each() as alone:
+            blocks = self.blocks(batch)
+            list(self.pool.map(run_block, blocks, [alone] * len(blocks)))
         return Trace(
             {p.name: in_shape(spikes[p.name], p) for p in kept if p.spiking},
             {p.name: in_shape(membranes[p.name], p) for p in kept},

@@ -2,8 +2,7 @@
 
 Values are [..., N], populations of pixels in channels-last order, (H, W, C): there all
 that is under a row of a kernel lies together, and a convolution is one matrix product
-of copied windows. A plan holds the unrolled matrix alone; whether that is a convolution
-is found out here, and proven entry by entry.
+of copied windows, or of spikes one of torch's 8-bit convolutions.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 
 from stars.nodes import Shape
+from targets import loihi_onednn
+from targets.loihi_kernel import Kernel, Places, find_kernel
 from targets.loihi_matrix import Arithmetic, Multiply, Values, multiplication
 
-Places = NDArray[np.int64]
-
 SPARSE_COST = 24  # of an entry, in multiplications of a dense product
-WINDOW_COST = 8  # of copying a value into a window, likewise
 DENSE_LIMIT = 2**26  # entries of a dense matrix: 256 MB
 WINDOW_BYTES = 2**20  # of windows copied at a time: they stay in the cache
 
@@ -55,12 +52,23 @@ def product_of(
         costs[Convolution] = kernel.cost
     best = min(costs, key=lambda form: costs[form])
     if kernel is not None and best is Convolution:
-        matrix = kernel.weights.reshape(-1, target[0])
-        return Convolution(kernel, multiplication(matrix, form), form.kind)
+        return convolution_of(kernel, form)
     ordered = weights[channels_last(target)][:, channels_last(source)]
     if best is Dense:
         return Dense(target, multiplication(ordered.toarray().T, form), form.kind)
     return Sparse(ordered.astype(form.kind) * form.kind(form.factor))
+
+
+def convolution_of(kernel: Kernel, form: Arithmetic) -> Product:
+    """The quicker of a convolution's two forms.
+
+    Args:
+        kernel: of the convolution.
+        form: what is computed with.
+    """
+    matrix = kernel.weights.reshape(-1, kernel.target[0])
+    windows = Convolution(kernel, multiplication(matrix, form), form.kind)
+    return loihi_onednn.convolution(kernel, form, windows) or windows
 
 
 def channels_last(shape: Shape) -> Places:
@@ -95,30 +103,6 @@ class Sparse:
         """See `Product`."""
         columns = x.reshape(-1, x.shape[-1]).T.astype(self.matrix.dtype, order="C")
         return np.asarray(self.matrix @ columns).T.reshape(*x.shape[:-1], -1)
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """A convolution as geometry and weights.
-
-    Args:
-        source, target: shapes (C, H, W) and (O, H', W').
-        weights: [kh, kw, C, O].
-        stride: (vertical, horizontal).
-        before: zeros above and to the left of the image.
-    """
-
-    source: Shape
-    target: Shape
-    weights: Values
-    stride: tuple[int, int]
-    before: tuple[int, int]
-
-    @property
-    def cost(self) -> float:
-        """Time for one image, in multiplications of a dense product."""
-        windows = self.target[1] * self.target[2] * self.weights[..., 0].size
-        return windows * (self.target[0] + WINDOW_COST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,63 +149,3 @@ class Convolution:
             writeable=False,
         )
         return view.reshape(count * rows * columns, -1)
-
-
-def find_kernel(weights: csr_array, source: Shape, target: Shape) -> Kernel | None:
-    """The convolution that unrolls to exactly `weights`; None when there is none."""
-    if len(source) != 3 or len(target) != 3 or not weights.nnz:
-        return None
-    entries = coo_array(weights)
-    out, places = split(entries.row, target)
-    channel, pixels = split(entries.col, source)
-    y = axis_of(places[0], pixels[0], target[1])
-    x = axis_of(places[1], pixels[1], target[2])
-    kernel = np.zeros((y.extent, x.extent, source[0], target[0]), weights.dtype)
-    where = (y.taps(places[0], pixels[0]), x.taps(places[1], pixels[1]), channel, out)
-    kernel[where] = entries.data
-    visits = np.outer(y.visits(source[1], target[1]), x.visits(source[2], target[2]))
-    expected = (visits * np.count_nonzero(kernel, axis=(2, 3))).sum()
-    # Every entry is where and what the kernel says, and none is missing.
-    if expected != weights.nnz or (kernel[where] != entries.data).any():
-        return None
-    return Kernel(source, target, kernel, (y.stride, x.stride), (y.before, x.before))
-
-
-def split(flat: Places, shape: Shape) -> tuple[Places, tuple[Places, Places]]:
-    """(channel, (row, column)) of flat places in a (C, H, W) population."""
-    channel, pixel = np.divmod(flat, shape[1] * shape[2])
-    return channel, np.divmod(pixel, shape[2])
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A kernel along one axis; see `Kernel`."""
-
-    stride: int
-    before: int
-    extent: int
-
-    def taps(self, places: Places, pixels: Places) -> Places:
-        """Which tap of the kernel sees each pixel from each place."""
-        return pixels - self.stride * places + self.before
-
-    def visits(self, size: int, count: int) -> Places:
-        """How many of `count` windows see a pixel of the image's `size`, each tap."""
-        places = self.stride * np.arange(count) - self.before
-        pixels = places[:, None] + np.arange(self.extent)
-        return np.asarray(((pixels >= 0) & (pixels < size)).sum(axis=0))
-
-
-def axis_of(place: Places, pixel: Places, count: int) -> Axis:
-    """The least kernel along one axis that could have these entries.
-
-    Windows that the border cuts move by less than the stride, none by more.
-    """
-    first, last = np.full(count, np.iinfo(np.int32).max), np.full(count, -1)
-    np.minimum.at(first, place, pixel)
-    np.maximum.at(last, place, pixel)
-    steps = np.concatenate([np.diff(first[last >= 0]), np.diff(last[last >= 0])])
-    stride = max(1, int(steps.max(initial=1)))
-    offset = pixel - stride * place
-    before = max(0, -int(offset.min()))
-    return Axis(stride, before, before + int(offset.max()) + 1)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 
 from stars.compose import unroll
 from stars.nodes import Conv2d, SumPool2d
-from targets import loihi_matrix, loihi_products
+from stars.testing import random_graph, random_inputs
+from targets import loihi_matrix, loihi_onednn, loihi_products
+from targets.loihi_emulator import LoihiEmulator
+from targets.loihi_kernel import find_kernel
 from targets.loihi_matrix import Arithmetic
+from targets.loihi_onednn import SpikeConvolution
 from targets.loihi_products import (
     Convolution,
     Dense,
     Sparse,
     channels_last,
-    find_kernel,
     product_of,
 )
 
@@ -72,14 +78,79 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.fixture(params=["torch", "no torch"])
+def convolutions(request, monkeypatch):
+    """The forms of a convolution, with torch in the process and without."""
+    if request.param == "torch":
+        return Convolution | SpikeConvolution
+    monkeypatch.setattr(loihi_onednn, "loaded_torch", lambda: None)
+    return Convolution
+
+
+@pytest.fixture
+def nothing_else_pays(monkeypatch):
+    monkeypatch.setattr(loihi_products, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(loihi_products, "SPARSE_COST", 1e9)
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_a_convolution_is_found_in_its_unrolled_matrix(name, monkeypatch):
+def test_a_convolution_is_found_in_its_unrolled_matrix(name):
     node, source = CONVOLUTIONS[name]
     weights, target = matrix_of(node, source)
     assert_multiplies(weights, source, target)
-    monkeypatch.setattr(loihi_products, "DENSE_LIMIT", 0)
-    monkeypatch.setattr(loihi_products, "SPARSE_COST", 1e9)
-    assert_multiplies(weights, source, target, Convolution)
+
+
+@pytest.mark.usefixtures("nothing_else_pays")
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_multiply_alike_with_torch_and_without(name, convolutions):
+    node, source = CONVOLUTIONS[name]
+    weights, target = matrix_of(node, source)
+    assert_multiplies(weights, source, target, convolutions)
+
+
+def large():
+    """(weights, source, target) of a convolution that oneDNN takes."""
+    node, source = conv(32, 16, (3, 3), padding=(1, 1)), (16, 14, 14)
+    weights, target = matrix_of(node, source)
+    return weights, source, target
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN's kernels are x86's")
+def test_torch_convolves_spikes_and_nothing_else():
+    weights, source, target = large()
+    for form in FORMS:
+        product = product_of(weights, source, target, form)
+        assert isinstance(product, SpikeConvolution) == form.spikes
+
+
+def wrong_by_one(*arguments):
+    return torch.ops.onednn.qconv_pointwise(*arguments) + 1
+
+
+def missing(*_):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("kernel", [wrong_by_one, missing])
+def test_a_torch_that_convolves_otherwise_is_not_used(kernel, monkeypatch):
+    onednn = SimpleNamespace(
+        qconv_prepack=torch.ops.onednn.qconv_prepack, qconv_pointwise=kernel
+    )
+    stand_in = SimpleNamespace(**{**vars(torch), "ops": SimpleNamespace(onednn=onednn)})
+    monkeypatch.setattr(loihi_onednn, "loaded_torch", lambda: stand_in)
+    assert_multiplies(*large(), Convolution)
+
+
+def test_a_run_leaves_torch_its_threads():
+    rng = np.random.default_rng(0)
+    graph = random_graph(rng, kind="vgg")
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        LoihiEmulator().run(graph, random_inputs(rng, graph, 2))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_pool_and_a_convolution_are_one_convolution():
@@ -111,7 +182,8 @@ def test_one_entry_that_differs_makes_it_no_convolution(change):
 
 
 def test_the_cheapest_form_is_taken():
-    for out, image, form in ((8, 12, Convolution), (2, 3, Dense)):
+    convolution = Convolution | SpikeConvolution
+    for out, image, form in ((8, 12, convolution), (2, 3, Dense)):
         node = conv(out, 4, (3, 3), padding=(1, 1))
         weights, target = matrix_of(node, (4, image, image))
         assert_multiplies(weights, (4, image, image), target, form)
@@ -120,6 +192,7 @@ def test_the_cheapest_form_is_taken():
 
 
 def test_spikes_are_multiplied_alike_without_onnx_runtime(monkeypatch):
+    monkeypatch.setattr(loihi_onednn, "loaded_torch", lambda: None)
     _, source = CONVOLUTIONS["strided"]
     node = conv(64, 3, (5, 5), stride=(2, 2), padding=(2, 2))
     weights, target = matrix_of(node, source)
