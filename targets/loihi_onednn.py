@@ -1,10 +1,10 @@
 """Convolutions of spikes by oneDNN's 8-bit kernels, which torch brings.
 
-They copy no windows, so that a layer takes half as long as by a matrix product. They
-serve where the process has torch already, as that of `stars parity` has: to import it
-would take longer than most runs of the emulator. Sums have 32 bits; a convolution that
-does not give what the matrix product gives, or cannot be made by this torch on this
-processor, is not used.
+They copy no windows, so that a layer takes two thirds of the time of a matrix product.
+They serve where the process has torch already, as that of `stars parity` has: to import
+it would take longer than most runs of the emulator. Sums have 32 bits. A convolution
+that does not give what the matrix product gives, or cannot be made by this torch on
+this processor, is not used.
 """
 
 from __future__ import annotations
