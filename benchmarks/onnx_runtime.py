@@ -30,6 +30,7 @@ import torch
 from export.to_onnx import write
 from stars.architectures import blueprint
 from stars.architectures.network import Network
+from stars.config import StudentConfig
 from stars.encode import DirectEncoding
 from stars.graph import SpikingGraph
 from stars.grid import quantise
@@ -38,7 +39,7 @@ from stars.student import build, to_graph
 from targets.onnx_runtime import WEIGHTS_ONCE
 
 RESULTS = Path(__file__).parent / "results" / "onnx_runtime.json"
-SHAPE, CLASSES, OPTIONS = (1, 28, 28), 10, {"stem_stride": 2}
+SHAPE, CLASSES, OPTIONS = (1, 28, 28), 10, StudentConfig().options
 ENCODING = DirectEncoding((0.286,), (0.353,))
 BASELINE = "norse-eager"
 REPEATS = 15
