@@ -1,15 +1,17 @@
 """What invented images are like, and whether a figure without data finds the winner.
 
     python benchmarks/criterion.py SWEEP [SWEEP ...] --real NAME:ROOT@train[:5000]
+        [--crop N] [--out FILE]
 
-SWEEP is the --out of `stars bench ablation`, finished; --real names the images on which
-its students were measured. Prints two tables and writes
-benchmarks/results/criterion.json.
+SWEEP is the --out of `stars bench ablation`, finished; --real names real images, --crop
+says by how many pixels they were shifted where the teacher learnt them. Prints two
+tables and writes benchmarks/results/criterion.json, or FILE.
 
 The first is of the newest images of each cell, means over the seeds, and of the real
-ones: values of the priors `batch_norm`, `tail` and `relational` (this one beside the
-cell's student, which is shown real images too), the share of the teacher's BatchNorm
-inputs beyond 1, 2 and 3 deviations, and by how much a pixel deviates within a class.
+ones, as they are and mirrored and shifted: values of the priors `batch_norm`, `tail`
+and `relational` (this one beside the cell's student, which is shown real images too),
+the share of the teacher's BatchNorm inputs beyond 1, 2 and 3 deviations, and by how
+much a pixel deviates within a class.
 
 The second is of the students: how often each agrees with the teacher on images that it
 was not trained on. These are of all cells but the ones of its own method and seed,
@@ -36,6 +38,7 @@ from torch import Tensor
 
 from stars import data, student_file, teacher as teachers
 from stars.architectures.network import Network
+from stars.augment import augment
 from stars.config import DistillConfig, SynthesisConfig
 from stars.data import LabelledImages
 from stars.distillation import quantised
@@ -220,6 +223,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP")
     parser.add_argument("--real", required=True, metavar="NAME:ROOT@train[:5000]")
+    parser.add_argument("--crop", type=int, default=2, metavar="N")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE")
     options = parser.parse_args()
     found = [cell for folder in options.sweeps for cell in cells(folder)]
     teacher = teacher_of(options.sweeps)
@@ -229,8 +234,11 @@ def main() -> None:
         groups[cell.sweep, cell.method, cell.variant].append(cell)
     real = data.load(options.real).first(NEWEST).images
     images = [mean_traits(group, critic, real) for group in groups.values()]
-    images.append({"images": "real"} | traits(real, critic, found[0]))
-    images[-1]["relational"] = fmean(row["relational, real"] for row in images[:-1])
+    rng = np.random.default_rng(0)
+    moved = augment(torch.from_numpy(real), rng, flip=True, crop=options.crop).numpy()
+    for label, shown in (("real", real), ("real, moved", moved)):
+        row = traits(shown, critic, found[0])
+        images.append({"images": label, **row, "relational": ""})
     print(table(images))
     shares = agreements(found, teacher)
     methods = list(dict.fromkeys(cell.method for cell in found))
@@ -253,7 +261,7 @@ def main() -> None:
         for cell, share in zip(found, shares, strict=True)
     ]
     document = {"images": images, "criterion": criterion, "students": students}
-    RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
