@@ -22,10 +22,9 @@ images, and what choosing by it would have cost.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -39,10 +38,12 @@ from torch import Tensor
 from stars import data, student_file, teacher as teachers
 from stars.architectures.network import Network
 from stars.augment import augment
-from stars.config import DistillConfig, SynthesisConfig
+from stars.config import DistillConfig, SynthesisConfig, TeacherConfig
 from stars.data import LabelledImages
 from stars.distillation import quantised
 from stars.encode import DirectEncoding
+from stars.errors import DataError, StarsError
+from stars.files import read_json, write_json
 from stars.measurement import accuracy
 from stars.outputs import Outputs
 from stars.priors.batch_norm import batch_norm
@@ -57,6 +58,7 @@ from stars.teacher import Teacher
 Row = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results" / "criterion.json"
+SCHEMA = "stars.bench.ablation/1"
 NEWEST = 512  # images of a cell in the first table
 HELD_BACK = 96  # images of each cell that others are asked about
 BEYOND = (1.0, 2.0, 3.0)  # deviations
@@ -67,11 +69,12 @@ class Cell:
     """A finished cell of a sweep.
 
     Args:
-        sweep: the name of the sweep's folder.
+        sweep: the folder of its sweep, as it was given.
         method, variant, seed: its labels.
         images: its bank, uint8 [M, C, H, W].
         student, encoding: before the grid.
         accuracy: of that student on the real images, 0 to 1, as the sweep measured it.
+        teacher: of the run.
     """
 
     sweep: str
@@ -82,41 +85,49 @@ class Cell:
     student: Network
     encoding: DirectEncoding
     accuracy: float
+    teacher: TeacherConfig
 
     @property
     def origin(self) -> tuple[str, int]:
         """What its generator began with."""
         return self.method, self.seed
 
+    def see(self, images: Tensor) -> Outputs:
+        """What the student says of normalised images [N, C, H, W]."""
+        outputs: Outputs = self.student(quantised(images, self.encoding))
+        return outputs
+
 
 def cells(folder: Path) -> list[Cell]:
-    """The finished cells of one sweep."""
+    """The finished cells of one sweep.
+
+    Raises:
+        FormatError, DataError: the sweep is not finished, or a file of it is damaged.
+    """
     found = []
-    name = folder.resolve().name
-    for row in json.loads((folder / "ablation.json").read_text("utf-8"))["rows"]:
+    document = read_json(folder / "ablation.json")
+    if document.get("schema") != SCHEMA:
+        raise DataError(f"'{folder}' is not a sweep of `stars bench ablation`")
+    for row in document["rows"]:
         if row["error"] is not None:
             continue
         method, variant, seed = row["method"], row["variant"], row["seed"]
         run = Run.open(folder / "cells" / f"{method}-{variant}-{seed}")
         checkpoint = run.load_checkpoint()
         if checkpoint is None:
-            raise SystemExit(f"'{run.path}' has no checkpoint any more")
+            raise DataError(f"'{run.path}' has no checkpoint any more")
         student, file = student_file.load(run.float_student_path)
         images = checkpoint["distillation"]["bank"].numpy()
+        config = DistillConfig.model_validate(run.read_config())
         about = (images, student, file.encoding, row["student_accuracy"])
-        found.append(Cell(name, method, variant, seed, *about))
+        found.append(Cell(str(folder), method, variant, seed, *about, config.teacher))
     return found
 
 
 def judged(images: NDArray[np.uint8], critic: Critic, cell: Cell) -> SynthesisState:
     """What the teacher and a cell's student say of images [N, C, H, W]."""
-
-    def see(normal: Tensor) -> Outputs:
-        outputs: Outputs = cell.student(quantised(normal, cell.encoding))
-        return outputs
-
     normal = critic.teacher.normalise(torch.from_numpy(images))
-    return critic.state(normal, None, see)
+    return critic.state(normal, None, cell.see)
 
 
 def traits(images: NDArray[np.uint8], critic: Critic, cell: Cell) -> Row:
@@ -153,12 +164,18 @@ def agreements(found: Sequence[Cell], teacher: Teacher) -> list[float]:
     return shares
 
 
-def mean_traits(group: Sequence[Cell], critic: Critic, real: NDArray[np.uint8]) -> Row:
-    """Means of `traits` over cells that differ in their seeds alone."""
+def mean_traits(group: Sequence[Cell], critic: Critic, real: SynthesisState) -> Row:
+    """Means of `traits` over cells that differ in their seeds alone.
+
+    Args:
+        group: the cells.
+        critic: of the newest images of each.
+        real: real images; each cell's student is shown them.
+    """
     rows = [traits(cell.images[-NEWEST:], critic, cell) for cell in group]
     with torch.no_grad():
         for row, cell in zip(rows, group, strict=True):
-            row["relational, real"] = float(relational(judged(real, critic, cell)))
+            row["relational, real"] = float(relational(replace(real, see=cell.see)))
             row["accuracy"] = cell.accuracy
     means = {name: fmean(row[name] for row in rows) for name in rows[0]}
     first = group[0]
@@ -196,14 +213,15 @@ def foretold(found: Sequence[Cell], shares: Sequence[float]) -> Row:
     }
 
 
-def teacher_of(folders: Sequence[Path]) -> Teacher:
-    """The one teacher of all cells of all sweeps."""
-    paths = [path for folder in folders for path in (folder / "cells").iterdir()]
-    runs = [Run.open(path) for path in paths if path.is_dir()]
-    configs = [DistillConfig.model_validate(run.read_config()) for run in runs]
-    if any(config.teacher != configs[0].teacher for config in configs):
-        raise SystemExit("the sweeps have more than one teacher")
-    source = configs[0].teacher
+def teacher_of(found: Sequence[Cell]) -> Teacher:
+    """The one teacher of all cells.
+
+    Raises:
+        DataError: there are several.
+    """
+    source = found[0].teacher
+    if any(cell.teacher != source for cell in found):
+        raise DataError("the sweeps have more than one teacher; give those of one")
     return teachers.load(source.source, teachers.spec_of(source))
 
 
@@ -218,26 +236,32 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def main() -> None:
-    """Read the sweeps, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP")
-    parser.add_argument("--real", required=True, metavar="NAME:ROOT@train[:5000]")
-    parser.add_argument("--crop", type=int, default=2, metavar="N")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE")
-    options = parser.parse_args()
+def measured(options: argparse.Namespace) -> Row:
+    """Both tables, printed, and each student.
+
+    Raises:
+        StarsError: a sweep is not finished or damaged, the sweeps are of several
+            teachers, or no cell has images that another one was not trained on.
+    """
     found = [cell for folder in options.sweeps for cell in cells(folder)]
-    teacher = teacher_of(options.sweeps)
+    if len({cell.origin for cell in found}) < 2:
+        raise DataError(
+            "the sweeps' finished cells are of one method and seed; give a sweep of at"
+            " least two"
+        )
+    teacher = teacher_of(found)
     critic = Critic(teacher, (), SynthesisConfig(bf16=False))
     groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in found:
         groups[cell.sweep, cell.method, cell.variant].append(cell)
     real = data.load(options.real).first(NEWEST).images
-    images = [mean_traits(group, critic, real) for group in groups.values()]
+    with torch.no_grad():
+        shown = judged(real, critic, found[0])
+    images = [mean_traits(group, critic, shown) for group in groups.values()]
     rng = np.random.default_rng(0)
     moved = augment(torch.from_numpy(real), rng, flip=True, crop=options.crop).numpy()
-    for label, shown in (("real", real), ("real, moved", moved)):
-        row = traits(shown, critic, found[0])
+    for label, pixels in (("real", real), ("real, moved", moved)):
+        row = traits(pixels, critic, found[0])
         images.append({"images": label, **row, "relational": ""})
     print(table(images))
     shares = agreements(found, teacher)
@@ -260,8 +284,22 @@ def main() -> None:
         }
         for cell, share in zip(found, shares, strict=True)
     ]
-    document = {"images": images, "criterion": criterion, "students": students}
-    options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return {"images": images, "criterion": criterion, "students": students}
+
+
+def main() -> None:
+    """Read the sweeps, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP")
+    parser.add_argument("--real", required=True, metavar="NAME:ROOT@train[:5000]")
+    parser.add_argument("--crop", type=int, default=2, metavar="N")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE")
+    options = parser.parse_args()
+    try:
+        document = measured(options)
+    except (StarsError, OSError) as error:
+        raise SystemExit(f"criterion: {error}") from error
+    write_json(options.out, document)
 
 
 if __name__ == "__main__":
