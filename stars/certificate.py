@@ -23,24 +23,36 @@ of the plan by interval arithmetic. All are sufficient; none is an estimate.
    v_leak - v + r x (times k) and the new membrane; with a memory, |arriving| + |u|
    bounds w_in x - u and the new current u, which takes the place of x. Where the decay
    truncates the grid is 2^-6 units at every step, and u and v are multiplied by 2^j - 1
-   first. No grid may be so fine or so coarse that its multiples are no normal numbers.
+   first. No product of factors, in whatever order a runtime forms them, and no grid of
+   a membrane may leave float32's normal numbers (`stars.float32_bounds`).
+
+Every target takes k = dt / tau from one float64 division, and a graph is only lowered
+where that is a power of two. Norse's cells get k itself, with dt = 1, because they
+would form it from two rounded float32 numbers.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from stars.bounds import Range, magnitude
-from stars.dyadic import bits, dyadic, largest, trailing_zeros
+from stars.dyadic import bits, trailing_zeros
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
+from stars.float32_bounds import (
+    FLOAT32_BITS,
+    FLOAT32_FINEST,
+    FLOAT32_LARGEST,
+    ceil_log2,
+    float32_breaks,
+)
 from stars.graph import SpikingGraph
-from stars.lowering import input_interval, lower
-from stars.nodes import Array, Input, Map, Neuron, Scale, SumPool2d, Weighted
+from stars.lowering import lower
+from stars.nodes import CubaLIF, Neuron, Node
 from stars.plan import (
     ACCUMULATOR_BITS,
     STATE_SHIFT,
@@ -53,8 +65,6 @@ from stars.plan import (
     wraps,
 )
 
-FLOAT32_BITS = 24
-FLOAT32_GRIDS = (-126, 127 - FLOAT32_BITS)  # log2; all multiples are normal numbers
 HORIZON = 64  # steps beyond which exactness is not looked into
 
 
@@ -150,24 +160,17 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
     except (GraphError, UnsupportedNodeError) as error:
         return Certificate(steps, 0, (), (str(error),))
     rows = tuple(
-        population_bits(plan, p, steps, truncates=decay_of(graph, p) == "truncate")
-        for p in plan.populations
+        population_bits(plan, p, steps, graph.nodes[p.name]) for p in plan.populations
     )
-    breaks = (*map_breaks(graph), *range_breaks(graph, plan, steps))
+    breaks = float32_breaks(graph)
     exact = 0 if breaks else min(row.exact_steps for row in rows)
     return Certificate(
         steps, exact, rows, (*breaks, *(b for row in rows for b in row.breaks))
     )
 
 
-def decay_of(graph: SpikingGraph, population: Population) -> str:
-    """The decay of the population's node; a readout has none, which is exact."""
-    node = graph.nodes[population.name]
-    return node.decay if isinstance(node, Neuron) else "exact"
-
-
 def population_bits(
-    plan: IntegerPlan, population: Population, steps: int, *, truncates: bool
+    plan: IntegerPlan, population: Population, steps: int, node: Node
 ) -> PopulationBits:
     """What `population` needs of each register for a run of `steps`.
 
@@ -175,8 +178,9 @@ def population_bits(
         plan: with the population in it.
         population: of the plan.
         steps: T.
-        truncates: whether the node's own decay does, as the chip's.
+        node: of the population.
     """
+    truncates = isinstance(node, Neuron) and node.decay == "truncate"
     connections, sources = plan.into(population.name), plan.intervals()
     low, high = accumulator_interval(population, connections, sources)
     total = np.abs(population.bias)
@@ -194,6 +198,7 @@ def population_bits(
         needs = float32_needs(population, membranes, drives, spare)
     first = current_breaks(population, currents)
     first |= first_breaks(population, membranes, needs)
+    first |= fine_breaks(population, node, truncates=truncates)
     if not truncates:
         first |= truncation_breaks(population, spare)
     return PopulationBits(
@@ -319,6 +324,34 @@ def first_breaks(
     return found
 
 
+def fine_breaks(
+    population: Population, node: Node, *, truncates: bool
+) -> dict[str, int]:
+    """The first step at which a membrane or current leaves float32's normal numbers.
+
+    Each step that decays adds `finest_shift` bits below the last one, unless it
+    truncates. A synaptic current is larger than its part of the membrane by
+    1 / (k r).
+    """
+    bits_a_step = 0 if truncates else population.finest_shift
+    finest = population.exponent - (STATE_SHIFT if truncates else 0)
+    coarsest = population.exponent + FLOAT32_BITS + population.finest_shift + 1
+    if isinstance(node, CubaLIF):
+        gains = np.frexp(np.abs(node.r))[1] - 1 - (population.decay_shift or 0)
+        finest -= max(0, int(gains.max()))
+        coarsest -= min(0, int(gains.min()))
+    if coarsest > FLOAT32_LARGEST:
+        return {f"float32 may reach 2^{coarsest}, has 2^{FLOAT32_LARGEST}": 1}
+    if finest < FLOAT32_FINEST:
+        step = 1
+    elif bits_a_step:
+        step = 2 + (finest - FLOAT32_FINEST) // bits_a_step
+    else:
+        return {}
+    text = f"the grid is finer than 2^{FLOAT32_FINEST}, where float32's normal numbers"
+    return {f"{text} end, from step {step} on": step}
+
+
 def truncation_breaks(population: Population, spare: int) -> dict[str, int]:
     """The first step at which the chip truncates what the node would keep."""
     j = population.finest_shift
@@ -336,95 +369,3 @@ def membrane_bits(population: Population, membranes: list[Range]) -> int:
     else:
         top = max(top, Fraction(population.threshold))
     return bits(int(top * 2**STATE_SHIFT)) + 1
-
-
-def ceil_log2(value: Fraction) -> int:
-    """Bits that count up to `value`: the least n >= 0 with value <= 2^n."""
-    whole = -(-value.numerator // value.denominator)
-    return bits(max(whole, 1) - 1)
-
-
-def map_breaks(graph: SpikingGraph) -> tuple[str, ...]:
-    """Maps whose partial sums could leave float32's 24 bits."""
-    found = []
-    for name, need in map_needs(graph).items():
-        if need > 2**FLOAT32_BITS:
-            count = ceil_log2(Fraction(need))
-            found.append(
-                f"node {name!r}: float32 needs {count} bits for partial sums, has"
-                f" {FLOAT32_BITS}"
-            )
-    return tuple(found)
-
-
-def range_breaks(graph: SpikingGraph, plan: IntegerPlan, steps: int) -> tuple[str, ...]:
-    """Grids whose multiples are subnormal in float32, or beyond it."""
-    grids = {
-        f"node {name!r}": dyadic(node.weight, "weight").exponent
-        for name, node in graph.nodes.items()
-        if isinstance(node, Weighted)
-    }
-    for p in plan.populations:
-        bits_a_step = 0 if decay_of(graph, p) == "truncate" else p.finest_shift
-        finest = p.exponent - bits_a_step * (steps - 1)
-        grids[f"population {p.name!r} at step {steps}"] = finest
-        grids[f"population {p.name!r}"] = p.exponent
-    low, high = FLOAT32_GRIDS
-    return tuple(
-        f"{where}: its grid is 2^{exponent}; float32 needs 2^{low} to 2^{high}"
-        for where, exponent in grids.items()
-        if not low <= exponent <= high
-    )
-
-
-def map_needs(graph: SpikingGraph) -> dict[str, float]:
-    """For each map, the largest sum |w| |x| + |b| in units of its finest grid.
-
-    float64 with bounds below 2^53 is exact; a bound that is not is far above 2^24.
-    """
-    low, high, exponent = input_interval(graph)
-    sizes: dict[str, Array] = {}
-    grids: dict[str, int] = {}
-    needs: dict[str, float] = {}
-    for name in graph.order:
-        node = graph.nodes[name]
-        shape = graph.shapes[name]
-        if isinstance(node, Input):
-            sizes[name] = np.ldexp(np.maximum(-low, high).reshape(shape), exponent)
-            grids[name] = exponent
-        elif isinstance(node, Map):
-            before = graph.predecessors(name)
-            arriving = np.sum([sizes[p] for p in before], axis=0)
-            sizes[name] = absolute(node).apply(arriving[None])[0]
-            grids[name] = grid_after(node, min(grids[p] for p in before))
-            needs[name] = float(np.ldexp(sizes[name].max(), -grids[name]))
-        else:
-            sizes[name], grids[name] = np.ones(shape), 0
-    return needs
-
-
-def absolute(node: Map) -> Map:
-    """The map with every weight and bias replaced by its magnitude."""
-    if isinstance(node, Weighted):
-        return replace(node, weight=np.abs(node.weight), bias=np.abs(node.bias))
-    if isinstance(node, Scale):
-        return replace(node, scale=np.abs(node.scale))
-    return node
-
-
-def grid_after(node: Map, grid: int) -> int:
-    """log2 of the power of two that divides every partial sum of a map.
-
-    Args:
-        node: the map.
-        grid: of what arrives, log2.
-    """
-    if isinstance(node, SumPool2d):
-        return grid + dyadic(np.array(node.scale), "scale").exponent
-    if isinstance(node, Scale):
-        return grid + dyadic(node.scale, "scale").exponent
-    if not isinstance(node, Weighted):
-        return grid
-    product = grid + dyadic(node.weight, "weight").exponent
-    bias = dyadic(node.bias, "bias")
-    return min(product, bias.exponent) if largest(bias.mantissas) else product

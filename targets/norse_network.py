@@ -260,17 +260,21 @@ def scale(node: Scale) -> MapModule:
 
 
 def lif(node: LIF | CubaLIF, dt: float) -> Cell:
-    """Norse's LIFBoxCell; a resistance other than 1 scales the current."""
+    """Norse's LIFBoxCell; a resistance other than 1 scales the current.
+
+    The cell multiplies its dt by its inverse time constant in float32, which rounds
+    twice. With dt = 1 and k = dt / tau in its place it steps by k itself.
+    """
     if isinstance(node, LIF) and node.membrane_step is not None:
         return truncating_lif(node, dt, node.membrane_step)
     tau = node.tau if isinstance(node, LIF) else node.tau_mem
     parameters = LIFBoxParameters(
-        tau_mem_inv=float32(1.0 / tau),
+        tau_mem_inv=float32(dt / tau),
         v_leak=float32(node.v_leak),
         v_th=float32(node.v_threshold),
         v_reset=float32(node.v_reset),
     )
-    cell, resistance = LIFBoxCell(parameters, dt=dt), float32(node.r)
+    cell, resistance = LIFBoxCell(parameters, dt=1.0), float32(node.r)
 
     def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         spikes, state = cell(current * resistance, state)
@@ -314,13 +318,13 @@ def spiking(membrane: Membrane, node: LIF | CubaLIF) -> Cell:
 def li(node: LI | CubaLI, dt: float) -> Cell:
     """Norse's LIBoxCell; a resistance other than 1 scales the current."""
     tau = node.tau if isinstance(node, LI) else node.tau_mem
-    return li_box(1.0 / tau, node.r, node.v_leak, dt)
+    return li_box(dt / tau, node.r, node.v_leak)
 
 
-def li_box(inverse: Array, gain: Array, v_leak: Array, dt: float) -> Cell:
-    """Norse's LIBoxCell on a current times `gain`."""
-    parameters = LIBoxParameters(float32(inverse), float32(v_leak))
-    cell, factor = LIBoxCell(parameters, dt=dt), float32(gain)
+def li_box(k: Array, gain: Array, v_leak: Array) -> Cell:
+    """Norse's LIBoxCell on a current times `gain`, with steps of `k` as in `lif`."""
+    parameters = LIBoxParameters(float32(k), float32(v_leak))
+    cell, factor = LIBoxCell(parameters, dt=1.0), float32(gain)
 
     def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         state = LIBoxState(float32(v_leak)) if state is None else state
@@ -334,7 +338,7 @@ def cuba(node: CubaLI, dt: float) -> Cell:
     """A LIBoxCell as the synapse, then a cell on its current, as Norse's `from_nir`."""
     if isinstance(node, CubaLIF) and node.membrane_step is not None:
         return truncating_cuba(node, dt, node.membrane_step)
-    synapse = li_box(1.0 / node.tau_syn, node.w_in, np.zeros(node.shape), dt)
+    synapse = li_box(dt / node.tau_syn, node.w_in, np.zeros(node.shape))
     soma = lif(node, dt) if isinstance(node, CubaLIF) else li(node, dt)
     return in_turn(synapse, soma)
 
@@ -370,7 +374,7 @@ def integrate_and_fire(node: IF, dt: float) -> Cell:
     parameters = IAFParameters(
         v_th=float32(node.v_threshold), v_reset=float32(node.v_reset)
     )
-    cell, gain = IAFCell(parameters, dt=dt), float32(dt * node.r)
+    cell, gain = IAFCell(parameters), float32(dt * node.r)
 
     def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         if state is None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stars.certificate import FLOAT32_BITS, PopulationBits
+from stars.certificate import PopulationBits
 from stars.errors import StarsError
+from stars.float32_bounds import FLOAT32_BITS
 from stars.graph import SpikingGraph
 from stars.grid import certify
 from stars.plan import ACCUMULATOR_BITS, STATE_SHIFT
