@@ -69,7 +69,7 @@ pytest: setup
 # below them deprecate: here that is no failure. Two tests that start many processes are
 # left out: torch 2.11 compiles anew in each, for minutes.
 test-lowest: setup $(LOWEST)/.installed
-	$(LOWEST)/bin/stars doctor --require onnx --require lava
+	$(LOWEST)/bin/stars doctor --load --require onnx --require lava
 	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses 2 \
 	  --dist worksteal -W default::DeprecationWarning \
 	  --deselect tests/torture/test_kills.py --deselect tests/cli/test_bench_command.py
@@ -81,7 +81,7 @@ $(LOWEST)/.installed: pyproject.toml | $(INSTALLED)
 	touch $@
 
 test-highest: setup $(HIGHEST)/.installed
-	$(HIGHEST)/bin/stars doctor --require onnx --require lava
+	$(HIGHEST)/bin/stars doctor --load --require onnx --require lava
 	STARS_REQUIRE_LAVA=1 OMP_NUM_THREADS=1 $(HIGHEST)/bin/pytest --numprocesses 2 \
 	  --dist worksteal
 

@@ -17,12 +17,7 @@ from cli.output import Output
 if TYPE_CHECKING:
     from stars.sweep import Cell, Row
 
-PROGRAM = (
-    sys.executable,
-    "-c",
-    "import sys; from cli.main import main; sys.exit(main())",
-    "--quiet",
-)
+PROGRAM = (sys.executable, "-m", "stars", "--quiet")
 
 OutOption = Annotated[Path, typer.Option(help="Folder; what it holds is not rerun.")]
 EvalOption = Annotated[

@@ -24,11 +24,12 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Set runs side by side: accuracies, rates, energy, parity, what was set."""
-    from targets.report.compare import compare as side_by_side
+    from targets.report.compare import check_count, compare as side_by_side
     from targets.report.data import collect
     from targets.report.output import write_comparison
 
     output = Output.of(context, json=json)
+    check_count(len(runs))
     found = side_by_side([collect(run, simulate=False) for run in runs])
     for path in write_comparison(found, out) if out is not None else ():
         output.note(str(path))

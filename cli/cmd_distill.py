@@ -14,6 +14,7 @@ from cli.options import PresetOption
 from cli.output import JsonFlag, Output, stage_progress
 
 if TYPE_CHECKING:
+    from stars.config import DistillConfig
     from stars.distributed import Group
 
 
@@ -79,8 +80,7 @@ def distill(
     json: JsonFlag = False,
 ) -> None:
     """Distil a teacher into a spiking student on the grid; without data, or with it."""
-    from stars.config import term_values
-    from stars.distributed import Group
+    from stars.config import distill_config, term_values
 
     output = Output.of(context, json=json)
     flags: dict[str, Any] = {
@@ -95,21 +95,21 @@ def distill(
         "backend": backend,
         "seed": seed,
     }
+    settings = distill_config(preset, config, present(flags))
+    from stars.distributed import Group  # torch, once the settings are right
+
     with Group() as group:
-        _distil(output, group, preset, config, present(flags), out, resume)
+        _distil(output, group, settings, out, resume)
 
 
 def _distil(
     output: Output,
     group: Group,
-    preset: str,
-    config: Path | None,
-    given: dict[str, Any],
+    settings: DistillConfig,
     out: Path,
     resume: bool,
 ) -> None:
     from export import to_nir
-    from stars.config import distill_config
     from stars.data import kind_of
     from stars.distill import distill as run_distillation, follow
     from stars.distributed import processes
@@ -117,7 +117,6 @@ def _distil(
     from stars.run import Run
 
     keep_freed_memory()
-    settings = distill_config(preset, config, given)
     teacher, test, real = read_inputs(settings)
     if not group.first:
         follow(settings, teacher, real)

@@ -22,11 +22,18 @@ def doctor(
         list[str] | None,
         typer.Option(help="Also fail without this: onnx, lava. Repeatable."),
     ] = None,
+    load: Annotated[
+        bool,
+        typer.Option(
+            "--load",
+            help="Import each package and list the devices, which takes seconds.",
+        ),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Say what is installed, what is missing, and the command that mends it.
+    """Show what is installed, what is missing, and the command that installs it.
 
-    Exit code 5 if the core, or what --require names, does not work.
+    Exit code 5 if the core, or a capability named by --require, is missing.
     """
     from targets import installation
 
@@ -36,9 +43,9 @@ def doctor(
             f"--require: unknown capability {', '.join(sorted(unknown))}; "
             f"there are {', '.join(installation.REMEDIES)}"
         )
-    findings = installation.examine()
+    findings = installation.examine(load=load)
     broken = {finding.capability for finding in findings if finding.problem}
-    devices = [] if "core" in broken else installation.devices()
+    devices = installation.devices() if load and "core" not in broken else []
     data = {
         "capabilities": {name: name not in broken for name in installation.REMEDIES},
         "findings": [{**asdict(f), "remedy": f.remedy} for f in findings],
@@ -51,7 +58,9 @@ def doctor(
 
 
 def _table(findings: list[Finding], devices: list[str]) -> Table:
-    caption = f"devices: {', '.join(devices)}" if devices else None
+    caption = "versions only; --load imports each package and lists the devices"
+    if devices:
+        caption = f"devices: {', '.join(devices)}"
     table = Table(
         "capability", "package", "version", "state", "remedy", caption=caption
     )

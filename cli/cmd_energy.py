@@ -37,12 +37,13 @@ def energy(
     from targets.hardware.costs import TABLES, load_table, read_table
     from targets.inputs import first
     from targets.subject import Subject
-    from targets.teacher_macs import teacher_of
 
     output = Output.of(context, json=json)
     tables = [load_table(name) for name in dict.fromkeys(table or TABLES)]
     tables += [read_table(path) for path in costs or []]
     subject = Subject.open(run, dt=dt, steps=steps)
+    from targets.teacher_macs import teacher_of  # torch, once the run is found
+
     available = subject.inputs(inputs)
     taken = first(available, min(1000, len(available)) if images is None else images)
     with stage_progress(output) as progress:

@@ -23,7 +23,6 @@ parser (no `exists=True`): whoever opens them says better what is wrong.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 import warnings
@@ -132,14 +131,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_app() -> typer.Typer:
     """The parser: the root's options and every command of the two tables."""
+    # Plain help: what draws boxes around it takes longer to import than all the rest.
     app = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
     app.callback()(_root)
     for name, command in COMMANDS.items():
         app.command(name)(command)
     for group, commands in GROUPS.items():
-        sub = typer.Typer(no_args_is_help=True, help=GROUP_HELP[group])
+        sub = typer.Typer(
+            no_args_is_help=True, help=GROUP_HELP[group], rich_markup_mode=None
+        )
         for name, command in commands.items():
             sub.command(name)(command)
         app.add_typer(sub, name=group)
@@ -190,12 +195,3 @@ def _report(message: str, settings: Settings) -> None:
     if settings.debug:
         traceback.print_exc()
     print(message, file=sys.stderr)
-
-
-if __name__ == "__main__":  # for launchers: torchrun -m cli.main
-    code = main()
-    if "WORLD_SIZE" in os.environ:
-        from stars.distributed import leave
-
-        leave(code)
-    sys.exit(code)

@@ -13,19 +13,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress, TaskID
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text.")
@@ -74,6 +68,8 @@ class Output:
         if isinstance(text, str):
             print(text)
             return
+        from rich.console import Console
+
         width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
         Console(width=width).print(text)
 
@@ -87,6 +83,16 @@ class Output:
 
         It draws nothing when stderr is not a terminal or `--quiet` was given.
         """
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         console = Console(stderr=True)
         return Progress(
             TextColumn("{task.description}"),

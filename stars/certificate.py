@@ -260,16 +260,20 @@ def float32_needs(
     An offset (v_reset, in volts) moves every membrane and may be on a finer grid.
     """
     j = population.finest_shift
-    offset = int(np.ldexp(population.offset, -population.exponent))
-    below = trailing_zeros(np.array([offset]))
-    grid = spare if below is None else min(spare, below)
+    offset = abs(offset_units(population))
+    grid = min(spare, (offset & -offset).bit_length() - 1) if offset else spare
     before, needs = Fraction(0), []
     for step, (least, most) in enumerate(membranes):
         drive = drives[step]
         value = max(drive.current + max(before, drive.before), -least, most)
-        needs.append((value + abs(offset)) * Fraction(2) ** (j * step - grid))
+        needs.append((value + offset) * Fraction(2) ** (j * step - grid))
         before = after_reset(population, least, most)
     return needs
+
+
+def offset_units(population: Population) -> int:
+    """v_reset in units, a whole number of any size."""
+    return int(Fraction(population.offset) / Fraction(2) ** population.exponent)
 
 
 def truncating_needs(
@@ -277,7 +281,7 @@ def truncating_needs(
 ) -> list[Fraction]:
     """`float32_needs` where decays truncate: in steps of the chip's membrane."""
     j, i = population.decay_shift or 0, population.current_decay_shift
-    offset = abs(Fraction(np.ldexp(population.offset, -population.exponent)))
+    offset = abs(offset_units(population))
     before, needs = Fraction(0), []
     for (least, most), drive in zip(membranes, drives, strict=True):
         value = max(drive.current + before, -least, most) + offset

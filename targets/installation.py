@@ -6,6 +6,7 @@ Every package is really imported: one that is installed may still be broken.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import platform
 import re
 from dataclasses import dataclass
@@ -56,10 +57,15 @@ class Finding:
         return REMEDIES[self.capability] if self.problem else None
 
 
-def examine() -> list[Finding]:
-    """Everything that the capabilities need, in the order of PACKAGES, Lava last."""
+def examine(*, load: bool = False) -> list[Finding]:
+    """Everything that the capabilities need, in the order of PACKAGES, Lava last.
+
+    Args:
+        load: import each package, which takes seconds; else only find it and read its
+            version.
+    """
     packages = [
-        _examine_package(capability, name, module)
+        _examine_package(capability, name, module, load=load)
         for capability, modules in PACKAGES.items()
         for name, module in modules.items()
     ]
@@ -74,13 +80,16 @@ def devices() -> list[str]:
     return ["cpu", *names]
 
 
-def _examine_package(capability: str, name: str, module: str) -> Finding:
+def _examine_package(capability: str, name: str, module: str, *, load: bool) -> Finding:
     try:
         installed = version(name)
     except PackageNotFoundError:
         return Finding(capability, name, None, "not installed")
     try:
-        importlib.import_module(module)
+        if load:
+            importlib.import_module(module)
+        elif importlib.util.find_spec(module.split(".")[0]) is None:
+            raise ImportError(f"no module named '{module}'")
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return Finding(capability, name, installed, f"cannot be imported: {error}")
     lowest = supported().get(name, "0")

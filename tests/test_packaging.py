@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -78,4 +79,40 @@ def test_the_packages_under_test_are_those_of_this_checkout() -> None:
 
 def test_the_console_script_is_main() -> None:
     (script,) = entry_points(group="console_scripts", name="stars")
-    assert script.value == "cli.main:main"
+    assert script.value == "stars.__main__:main"
+
+
+@pytest.mark.parametrize("name", ["cli", "export", "targets"])
+@pytest.mark.parametrize("kind", ["folder", "module"])
+def test_a_package_of_our_name_that_is_found_first_is_named(name, kind, tmp_path):
+    """In the folder where `python -m stars` starts, or on PYTHONPATH."""
+    if kind == "folder":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        intruder = tmp_path / name
+    else:
+        intruder = tmp_path / f"{name}.py"
+        intruder.touch()
+    result = subprocess.run(
+        [sys.executable, "-m", "stars", "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"'{name}'" in line
+    assert f"'{intruder}'" in line
+
+
+def test_python_m_stars_is_the_program(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "stars", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("stars ")

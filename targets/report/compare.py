@@ -47,8 +47,7 @@ def compare(reports: Sequence[Report]) -> Comparison:
     Raises:
         ConfigError: fewer than two.
     """
-    if len(reports) < 2:
-        raise ConfigError(f"got {len(reports)} run; give two or more to compare")
+    check_count(len(reports))
     return Comparison(
         runs=names(reports),
         verdicts=[verdict(report).state for report in reports],
@@ -57,6 +56,16 @@ def compare(reports: Sequence[Report]) -> Comparison:
         measured=measured(reports),
         differences=differences([report.provenance.config for report in reports]),
     )
+
+
+def check_count(runs: int) -> None:
+    """Refuse to compare one run with nothing.
+
+    Raises:
+        ConfigError: fewer than two.
+    """
+    if runs < 2:
+        raise ConfigError(f"got {runs} run; give two or more to compare")
 
 
 def names(reports: Sequence[Report]) -> list[str]:

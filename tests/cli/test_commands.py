@@ -123,7 +123,7 @@ def test_every_group_says_what_it_is_for() -> None:
 
 
 def test_doctor_finds_the_core_working(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--json"]) == 0
+    assert main(["doctor", "--load", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == "stars.doctor/1"
     assert report["capabilities"]["core"] is True
@@ -158,6 +158,35 @@ def test_targets_says_of_each_whether_it_can_run_and_why_not(
     assert all(row["available"] is (row["problem"] is None) for row in rows.values())
     assert main(["targets"]) == 0
     assert "reference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["doctor"], 0),
+        (["targets"], 0),
+        (["compare", "one"], 2),
+        (["distill", "--out", "new", "--preset", "quik"], 2),
+        (["energy", "nowhere"], 2),
+        (["parity", "nowhere"], 2),
+        (["report", "nowhere"], 2),
+    ],
+)
+def test_what_needs_no_torch_does_not_wait_for_it(arguments, code, tmp_path):
+    script = (
+        "import sys; from cli.main import main; code = main(sys.argv[1:]);"
+        " print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1] == "False"
 
 
 @pytest.mark.usefixtures("no_lava")

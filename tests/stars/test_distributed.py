@@ -193,7 +193,7 @@ def test_one_process_that_fails_ends_all_with_one_message(make_teacher, tmp_path
     (tmp_path / "own.py").write_text(OWN_LOSS)
     (tmp_path / "config.toml").write_text(CONFIG)
     path = os.pathsep.join([str(ROOT), str(tmp_path)])
-    command = "-m cli.main distill --out run --teacher teacher.safetensors"
+    command = "-m stars distill --out run --teacher teacher.safetensors"
     result = launch(
         *command.split(), "--config", "config.toml", folder=tmp_path, PYTHONPATH=path
     )

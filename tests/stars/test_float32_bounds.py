@@ -182,3 +182,12 @@ def test_a_decimal_dt_is_certified():
     """The readout's r = 1 / dt is where a decimal may be off the grid; .007 is not."""
     graph = random_graph(np.random.default_rng(0), kind="mlp", steps=4, dt=0.007)
     assert certify(graph).ok
+
+
+def test_a_reset_far_above_what_arrives_is_refused_by_the_certificate():
+    """More units than 64 bits count; float32 holds neither membrane nor threshold."""
+    node = LIF.uniform(
+        (3,), tau=2 * DT, v_leak=2.0**80, v_reset=2.0**80, v_threshold=2.0**80 + 2.0**57
+    )
+    graph = chain(Input((3,)), affine(-10), node, *readout())
+    assert not certify(graph).ok

@@ -25,7 +25,7 @@ def test_what_we_look_at_is_what_we_depend_on() -> None:
 
 def package_in_core() -> installation.Finding:
     """The finding of the one package that a test put there."""
-    core = [f for f in installation.examine() if f.capability == "core"]
+    core = [f for f in installation.examine(load=True) if f.capability == "core"]
     (finding,) = [f for f in core if f.name != "python"]
     return finding
 
@@ -41,7 +41,7 @@ def test_a_missing_extra_names_what_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(installation.PACKAGES, "onnx", {"no-such-package": "nothing"})
-    (finding,) = [f for f in installation.examine() if f.capability == "onnx"]
+    (finding,) = [f for f in installation.examine(load=True) if f.capability == "onnx"]
     assert finding.problem == "not installed"
     assert finding.remedy == "pip install 'stars-snn[onnx]'"
 
@@ -58,7 +58,7 @@ def test_an_installed_package_that_fails_to_import_is_broken(
 
 
 def test_what_works_needs_no_remedy() -> None:
-    core = [f for f in installation.examine() if f.capability == "core"]
+    core = [f for f in installation.examine(load=True) if f.capability == "core"]
     assert all(f.version and f.remedy is None for f in core)
 
 
@@ -85,7 +85,7 @@ def test_torch_before_2_11_is_told(monkeypatch, found, fits) -> None:
 )
 def test_a_python_out_of_range_is_told(monkeypatch, version, fits) -> None:
     monkeypatch.setattr(installation.platform, "python_version", lambda: version)
-    finding = installation.examine()[0]
+    finding = installation.examine(load=True)[0]
     assert (finding.name, finding.problem is None) == ("python", fits)
     assert finding.problem is None or ">=3.11" in finding.problem
 
