@@ -35,25 +35,27 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
-from stars import data, student_file, teacher as teachers
-from stars.architectures.network import Network
-from stars.augment import augment
-from stars.config import DistillConfig, SynthesisConfig, TeacherConfig
-from stars.data import LabelledImages
-from stars.distillation import quantised
-from stars.encode import DirectEncoding
+from stars import teacher as teachers
+from stars.config.models import DistillConfig, SynthesisConfig, TeacherConfig
+from stars.data import images as data
+from stars.data.augment import augment
+from stars.data.images import LabelledImages
+from stars.distillation.distiller import quantised
+from stars.distillation.evaluation import accuracy
 from stars.errors import DataError, StarsError
-from stars.files import read_json, write_json
-from stars.measurement import accuracy
-from stars.outputs import Outputs
+from stars.files.writing import read_json, write_json
+from stars.graph.encoding import DirectEncoding
+from stars.networks import student_file
+from stars.networks.network import Network
+from stars.networks.outputs import Outputs
 from stars.priors.batch_norm import batch_norm
 from stars.priors.exceedance import channels
 from stars.priors.relational import relational
 from stars.priors.state import SynthesisState
 from stars.priors.tail import tail
-from stars.run import Run
+from stars.run_directory import Run
 from stars.synthesis.critic import Critic
-from stars.teacher import Teacher
+from stars.teacher.teacher import Teacher
 
 Row = dict[str, Any]
 

@@ -36,23 +36,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from stars.architectures import blueprint
-from stars.config import StudentConfig
-from stars.data import load
-from stars.encode import DirectEncoding
-from stars.graph import SpikingGraph
-from stars.grid import quantise
-from stars.lowering import lower
-from stars.memory import keep_freed_memory
-from stars.nodes import LIF, Affine, Array, Conv2d, Flatten, Input, Integrator, Output
-from stars.plan_file import write_plan
-from stars.student import build, to_graph
-from stars.testing import assert_same_membranes, assert_same_spikes, calibrate
-from stars.trace import Trace
+from stars.config.models import StudentConfig
+from stars.data.images import load
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import (
+    LIF,
+    Affine,
+    Array,
+    Conv2d,
+    Flatten,
+    Input,
+    Integrator,
+    Output,
+)
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+from stars.grid.lowering import lower
+from stars.grid.plan_file import write_plan
+from stars.grid.quantization import quantise
+from stars.networks.architectures import blueprint
+from stars.networks.student import build, to_graph
+from stars.runtime.allocator import keep_freed_memory
+from stars.testing.assertions import assert_same_membranes, assert_same_spikes
+from stars.testing.random_graphs import calibrate
 from targets.lava.environment import lava_python
 from targets.lava.jobs import job_folder, read_trace
 from targets.lava.supervision import Patience, run_worker
-from targets.loihi_emulator import Emulator, LoihiEmulator
+from targets.loihi.emulator import Emulator, LoihiEmulator
 from targets.subject import Subject
 
 RESULTS = Path(__file__).parent / "results" / "emulator.json"

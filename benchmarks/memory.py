@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 
-from stars.architectures import blueprint
-from stars.architectures.network import Network
-from stars.student import build
+from stars.networks.architectures import blueprint
+from stars.networks.network import Network
+from stars.networks.student import build
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 WIDTHS = (16, 32, 64)

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stars import reference
-from stars.graph import SpikingGraph
-from stars.nodes import Affine, Array, Conv2d, Input, Integrator, Map, Output
-from targets.counts import count
+from stars.graph import reference
+from stars.graph.nodes import Affine, Array, Conv2d, Input, Integrator, Map, Output
+from stars.graph.spiking_graph import SpikingGraph
+from targets.energy.counts import count
 
 RESULTS = Path(__file__).parent / "results" / "neurobench_operations.json"
 STEPS, IMAGES, RATE = 4, 8, 0.1

@@ -28,15 +28,15 @@ import onnxruntime  # noqa: TID253 - a benchmark of it
 import torch
 
 from export.to_onnx import write
-from stars.architectures import blueprint
-from stars.architectures.network import Network
-from stars.config import StudentConfig
-from stars.encode import DirectEncoding
-from stars.graph import SpikingGraph
-from stars.grid import quantise
-from stars.lif import Backend
-from stars.student import build, to_graph
-from targets.onnx_runtime import WEIGHTS_ONCE
+from stars.config.models import StudentConfig
+from stars.graph.encoding import DirectEncoding
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.quantization import quantise
+from stars.networks.architectures import blueprint
+from stars.networks.lif import Backend
+from stars.networks.network import Network
+from stars.networks.student import build, to_graph
+from targets.simulators.onnx_runtime import WEIGHTS_ONCE
 
 RESULTS = Path(__file__).parent / "results" / "onnx_runtime.json"
 SHAPE, CLASSES, OPTIONS = (1, 28, 28), 10, StudentConfig().options

@@ -34,13 +34,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stars.architectures import blueprint
-from stars.architectures.blueprint import Activation, Blueprint, ConvBN
-from stars.architectures.network import Network, SumReLU
-from stars.batch_norm import fuse
-from stars.config import StudentConfig
-from stars.lif import LIFConstants, LIFLayer
-from stars.memory import keep_freed_memory
+from stars.config.models import StudentConfig
+from stars.networks.architectures import blueprint
+from stars.networks.batch_norm import fuse
+from stars.networks.blueprint import Activation, Blueprint, ConvBN
+from stars.networks.lif import LIFConstants, LIFLayer
+from stars.networks.network import Network, SumReLU
+from stars.runtime.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 NORSE, OURS, RELU, CONVOLUTIONS = "norse", "stars", "relu floor", "convolutions"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stars.data import load
-from stars.graph import SpikingGraph
-from stars.nodes import Array
-from stars.testing import random_graph, random_inputs
+from stars.data.images import load
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.testing.random_graphs import random_graph, random_inputs
 from targets import table
 from targets.base import Target
 from targets.subject import Subject

@@ -15,7 +15,7 @@ from cli.inputs import read_inputs
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from stars.sweep import Cell, Row
+    from stars.benchmark.sweep import Cell, Row
 
 PROGRAM = (sys.executable, "-m", "stars", "--quiet")
 
@@ -61,9 +61,9 @@ class Sweep:
         more: Sequence[Row] = (),
     ) -> None:
         """Run, write NAME.json and NAME.md, print, and fail where a cell failed."""
-        from stars import sweep
-        from stars.data import kind_of
-        from stars.files import write_json, write_text
+        from stars.benchmark import sweep
+        from stars.data.images import kind_of
+        from stars.files.writing import write_json, write_text
 
         check_inputs(cells)
         output.note(f"budget of every cell: {self.budget}")
@@ -119,7 +119,7 @@ def base_values(
     Raises:
         ConfigError: an unknown preset, or a file that cannot be read.
     """
-    from stars.config import merged, preset_values, read_toml
+    from stars.config.models import merged, preset_values, read_toml
 
     values = merged(preset_values(preset), {} if config is None else read_toml(config))
     flags = {} if teacher is None else {"teacher": {"source": teacher}}

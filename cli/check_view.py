@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.fit import FitReport
+from targets.chip.fit import FitReport
 
 BYTE = 8
 KILO = 1024

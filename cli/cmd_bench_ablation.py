@@ -47,8 +47,8 @@ def ablation(
     json: JsonFlag = False,
 ) -> None:
     """Compare data-free methods, with and without RCA and TAR, on one budget."""
-    from stars.config import term_values
-    from stars.plans import STARS_TERMS, ablation as plan
+    from stars.benchmark.cells import STARS_TERMS, ablation as plan
+    from stars.config.models import term_values
 
     output = Output.of(context, json=json)
     base = base_values(preset, config, teacher, evaluated)

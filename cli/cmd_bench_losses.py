@@ -42,8 +42,8 @@ def losses(
     json: JsonFlag = False,
 ) -> None:
     """Compare every loss, on invented and on real images, with kl."""
+    from stars.benchmark.cells import check_names, losses as plan
     from stars.losses import LOSSES
-    from stars.plans import check_names, losses as plan
 
     output = Output.of(context, json=json)
     base = base_values(preset, config, teacher, evaluated)

@@ -36,9 +36,9 @@ def references(
     json: JsonFlag = False,
 ) -> None:
     """Data-free against real data, against labels alone, and against conversion."""
-    from stars.config import DistillConfig, validated
-    from stars.conversion import conversion_row
-    from stars.plans import references as plan
+    from stars.benchmark.cells import references as plan
+    from stars.benchmark.conversion import conversion_row
+    from stars.config.models import DistillConfig, validated
 
     output = Output.of(context, json=json)
     base = base_values(preset, config, teacher, evaluated)

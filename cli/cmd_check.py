@@ -27,7 +27,7 @@ def check(
     Exit code 4 if something does not fit; every violation is named with its source.
     """
     from cli.check_view import check_text
-    from targets.fit import fit
+    from targets.chip.fit import fit
     from targets.hardware.limits import load_limits
     from targets.subject import Subject
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from cli.output import JsonFlag, Output
 
 if TYPE_CHECKING:
-    from targets.report.compare import Comparison
+    from targets.report.side_by_side import Comparison
 
 
 def compare(
@@ -24,9 +24,9 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Set runs side by side: accuracies, rates, energy, parity, what was set."""
-    from targets.report.compare import check_count, compare as side_by_side
-    from targets.report.data import collect
-    from targets.report.output import write_comparison
+    from targets.report.collect import collect
+    from targets.report.side_by_side import check_count, compare as side_by_side
+    from targets.report.write import write_comparison
 
     output = Output.of(context, json=json)
     check_count(len(runs))

@@ -14,8 +14,8 @@ from cli.options import PresetOption
 from cli.output import JsonFlag, Output, stage_progress
 
 if TYPE_CHECKING:
-    from stars.config import DistillConfig
-    from stars.distributed import Group
+    from stars.config.models import DistillConfig
+    from stars.runtime.distributed import Group
 
 
 def present(flags: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def distill(
     json: JsonFlag = False,
 ) -> None:
     """Distil a teacher into a spiking student on the grid; without data, or with it."""
-    from stars.config import distill_config, term_values
+    from stars.config.models import distill_config, term_values
 
     output = Output.of(context, json=json)
     flags: dict[str, Any] = {
@@ -96,7 +96,7 @@ def distill(
         "seed": seed,
     }
     settings = distill_config(preset, config, present(flags))
-    from stars.distributed import Group  # torch, once the settings are right
+    from stars.runtime.distributed import Group  # torch, once the settings are right
 
     with Group() as group:
         _distil(output, group, settings, out, resume)
@@ -110,11 +110,11 @@ def _distil(
     resume: bool,
 ) -> None:
     from export import to_nir
-    from stars.data import kind_of
-    from stars.distill import distill as run_distillation, follow
-    from stars.distributed import processes
-    from stars.memory import keep_freed_memory
-    from stars.run import Run
+    from stars.data.images import kind_of
+    from stars.distillation.loop import distill as run_distillation, follow
+    from stars.run_directory import Run
+    from stars.runtime.allocator import keep_freed_memory
+    from stars.runtime.distributed import processes
 
     keep_freed_memory()
     teacher, test, real = read_inputs(settings)

@@ -32,7 +32,7 @@ def export(
     json: JsonFlag = False,
 ) -> None:
     """Write a run's student in a format, and read it back where that can be."""
-    from export.check import backend, write_checked
+    from export.formats import backend, write_checked
     from targets.subject import Subject
 
     output = Output.of(context, json=json)

@@ -54,12 +54,12 @@ def parity(
     targets that cannot express it are left out with the reason, unless named.
     """
     from cli.parity_view import parity_text
-    from stars.files import write_json
-    from stars.grid import certify
-    from stars.memory import keep_freed_memory
+    from stars.files.writing import write_json
+    from stars.grid.certificate import certify
+    from stars.runtime.allocator import keep_freed_memory
     from targets.inputs import first
-    from targets.lanes import Options
-    from targets.parity import choose_targets, run_parity, willing
+    from targets.parity.lane import Options
+    from targets.parity.run import choose_targets, run_parity, willing
     from targets.subject import Subject
 
     keep_freed_memory()

@@ -39,9 +39,9 @@ def quantise(
     Both networks run on the given inputs, the run's test images, or random ones.
     """
     from cli.quantise_view import quantise_text
-    from export.check import write_checked
-    from stars.grid import quantisation
-    from targets.quantisation import choose_sample, measure
+    from export.formats import write_checked
+    from stars.grid.quantization import quantisation
+    from targets.grid_cost import choose_sample, measure
     from targets.subject import Subject
 
     output = Output.of(context, json=json)

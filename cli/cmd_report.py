@@ -27,9 +27,9 @@ def report(
 
     What was not measured is left out and named, with the command that measures it.
     """
-    from targets.report.data import collect, picture
-    from targets.report.output import write_report
-    from targets.report.words import verdict
+    from targets.report.collect import collect, picture
+    from targets.report.sentences import verdict
+    from targets.report.write import write_report
 
     output = Output.of(context, json=json)
     if not run.exists():

@@ -32,11 +32,11 @@ def train(
     json: JsonFlag = False,
 ) -> None:
     """Train a teacher and print its accuracy on the test split."""
-    from stars.config import TeacherTrainingConfig, merged, read_toml, validated
-    from stars.data import load
-    from stars.memory import keep_freed_memory
-    from stars.run import Run
-    from stars.teacher_training import train as run_training
+    from stars.config.models import TeacherTrainingConfig, merged, read_toml, validated
+    from stars.data.images import load
+    from stars.run_directory import Run
+    from stars.runtime.allocator import keep_freed_memory
+    from stars.teacher.training import train as run_training
 
     keep_freed_memory()
     output = Output.of(context, json=json)

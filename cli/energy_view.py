@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.counts import Counts
-from targets.energy import EnergyEstimate
-from targets.energy_report import EnergyReport
+from targets.energy.counts import Counts
+from targets.energy.estimate import EnergyEstimate
+from targets.energy.report import EnergyReport
 
 NANO = 1e-9
 

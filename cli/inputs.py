@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stars.config import DistillConfig
-    from stars.data import LabelledImages
-    from stars.teacher import Teacher
+    from stars.config.models import DistillConfig
+    from stars.data.images import LabelledImages
+    from stars.teacher.teacher import Teacher
 
 
 def read_inputs(
@@ -18,8 +18,9 @@ def read_inputs(
     Raises:
         StarsError: one of them cannot be read.
     """
-    from stars import data, teacher
+    from stars import teacher
+    from stars.data import images
 
     source = teacher.load(config.teacher.source, teacher.spec_of(config.teacher))
-    test = None if config.test_data == "none" else data.load(config.test_data)
-    return source, test, data.load(config.data, "train") if config.data else None
+    test = None if config.test_data == "none" else images.load(config.test_data)
+    return source, test, images.load(config.data, "train") if config.data else None

@@ -10,7 +10,7 @@ packages below, prints and exits:
         json: JsonFlag = False,
     ) -> None:
         \"\"\"Count the operations of a run and say what they cost.\"\"\"
-        from targets.energy import estimate      # heavy imports stay inside
+        from targets.energy.estimate import estimate      # heavy imports stay inside
 
         out = Output.of(context, json=json)      # see cli/output.py
         report = estimate(...)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.parity_view import certificate_lines
-from targets.quantisation import QuantisationReport
+from targets.grid_cost import QuantisationReport
 
 
 def quantise_text(report: QuantisationReport) -> RenderableType:

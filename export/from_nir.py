@@ -20,8 +20,7 @@ from export.hdf5_guard import read_guarded
 from export.nir_metadata import UNREADABLE, Metadata, decay_ratios
 from export.nir_nested import flatten, primitives, unchecked
 from stars.errors import FormatError, GraphError, UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.nodes import (
+from stars.graph.nodes import (
     IF,
     LI,
     LIF,
@@ -42,6 +41,7 @@ from stars.nodes import (
     SumPool2d,
     Threshold,
 )
+from stars.graph.spiking_graph import SpikingGraph
 
 WIDEST = 2**12  # pixels of padding that are written out
 

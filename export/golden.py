@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stars import reference
-from stars.certificate import certify
 from stars.errors import DataError, GraphError, LimitError, UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.nodes import Array
+from stars.graph import reference
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
 
 GOLDEN_SAMPLES = 8
 GOLDEN_SEED = 20

@@ -7,7 +7,7 @@ reset                         the discrete-time rule of every spiking neuron
 order                         names of the nodes in the order of declaration (JSON)
 encoding                      how images become the input; empty when unknown
 delayed_edges                 edges that deliver the value of the step before, by the
-                              rule of `stars.recurrence` (JSON; only with a cycle)
+                              rule of `stars.graph.delays` (JSON; only with a cycle)
 text                          the graph's own metadata (JSON)
 k (of each LIF node)          dt / tau as exact ratios (JSON)
 membrane_step (of some LIF, CubaLIF)
@@ -26,11 +26,11 @@ from typing import Any, TypeVar
 import nir
 import numpy as np
 
-from stars.encode import Encoding, from_entries, to_entries
 from stars.errors import FormatError, GraphError
-from stars.graph import SpikingGraph
-from stars.nodes import LI, LIF, CubaLIF, Neuron
-from stars.texts import parse_json
+from stars.files.json_toml import parse_json
+from stars.graph.encoding import Encoding, from_entries, to_entries
+from stars.graph.nodes import LI, LIF, CubaLIF, Neuron
+from stars.graph.spiking_graph import SpikingGraph
 
 Number = TypeVar("Number", int, float)
 

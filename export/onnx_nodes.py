@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.onnx_operators import NodeValues, Step, onnx
-from stars.nodes import (
+from stars.graph.nodes import (
     IF,
     LI,
     LIF,

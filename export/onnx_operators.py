@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from stars.dyadic import as_float32, dyadic, largest
 from stars.errors import GraphError, MissingDependencyError
-from stars.graph import SpikingGraph
-from stars.nodes import Array
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.exact import as_float32, dyadic, largest
 
 INT8_LIMIT = 127
 FLOAT32_EXPONENTS = range(

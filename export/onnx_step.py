@@ -14,9 +14,9 @@ import numpy as np
 
 from export.onnx_nodes import MAPS, STATEFUL
 from export.onnx_operators import NodeValues, Step
-from stars.graph import SpikingGraph
-from stars.nodes import Array, Input, Output, Stateful
-from stars.reference import arriving_values
+from stars.graph.nodes import Array, Input, Output, Stateful
+from stars.graph.reference import arriving_values
+from stars.graph.spiking_graph import SpikingGraph
 
 
 @dataclass(frozen=True)

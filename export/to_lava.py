@@ -1,7 +1,7 @@
 """The Lava bundle: a folder with all that a deployment needs and a proof to hold it to.
 
     student.nir     the graph
-    plan.npz        its integers, see stars/plan_file.py
+    plan.npz        its integers, see stars/grid/plan_file.py
     net.net         the same for Lava's own loader, where the format can say it
     golden.npz      inputs, and what the reference made of them
     plain_lava.py   a program that builds it in Lava, without us; see plain_lava.py here
@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from export.golden import golden_inputs, golden_vectors
 from export.to_netx import write as write_netx_file
 from export.to_nir import write as write_nir
-from stars.certificate import certify
 from stars.errors import DataError, UnsupportedNodeError
-from stars.files import sha256, write_json, write_text
-from stars.graph import SpikingGraph
-from stars.lowering import lower
-from stars.plan_file import write_plan
+from stars.files.writing import sha256, write_json, write_text
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from stars.grid.lowering import lower
+from stars.grid.plan_file import write_plan
 
 FORMAT = "stars.lava"
 VERSION = 1

@@ -31,14 +31,13 @@ import h5py
 import numpy as np
 from scipy.sparse import csr_array
 
-from stars.compose import unroll
-from stars.dyadic import Integers, largest, trailing_zeros
 from stars.errors import GraphError, UnsupportedNodeError
-from stars.files import atomic
-from stars.graph import SpikingGraph
-from stars.lowering import lower
-from stars.nodes import Conv2d, Neuron, Node, Shape, SumPool2d
-from stars.plan import (
+from stars.files.writing import atomic
+from stars.graph.nodes import Conv2d, Neuron, Node, Shape, SumPool2d
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.exact import Integers, largest, trailing_zeros
+from stars.grid.lowering import lower
+from stars.grid.plan import (
     BIAS_LIMIT,
     STATE_SHIFT,
     THRESHOLD_BITS,
@@ -46,6 +45,7 @@ from stars.plan import (
     IntegerPlan,
     Population,
 )
+from stars.grid.unrolling import unroll
 
 WEIGHT_LIMIT = 254  # even where signs are mixed; more is clipped by the loader
 DECAY_UNITY = 4096
@@ -76,7 +76,7 @@ def write(graph: SpikingGraph, path: Path) -> IntegerPlan:
     of the file are in its units.
 
     Raises:
-        GraphError, LimitError: as `stars.lowering.lower`.
+        GraphError, LimitError: as `stars.grid.lower`.
         UnsupportedNodeError: the format cannot say it; holds every reason.
         DataError: the file cannot be written.
     """

@@ -17,9 +17,8 @@ import numpy as np
 
 from export.nir_metadata import decay_ratios, metadata
 from stars.errors import FormatError
-from stars.files import atomic
-from stars.graph import SpikingGraph
-from stars.nodes import (
+from stars.files.writing import atomic
+from stars.graph.nodes import (
     IF,
     LI,
     LIF,
@@ -40,6 +39,7 @@ from stars.nodes import (
     SumPool2d,
     Threshold,
 )
+from stars.graph.spiking_graph import SpikingGraph
 
 
 def write(graph: SpikingGraph, path: Path) -> None:

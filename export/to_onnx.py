@@ -34,11 +34,11 @@ from export.nir_metadata import RESET, decay_ratios, own_version
 from export.onnx_nodes import KINDS
 from export.onnx_operators import Constants, Step, onnx
 from export.onnx_step import StepValues, add_step, initial_states
-from stars.encode import to_entries
 from stars.errors import ConfigError, FormatError
-from stars.files import atomic
-from stars.graph import SpikingGraph
-from stars.nodes import LI, LIF, Array, CubaLIF
+from stars.files.writing import atomic
+from stars.graph.encoding import to_entries
+from stars.graph.nodes import LI, LIF, Array, CubaLIF
+from stars.graph.spiking_graph import SpikingGraph
 
 FORMAT = 1  # of the names and the metadata; a reader refuses a larger one
 OPSET = 18  # with IR version 8, all that ONNX Runtime 1.14 and later run

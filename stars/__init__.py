@@ -18,15 +18,15 @@ from importlib import import_module
 from typing import Any
 
 PUBLIC: dict[str, str] = {
-    "DirectEncoding": "stars.encode",
-    "LatencyEncoding": "stars.encode",
-    "PoissonEncoding": "stars.encode",
-    "SpikingGraph": "stars.graph",
+    "DirectEncoding": "stars.graph.encoding",
+    "LatencyEncoding": "stars.graph.encoding",
+    "PoissonEncoding": "stars.graph.encoding",
+    "SpikingGraph": "stars.graph.spiking_graph",
     "StarsError": "stars.errors",
-    "Trace": "stars.trace",
-    "certify": "stars.grid",
-    "lower": "stars.plan",
-    "quantise": "stars.grid",
+    "Trace": "stars.graph.trace",
+    "certify": "stars.grid.certificate",
+    "lower": "stars.grid.plan",
+    "quantise": "stars.grid.quantization",
 }
 
 __all__ = sorted(PUBLIC)  # noqa: PLE0605 - one list of names, not two

@@ -31,7 +31,7 @@ def main() -> int:
         return USAGE
     code: int = import_module("cli.main").main()
     if "WORLD_SIZE" in os.environ:  # one of several processes, as torchrun starts them
-        import_module("stars.distributed").leave(code)
+        import_module("stars.runtime.distributed").leave(code)
     return code
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from stars.graph import SpikingGraph
-from stars.nodes import Array
-from stars.trace import Trace
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
 
 
 class Target(Protocol):

@@ -10,11 +10,11 @@ from zipfile import is_zipfile
 import numpy as np
 from numpy.typing import NDArray
 
-from stars.encode import Encoding
 from stars.errors import ConfigError, DataError, FormatError
-from stars.graph import SpikingGraph
-from stars.nodes import Array
-from stars.npz import read_npy, read_npz
+from stars.files.npz import read_npy, read_npz
+from stars.graph.encoding import Encoding
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
 
 
 class Inputs(Protocol):

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.from_nir import read
-from stars import data
+from stars.data import images
 from stars.errors import ConfigError, FormatError
-from stars.graph import SpikingGraph
-from stars.run import Run
+from stars.graph.spiking_graph import SpikingGraph
+from stars.run_directory import Run
 from targets.base import Target
 from targets.inputs import Inputs, inputs_for, read_array
-from targets.onnx_runtime import OnnxTarget
-from targets.student import StudentTarget
+from targets.simulators.onnx_runtime import OnnxTarget
+from targets.simulators.student import StudentTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Subject:
                 f"'{self.file}' comes without test images; pass --inputs FILE (.npy or"
                 " .npz: 8-bit images [N, C, H, W], or a float input [T, N, ...])"
             )
-        return inputs_for(self.graph, data.load(str(spec)).images, f"data '{spec}'")
+        return inputs_for(self.graph, images.load(str(spec)).images, f"data '{spec}'")
 
     def targets(self, onnx: Path | None = None) -> list[Target]:
         """Targets that run what this subject ships: its student, its ONNX file.

@@ -15,10 +15,10 @@ from targets.base import Target
 
 GROUP = "stars.targets"
 TARGETS: dict[str, str] = {
-    "reference": "targets.reference_cpu:ReferenceTarget",
-    "norse": "targets.norse_cpu:NorseTarget",
-    "onnx": "targets.onnx_runtime:OnnxTarget",
-    "loihi": "targets.loihi_emulator:LoihiEmulator",
+    "reference": "targets.simulators.reference:ReferenceTarget",
+    "norse": "targets.simulators.norse:NorseTarget",
+    "onnx": "targets.simulators.onnx_runtime:OnnxTarget",
+    "loihi": "targets.loihi.emulator:LoihiEmulator",
     "lava-float": "targets.lava.client:lava_float",
     "lava-fixed": "targets.lava.client:lava_fixed",
 }

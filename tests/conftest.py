@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from stars.data import LabelledImages
+from stars.data.images import LabelledImages
 from stars.errors import MissingDependencyError
 from targets.lava import environment
 
@@ -91,13 +91,14 @@ def one_thread() -> None:
 @pytest.fixture
 def no_compiler(monkeypatch, tmp_path):
     """A machine without a C++ compiler."""
-    from stars import compiling, fused  # noqa: PLC0415 - most tests need no torch
+    from stars.networks import fused_lif  # noqa: PLC0415 - most tests need no torch
+    from stars.runtime import compiling  # noqa: PLC0415 - most tests need no torch
 
     caches = (
         compiling.compiler_ready,
         compiling.kernel,
-        fused.forward_kernel,
-        fused.backward_kernel,
+        fused_lif.forward_kernel,
+        fused_lif.backward_kernel,
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
@@ -113,9 +114,10 @@ def make_teacher(striped, one_thread):  # noqa: ARG001 - it acts by being there
     """Makes small random teachers whose BatchNorm has seen the striped images."""
     import torch  # noqa: PLC0415 - most tests need none
 
-    from stars.architectures import blueprint  # noqa: PLC0415
-    from stars.architectures.network import ann  # noqa: PLC0415
-    from stars.teacher import Teacher, TeacherSpec  # noqa: PLC0415
+    from stars.networks.architectures import blueprint  # noqa: PLC0415
+    from stars.networks.network import ann  # noqa: PLC0415
+    from stars.teacher.spec import TeacherSpec  # noqa: PLC0415
+    from stars.teacher.teacher import Teacher  # noqa: PLC0415
 
     def make(architecture: str = "resnet", channels: int = 1) -> Teacher:
         torch.manual_seed(0)

@@ -14,9 +14,9 @@ import pytest
 from cli.main import main
 from export import to_lava, to_nir
 from export.to_onnx import write
-from stars import reference
-from stars.nodes import LIF
-from stars.testing import random_graph, random_images, random_inputs
+from stars.graph import reference
+from stars.graph.nodes import LIF
+from stars.testing.random_graphs import random_graph, random_images, random_inputs
 
 DOCS = Path(__file__).parents[1] / "docs"
 

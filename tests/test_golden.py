@@ -10,19 +10,19 @@ import pytest
 
 from export.from_nir import read
 from export.golden import golden_hashes, golden_inputs
-from stars import reference
-from stars.config import DistillConfig, read_toml, validated
-from stars.files import read_json
-from stars.grid_network import layer_grids
-from stars.lowering import lower
-from stars.plan_file import read_plan
-from stars.run import checkpoint
-from stars.student import to_graph
-from stars.student_file import load
-from stars.teacher import load as load_teacher
-from stars.testing import assert_same_membranes, assert_same_spikes
-from targets.loihi_emulator import emulate
-from targets.onnx_runtime import first_states, open_file
+from stars.config.models import DistillConfig, read_toml, validated
+from stars.files.writing import read_json
+from stars.graph import reference
+from stars.grid.lowering import lower
+from stars.grid.plan_file import read_plan
+from stars.networks.grid_layers import layer_grids
+from stars.networks.student import to_graph
+from stars.networks.student_file import load
+from stars.run_directory import checkpoint
+from stars.teacher.loading import load as load_teacher
+from stars.testing.assertions import assert_same_membranes, assert_same_spikes
+from targets.loihi.emulator import emulate
+from targets.simulators.onnx_runtime import first_states, open_file
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGEST = 150_000  # bytes of a file

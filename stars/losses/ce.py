@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from stars.errors import ConfigError
 from stars.losses.softened import predicted
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 
 def ce(student: Outputs, teacher: Outputs, *, labels: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stars.errors import ConfigError
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 SMALLEST_NORM = 1e-3  # below it a vector is not scaled up: a silent student stays tame
 

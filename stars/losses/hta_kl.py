@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stars.losses.softened import check_share, log_softened
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 
 def hta_kl(

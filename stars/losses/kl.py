@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stars.losses.softened import log_softened
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 
 def kl(student: Outputs, teacher: Outputs, *, temperature: float = 4.0) -> Tensor:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stars.losses.softened import check_share, divergence, log_softened
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 
 def nld(

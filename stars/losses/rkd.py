@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stars.errors import ConfigError
 from stars.losses.softened import check_not_negative
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 SMALLEST_LENGTH = 1e-3  # below it a difference is not scaled up
 

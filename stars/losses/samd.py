@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from stars.errors import ConfigError
 from stars.losses.softened import divergence, log_softened, predicted
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 SCALE_EPS = 1e-3  # added to the range of a batch's maps, as in the authors' code
 

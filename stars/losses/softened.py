@@ -6,9 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from stars.device import wide
 from stars.errors import ConfigError
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
+from stars.runtime.device import wide
 
 
 def log_softened(

@@ -12,7 +12,7 @@ from stars.losses.softened import (
     log_softened,
     predicted,
 )
-from stars.outputs import Outputs
+from stars.networks.outputs import Outputs
 
 
 def tser(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from stars.device import wide
 from stars.priors.state import SynthesisState
+from stars.runtime.device import wide
 
 
 def activation(state: SynthesisState) -> Tensor:

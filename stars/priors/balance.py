@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stars.device import wide
 from stars.priors.state import SynthesisState
+from stars.runtime.device import wide
 
 
 def balance(state: SynthesisState) -> Tensor:

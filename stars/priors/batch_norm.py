@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stars.compiling import kernel
-from stars.device import wide
 from stars.priors.state import SynthesisState
+from stars.runtime.compiling import kernel
+from stars.runtime.device import wide
 
 
 def batch_norm(state: SynthesisState) -> Tensor:

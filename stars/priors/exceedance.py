@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stars.compiling import kernel
-from stars.device import wide
-from stars.teacher import BatchNormTap
+from stars.runtime.compiling import kernel
+from stars.runtime.device import wide
+from stars.teacher.teacher import BatchNormTap
 
 SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead, whatever its input
 NODES = 401  # of the quadrature over -8..8 deviations

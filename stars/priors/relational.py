@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from stars.device import wide
 from stars.errors import ConfigError
 from stars.losses.rkd import distances
 from stars.priors.state import SynthesisState
+from stars.runtime.device import wide
 
 
 def relational(

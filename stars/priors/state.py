@@ -9,8 +9,8 @@ from functools import cached_property
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stars.outputs import Outputs
-from stars.teacher import BatchNormTap
+from stars.networks.outputs import Outputs
+from stars.teacher.teacher import BatchNormTap
 
 
 @dataclass(frozen=True)

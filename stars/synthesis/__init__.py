@@ -1,4 +1,4 @@
-"""Data-free synthesis methods by name; their defaults stand in `stars.recipes`."""
+"""Data-free synthesis methods by name; their defaults stand in `stars.config.recipes`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from stars.config import SynthesisConfig
+from stars.config.models import SynthesisConfig
+from stars.config.options import checked_options
 from stars.errors import ConfigError
-from stars.options import checked_options
+from stars.objective import Term
 from stars.synthesis.cmi import ContrastiveInversion
 from stars.synthesis.critic import Student
 from stars.synthesis.deepinversion import DeepInversion
 from stars.synthesis.fast import FastGenerator
 from stars.synthesis.forgetful import ForgetfulGenerator
 from stars.synthesis.generative import LastingGenerator
-from stars.teacher import Teacher
-from stars.terms import Term
+from stars.teacher.teacher import Teacher
 
 
 class Synthesiser(Protocol):

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stars.config import SynthesisConfig
-from stars.device import wide
-from stars.distributed import gathered, processes, share
+from stars.config.models import SynthesisConfig
 from stars.errors import ConfigError
+from stars.objective import Term
+from stars.runtime.device import wide
+from stars.runtime.distributed import gathered, processes, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Cheapest,
@@ -24,8 +25,7 @@ from stars.synthesis.critic import (
     states,
 )
 from stars.synthesis.views import shifted, zoomed
-from stars.teacher import BatchNormTap, Teacher
-from stars.terms import Term
+from stars.teacher.teacher import BatchNormTap, Teacher
 
 PROJECTION = 256  # length of h
 

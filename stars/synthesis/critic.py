@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from stars.config import SynthesisConfig
-from stars.device import wide
-from stars.distributed import gathered, gathered_outputs, sum_gradients
-from stars.generators import Generator
-from stars.outputs import Outputs
+from stars.config.models import SynthesisConfig
+from stars.networks.outputs import Outputs, gathered_outputs
+from stars.objective import Term, evaluated, total_of
 from stars.priors import SynthesisState
-from stars.teacher import Teacher
-from stars.terms import Term, evaluated, total_of
+from stars.runtime.device import wide
+from stars.runtime.distributed import gathered, sum_gradients
+from stars.synthesis.generator import Generator
+from stars.teacher.teacher import Teacher
 
 ADAM_BETAS = (0.5, 0.999)  # of generators, in the code of CMI, Fast and NAYER
 

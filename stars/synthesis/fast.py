@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stars.config import SynthesisConfig
-from stars.distributed import gathered, share
-from stars.generators import Generator
+from stars.config.models import SynthesisConfig
+from stars.objective import Term
+from stars.runtime.distributed import gathered, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Cheapest,
@@ -20,9 +20,9 @@ from stars.synthesis.critic import (
     restore,
     states,
 )
+from stars.synthesis.generator import Generator
 from stars.synthesis.views import shifted
-from stars.teacher import Teacher
-from stars.terms import Term
+from stars.teacher.teacher import Teacher
 
 
 class FastGenerator:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stars.config import SynthesisConfig
-from stars.distributed import gathered, share
+from stars.config.models import SynthesisConfig
+from stars.objective import Term
+from stars.runtime.distributed import gathered, share
 from stars.synthesis.critic import ADAM_BETAS, Critic, Student, descend
-from stars.teacher import Teacher
-from stars.terms import Term
+from stars.teacher.teacher import Teacher
 
 
 class ForgetfulGenerator:

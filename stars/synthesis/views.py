@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stars.distributed import processes, share
+from stars.runtime.distributed import processes, share
 
 
 def shifted(pixels: Tensor) -> Tensor:

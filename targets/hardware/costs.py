@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stars.errors import ConfigError, FormatError
-from stars.texts import parse_toml
+from stars.files.json_toml import parse_toml
 
 PICO = 1e-12
 TABLES: Mapping[str, str] = {

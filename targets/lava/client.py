@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stars.errors import MissingDependencyError, UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.lowering import lower
-from stars.nodes import Array, Neuron
-from stars.plan import IntegerPlan
-from stars.plan_file import write_plan
-from stars.reference import check_inputs
-from stars.trace import Trace
+from stars.graph.nodes import Array, Neuron
+from stars.graph.reference import check_inputs
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+from stars.grid.lowering import lower
+from stars.grid.plan import IntegerPlan
+from stars.grid.plan_file import write_plan
 from targets.lava.environment import lava_python
 from targets.lava.jobs import Job, Mode, job_folder, read_trace
 from targets.lava.supervision import Patience, run_worker
@@ -53,7 +53,7 @@ class LavaTarget:
         """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
 
         Raises:
-            GraphError: the graph is not on the grid; see `stars.lowering.lower`.
+            GraphError: the graph is not on the grid; see `stars.grid.lower`.
             LimitError: a number does not fit the chip.
             UnsupportedNodeError: a node that has no integer form.
             DataError: the inputs are not what the graph takes.

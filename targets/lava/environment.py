@@ -27,7 +27,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from stars.errors import ConfigError, MissingDependencyError, TargetError
-from stars.files import sha256, write_json
+from stars.files.writing import sha256, write_json
 from targets.lava.interpreter import PYTHON_VERSION, find_interpreter, run
 
 LAVA_VERSION = "0.10.0"

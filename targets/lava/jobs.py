@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stars.errors import LimitError, TargetError
-from stars.nodes import Array
-from stars.plan import STATE_SHIFT, IntegerPlan, Population
-from stars.trace import Trace
-from targets.loihi_emulator import integer_inputs
+from stars.graph.nodes import Array
+from stars.graph.trace import Trace
+from stars.grid.plan import STATE_SHIFT, IntegerPlan, Population
+from targets.loihi.emulator import integer_inputs
 
 Mode = Literal["fixed", "float", "netx"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stars import reference
-from stars.graph import SpikingGraph
-from stars.nodes import Array
-from stars.trace import Trace
-from targets.compare import compare
+from stars.graph import reference
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
 from targets.inputs import Inputs
-from targets.loihi_emulator import LoihiEmulator
+from targets.loihi.emulator import LoihiEmulator
+from targets.parity.comparison import compare
 from targets.report.model import Activity, MembraneRecord, Raster, StepMap
 
 STEPS_SHOWN = 36  # of all images together

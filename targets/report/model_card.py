@@ -7,8 +7,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from targets.report.model import Report
-from targets.report.svg import si
-from targets.report.words import (
+from targets.report.sentences import (
     certificate_sentence,
     counted,
     data_sentence,
@@ -17,6 +16,7 @@ from targets.report.words import (
     percent,
     verdict,
 )
+from targets.report.svg import si
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 

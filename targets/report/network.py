@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from stars.certificate import PopulationBits
 from stars.errors import StarsError
-from stars.float32_bounds import FLOAT32_BITS
-from stars.graph import SpikingGraph
-from stars.grid import certify
-from stars.plan import ACCUMULATOR_BITS, STATE_SHIFT
-from targets.fit import FitReport, fit
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import PopulationBits, certify
+from stars.grid.float32_bounds import FLOAT32_BITS
+from stars.grid.plan import ACCUMULATOR_BITS, STATE_SHIFT
+from targets.chip.fit import FitReport, fit
 from targets.hardware.limits import CHIPS, load_limits
 from targets.report.model import Certificate, Gauge, Layer, Missing, Network
 
@@ -107,7 +106,7 @@ def network(graph: SpikingGraph) -> Network:
 def gauges_of(row: PopulationBits) -> list[Gauge]:
     """The bits that one population needs of each register.
 
-    Source of the limits: `stars.certificate`, bounds 1, 2 and 4.
+    Source of the limits: `stars.grid.certificate`, bounds 1, 2 and 4.
     """
     needs = {
         "accumulator": (row.accumulator_bits, ACCUMULATOR_BITS),

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from targets.report.activity_plots import membrane_plots, raster_plots, training_plot
-from targets.report.compare import Comparison
 from targets.report.energy_plots import energy_plots
 from targets.report.model import Report
 from targets.report.plots import (
@@ -26,7 +25,7 @@ from targets.report.plots import (
     step_plot,
     target_map,
 )
-from targets.report.words import (
+from targets.report.sentences import (
     certificate_sentence,
     counted,
     data_sentence,
@@ -36,6 +35,7 @@ from targets.report.words import (
     percent,
     verdict,
 )
+from targets.report.side_by_side import Comparison
 
 CONTENTS = (
     ("accuracy", "Accuracy and activity"),

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from targets.parity_report import RATES
-from targets.report.model import (
-    Accuracies,
-    Gauge,
-    Parity,
-    Rate,
-    StepMap,
-)
+from targets.parity.report import RATES
+from targets.report.model import Accuracies, Gauge, Parity, Rate, StepMap
+from targets.report.sentences import counted, percent
 from targets.report.svg import (
     SHADES,
     WIDTH,
@@ -25,7 +20,6 @@ from targets.report.svg import (
     shortened,
     text,
 )
-from targets.report.words import counted, percent
 
 CELLS_WITH_TEXT = 12  # columns; more are drawn without numbers
 LETTER = 6.5  # pixels of width, at most, in a column's head

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli.main import main
-from stars.teacher import save
+from stars.teacher.loading import save
 
 TINY = """
 trouble = "warn"  # after so few steps it is silent

@@ -11,7 +11,7 @@ import pytest
 
 from cli.main import main
 from export.to_nir import write
-from stars.testing import random_graph
+from stars.testing.random_graphs import random_graph
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import torch
 
 from cli.main import main
 from export.from_nir import read
-from stars.distillation import Distillation
-from stars.run import Run
-from stars.teacher import save
+from stars.distillation.distiller import Distillation
+from stars.run_directory import Run
+from stars.teacher.loading import save
 
 ROOT = Path(__file__).parents[2]
 TINY = """

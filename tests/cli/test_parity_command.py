@@ -13,12 +13,12 @@ from cli.main import main
 from export.from_nir import read
 from export.to_nir import to_nir, write
 from export.to_onnx import to_onnx
-from stars.config import DistillConfig
-from stars.files import sha256
-from stars.graph import SpikingGraph
-from stars.nodes import LIF
-from stars.run import Run
-from stars.testing import random_graph, random_images, random_inputs
+from stars.config.models import DistillConfig
+from stars.files.writing import sha256
+from stars.graph.nodes import LIF
+from stars.graph.spiking_graph import SpikingGraph
+from stars.run_directory import Run
+from stars.testing.random_graphs import random_graph, random_images, random_inputs
 
 COUNT = 5
 FAST = ["--target", "reference", "--target", "norse", "--target", "loihi"]

@@ -11,10 +11,11 @@ import pytest
 from cli.main import main
 from export.from_nir import read
 from export.to_nir import write
-from stars.graph import SpikingGraph
-from stars.grid import certify, is_on_grid
-from stars.nodes import LIF
-from stars.testing import random_graph, random_images
+from stars.graph.nodes import LIF
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from stars.grid.quantization import is_on_grid
+from stars.testing.random_graphs import random_graph, random_images
 
 
 def with_tau(graph: SpikingGraph, ratio: float) -> SpikingGraph:

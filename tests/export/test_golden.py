@@ -11,8 +11,9 @@ import pytest
 
 from export.golden import GOLDEN_SAMPLES, golden_hashes
 from export.to_onnx import to_onnx
-from stars.nodes import Affine
-from stars.testing import KINDS, random_graph
+from stars.graph.nodes import Affine
+from stars.testing.kinds import KINDS
+from stars.testing.random_graphs import random_graph
 
 
 def entries(model: onnx.ModelProto) -> dict[str, str]:

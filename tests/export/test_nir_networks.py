@@ -12,12 +12,12 @@ import torch
 
 from export.from_nir import from_nir, read
 from export.to_nir import to_nir, write
-from stars import reference
-from stars.encode import LatencyEncoding, PoissonEncoding
 from stars.errors import FormatError
-from stars.graph import SpikingGraph
-from stars.nodes import Conv1d, Delay
-from stars.testing import random_graph, random_inputs
+from stars.graph import reference
+from stars.graph.encoding import LatencyEncoding, PoissonEncoding
+from stars.graph.nodes import Conv1d, Delay
+from stars.graph.spiking_graph import SpikingGraph
+from stars.testing.random_graphs import random_graph, random_inputs
 
 DT = 2.0**-10
 

@@ -11,11 +11,10 @@ from hypothesis import given, settings, strategies as st
 
 from export.from_nir import from_nir, read
 from export.to_nir import to_nir, write
-from stars import reference
-from stars.encode import DirectEncoding
 from stars.errors import FormatError, UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.nodes import (
+from stars.graph import reference
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import (
     LIF,
     Affine,
     AvgPool2d,
@@ -26,6 +25,7 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
+from stars.graph.spiking_graph import SpikingGraph
 
 NAMES = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1).filter(

@@ -18,12 +18,12 @@ import pytest
 
 from export import to_lava
 from export.from_nir import read
-from stars import reference
 from stars.errors import DataError, GraphError, LimitError
-from stars.lowering import lower
-from stars.plan_file import read_plan
-from stars.testing import random_graph, random_images
-from targets.loihi_emulator import emulate
+from stars.graph import reference
+from stars.grid.lowering import lower
+from stars.grid.plan_file import read_plan
+from stars.testing.random_graphs import random_graph, random_images
+from targets.loihi.emulator import emulate
 
 FILES = {"student.nir", "plan.npz", "golden.npz", "manifest.json", "README.md"}
 FILES |= {"plain_lava.py"}

@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 
 from export.to_netx import fold, write
-from stars import reference
-from stars.encode import DirectEncoding
 from stars.errors import UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.grid import with_truncating_decay
-from stars.lowering import lower
-from stars.nodes import (
+from stars.graph import reference
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import (
     LIF,
     AvgPool2d,
     Conv2d,
@@ -27,14 +24,13 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
-from stars.testing import (
-    assert_same_membranes,
-    assert_same_spikes,
-    random_graph,
-    random_inputs,
-)
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.lowering import lower
+from stars.grid.rewrite import with_truncating_decay
+from stars.testing.assertions import assert_same_membranes, assert_same_spikes
+from stars.testing.random_graphs import random_graph, random_inputs
 from targets.lava.client import run_netx
-from targets.loihi_emulator import emulate
+from targets.loihi.emulator import emulate
 
 DT = 2.0**-10
 SEQUENTIAL = ["mlp", "flat", "conv", "vgg"]
@@ -124,8 +120,8 @@ def test_a_student_of_the_sequential_builder_goes_through_lavas_loader(
     """From the torch module on the grid to lava-dl's netx: every layer is equal."""
     import torch  # noqa: PLC0415 - the other tests here need none
 
-    from stars.grid_training import to_grid  # noqa: PLC0415
-    from stars.student import build, to_graph  # noqa: PLC0415
+    from stars.distillation.grid_training import to_grid  # noqa: PLC0415
+    from stars.networks.student import build, to_graph  # noqa: PLC0415
 
     teacher = make_teacher("vgg").network
     student = build(teacher.blueprint, 4)

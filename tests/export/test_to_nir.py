@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from export.to_nir import TO_NIR, to_nir, write
-from stars.encode import DirectEncoding
 from stars.errors import DataError, FormatError, UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.nodes import (
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import (
     LIF,
     Affine,
     AvgPool2d,
@@ -23,6 +22,7 @@ from stars.nodes import (
     Map,
     Output,
 )
+from stars.graph.spiking_graph import SpikingGraph
 
 
 @pytest.fixture

@@ -15,15 +15,14 @@ from export.from_nir import read
 from export.onnx_step import initial_states
 from export.to_nir import write as write_nir
 from export.to_onnx import FORMS, IR_VERSION, OPSET, to_onnx, write
-from stars import reference
 from stars.errors import (
     ConfigError,
     GraphError,
     MissingDependencyError,
     UnsupportedNodeError,
 )
-from stars.graph import SpikingGraph
-from stars.nodes import (
+from stars.graph import reference
+from stars.graph.nodes import (
     LIF,
     Affine,
     AvgPool2d,
@@ -36,7 +35,9 @@ from stars.nodes import (
     Output,
     SumPool2d,
 )
-from stars.testing import ALL_KINDS, KINDS, random_graph, random_inputs
+from stars.graph.spiking_graph import SpikingGraph
+from stars.testing.kinds import ALL_KINDS, KINDS
+from stars.testing.random_graphs import random_graph, random_inputs
 
 
 def chain(shape: tuple[int, ...], *nodes: Node, steps: int = 3) -> SpikingGraph:

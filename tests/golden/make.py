@@ -21,12 +21,14 @@ import torch
 from cli.main import main as stars
 from export.from_nir import read
 from export.golden import golden_hashes
-from stars.architectures import blueprint
-from stars.architectures.network import ann
-from stars.lowering import lower
-from stars.plan_file import write_plan
-from stars.student_file import load
-from stars.teacher import Teacher, TeacherSpec, save
+from stars.grid.lowering import lower
+from stars.grid.plan_file import write_plan
+from stars.networks.architectures import blueprint
+from stars.networks.network import ann
+from stars.networks.student_file import load
+from stars.teacher.loading import save
+from stars.teacher.spec import TeacherSpec
+from stars.teacher.teacher import Teacher
 
 OPTIONS = {"widths": [3, 4], "depths": [1, 1]}
 CONFIG = """

@@ -14,25 +14,33 @@ from hypothesis import assume, given, settings, strategies as st
 
 from export.from_nir import read
 from export.to_nir import write
-from stars import reference
-from stars.dyadic import dyadic
 from stars.errors import LimitError, UnsupportedNodeError
-from stars.graph import SpikingGraph
-from stars.grid import certify, with_truncating_decay
-from stars.lowering import lower
-from stars.nodes import LIF, Affine, Conv2d, CubaLIF, Delay, Input, Integrator, Output
-from stars.testing import (
-    FREE_KINDS,
-    KINDS,
-    assert_same_membranes,
-    assert_same_spikes,
-    random_graph,
-    random_inputs,
+from stars.graph import reference
+from stars.graph.nodes import (
+    LIF,
+    Affine,
+    Conv2d,
+    CubaLIF,
+    Delay,
+    Input,
+    Integrator,
+    Output,
 )
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from stars.grid.exact import dyadic
+from stars.grid.lowering import lower
+from stars.grid.rewrite import with_truncating_decay
+from stars.testing.assertions import assert_same_membranes, assert_same_spikes
+from stars.testing.kinds import FREE_KINDS, KINDS
+from stars.testing.random_graphs import random_graph, random_inputs
 from targets import table
 from targets.base import Target
 from targets.inputs import ArrayInputs
-from targets.parity import TOLERANCES, Options, compare, run_parity
+from targets.parity.comparison import compare
+from targets.parity.lane import Options
+from targets.parity.report import TOLERANCES
+from targets.parity.run import run_parity
 
 SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
 ALL = [

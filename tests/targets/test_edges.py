@@ -10,12 +10,12 @@ import pytest
 
 from export.from_nir import read
 from export.to_nir import write
-from stars import reference
-from stars.certificate import certify
 from stars.errors import GraphError, LimitError, StarsError
-from stars.graph import SpikingGraph
-from stars.nodes import LIF, Affine, Conv2d, Flatten, Input, Integrator, Output
-from stars.testing import assert_same_membranes, assert_same_spikes
+from stars.graph import reference
+from stars.graph.nodes import LIF, Affine, Conv2d, Flatten, Input, Integrator, Output
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from stars.testing.assertions import assert_same_membranes, assert_same_spikes
 from targets import table
 
 DT = 2.0**-10

@@ -30,7 +30,7 @@ def test_another_distribution_adds_a_target_but_cannot_replace_ours(
 ) -> None:
     def installed(*, group: str) -> list[EntryPoint]:
         return [
-            EntryPoint("theirs", "targets.reference_cpu:ReferenceTarget", group),
+            EntryPoint("theirs", "targets.simulators.reference:ReferenceTarget", group),
             EntryPoint("reference", "nowhere:Nothing", group),
         ]
 

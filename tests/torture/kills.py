@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch._inductor.compile_fx  # before the forks, as all that is not used here
 
-import stars.distill  # noqa: F401
+import stars.distillation.loop  # noqa: F401
 from cli.main import main as stars_main
 
 SAME = [

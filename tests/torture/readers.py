@@ -24,23 +24,26 @@ from changes import (
 from PIL import Image
 
 from export import from_nir, to_nir, to_onnx
-from stars import data, image_folder, plan_file, student_file, teacher
-from stars.architectures import blueprint
-from stars.architectures.network import ann
-from stars.config import DistillConfig, distill_config, to_toml
-from stars.encode import DirectEncoding
+from stars.benchmark.sweep import FIGURES, result_of
+from stars.config.models import DistillConfig, distill_config, to_toml
+from stars.data import image_folder, images as data
 from stars.errors import StarsError
-from stars.grid import quantise
-from stars.lif import LIFConstants
-from stars.lowering import lower
-from stars.run import Run
-from stars.student import build
-from stars.sweep import FIGURES, result_of
-from stars.testing import random_graph
-from targets import onnx_runtime
+from stars.graph.encoding import DirectEncoding
+from stars.grid import plan_file
+from stars.grid.lowering import lower
+from stars.grid.quantization import quantise
+from stars.networks import student_file
+from stars.networks.architectures import blueprint
+from stars.networks.lif import LIFConstants
+from stars.networks.network import ann
+from stars.networks.student import build
+from stars.run_directory import Run
+from stars.teacher import loading
+from stars.testing.random_graphs import random_graph
 from targets.hardware import costs, limits
 from targets.inputs import read_array
-from targets.report import files as report
+from targets.report import read as report
+from targets.simulators import onnx_runtime
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1"
 
@@ -103,14 +106,14 @@ def student_tensors(path: Path) -> None:
     student_file.save(build(small_blueprint(), 2, LIFConstants()), file, path)
 
 
-def teacher_of() -> teacher.Teacher:
+def teacher_of() -> loading.Teacher:
     options = {"widths": [3, 4], "depths": [1, 1]}
-    spec = teacher.TeacherSpec("resnet", options, (1, 8, 8), 3, (0.4,), (0.3,))
-    return teacher.Teacher(ann(small_blueprint()), spec)
+    spec = loading.TeacherSpec("resnet", options, (1, 8, 8), 3, (0.4,), (0.3,))
+    return loading.Teacher(ann(small_blueprint()), spec)
 
 
 def teacher_tensors(path: Path) -> None:
-    teacher.save(teacher_of(), path)
+    loading.save(teacher_of(), path)
 
 
 def teacher_pt(path: Path) -> None:
@@ -190,10 +193,10 @@ READERS = {
     "teacher": Reader(
         "t.safetensors",
         teacher_tensors,
-        lambda path: teacher.load(str(path)),
+        lambda path: loading.load(str(path)),
         (safetensors_header,),
     ),
-    "pt": Reader("t.pt", teacher_pt, teacher.read_pickle, ()),
+    "pt": Reader("t.pt", teacher_pt, loading.read_pickle, ()),
     "config": Reader(
         "c.toml",
         config_toml,

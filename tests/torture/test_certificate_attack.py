@@ -15,13 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from stars import reference
-from stars.certificate import certify
-from stars.encode import DirectEncoding
 from stars.errors import StarsError
-from stars.graph import SpikingGraph
-from stars.grid import with_truncating_decay
-from stars.nodes import (
+from stars.graph import reference
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import (
     IF,
     LIF,
     Affine,
@@ -34,6 +31,9 @@ from stars.nodes import (
     Output,
     Scale,
 )
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from stars.grid.rewrite import with_truncating_decay
 from targets import table
 
 # Round decimals of which float32(dt) times float32(1 / tau) is often no power of two.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stars.teacher import save
+from stars.teacher.loading import save
 
 PROGRAM = Path(__file__).with_name("kills.py")
 CONFIG = """

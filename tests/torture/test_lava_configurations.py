@@ -15,15 +15,16 @@ import pytest
 from scipy.sparse import csr_array
 
 from stars.errors import GraphError, LimitError
-from stars.lowering import lower
-from stars.plan import Connection, IntegerPlan, Population
-from stars.plan_file import write_plan
-from stars.testing import KINDS, random_graph
-from stars.trace import Trace
+from stars.graph.trace import Trace
+from stars.grid.lowering import lower
+from stars.grid.plan import Connection, IntegerPlan, Population
+from stars.grid.plan_file import write_plan
+from stars.testing.kinds import KINDS
+from stars.testing.random_graphs import random_graph
 from targets.lava.client import run_job
 from targets.lava.jobs import Job
 from targets.lava.supervision import Patience
-from targets.loihi_emulator import Emulator, emulate
+from targets.loihi.emulator import Emulator, emulate
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]
 

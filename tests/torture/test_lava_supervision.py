@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from stars.errors import DataError, TargetError
-from stars.testing import random_graph, random_inputs
+from stars.testing.random_graphs import random_graph, random_inputs
 from targets.lava import client
 from targets.lava.client import lava_fixed
 from targets.lava.supervision import SHARED_MEMORY, Patience, living_groups

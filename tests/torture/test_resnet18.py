@@ -10,14 +10,15 @@ import torch
 
 from export.from_nir import read
 from export.to_nir import write
-from stars.architectures import blueprint
-from stars.encode import DirectEncoding
-from stars.grid import certify, quantise
-from stars.student import build, to_graph
-from stars.testing import calibrate, random_inputs
+from stars.graph.encoding import DirectEncoding
+from stars.grid.certificate import certify
+from stars.grid.quantization import quantise
+from stars.networks.architectures import blueprint
+from stars.networks.student import build, to_graph
+from stars.testing.random_graphs import calibrate, random_inputs
 from targets import table
 from targets.inputs import ArrayInputs
-from targets.parity import run_parity
+from targets.parity.run import run_parity
 
 IMAGES, CLASSES = 8, 10
 ENCODING = DirectEncoding((0.491, 0.482, 0.447), (0.247, 0.243, 0.262), exponent=-4)

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from stars.errors import ConfigError, FormatError
-from stars.texts import parse_toml
+from stars.files.json_toml import parse_toml
 
 CHIPS: Mapping[str, str] = {"loihi1": "loihi1.toml", "loihi2": "loihi2.toml"}
 LIMITS: Mapping[str, str] = {

@@ -1,6 +1,6 @@
 """Reading plan.npz: the integers that the worker builds from, and nothing else.
 
-The format is told at the top of `stars/plan_file.py`, which writes it.
+The format is told at the top of `stars/grid/plan_file.py`, which writes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VERSIONS = (1, 2)
 
 @dataclass(frozen=True)
 class Population:
-    """One population; one unit is 2^exponent volts. See `stars.plan.Population`."""
+    """One population; one unit is 2^exponent volts. See `stars.grid.plan.Population`."""
 
     name: str
     size: int

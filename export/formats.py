@@ -1,0 +1,101 @@
+"""The table of back ends, and the one way to use it: write, read back, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from stars.errors import ConfigError, FormatError
+from stars.graph.spiking_graph import SpikingGraph
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One format.
+
+    Args:
+        writer: "module:function" with (graph, path); imported when it is asked for.
+        reader: "module:function" that gives the graph back; None when the format is
+            made for hardware and has no way back.
+        output: name of the file or folder in a run's artifacts.
+        description: one line.
+        options: names of what the writer takes besides.
+    """
+
+    writer: str
+    reader: str | None
+    output: str
+    description: str
+    options: frozenset[str] = frozenset()
+
+
+BACKENDS: Mapping[str, Backend] = {
+    "nir": Backend(
+        writer="export.to_nir:write",
+        reader="export.from_nir:read",
+        output="student.nir",
+        description="NIR (HDF5), with dt, steps, encoding and exact ratios in it",
+    ),
+    "lava": Backend(
+        writer="export.to_lava:write",
+        reader=None,
+        output="lava",
+        description="a folder for Lava: the network, its integers and golden vectors",
+    ),
+    "onnx": Backend(
+        writer="export.to_onnx:write",
+        reader=None,
+        output="student.onnx",
+        description="ONNX with the time loop in it, weights int8 on the grid",
+        options=frozenset({"form", "record"}),
+    ),
+}
+
+
+def backend(name: str) -> Backend:
+    """The row of this name.
+
+    Raises:
+        ConfigError: there is none; the message lists those that there are.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"unknown format '{name}'; there are {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) -> None:
+    """Write `graph` in one format, read it back where that can be, and compare.
+
+    Args:
+        name: of the format, a key of `BACKENDS`.
+        graph: to write.
+        path: of the file or folder.
+        options: for the writer; see the format's row.
+
+    Raises:
+        ConfigError: no such format, or an option that it does not have.
+        UnsupportedNodeError: nodes that the format cannot express.
+        FormatError: a name or text that the format cannot hold, or what is read back
+            is not what was written.
+    """
+    row = backend(name)
+    if unknown := sorted(options.keys() - row.options):
+        raise ConfigError(
+            f"format '{name}' has no {', '.join(unknown)};"
+            f" it has {', '.join(sorted(row.options)) or 'no options'}"
+        )
+    function(row.writer)(graph, path, **options)
+    if row.reader is not None and function(row.reader)(path) != graph:
+        raise FormatError(
+            f"'{path}': what is read back is not the graph that was written; this is an"
+            " error of the program, please report it"
+        )
+
+
+def function(place: str) -> Callable[..., Any]:
+    """The function at "module:name"."""
+    found: Callable[..., Any] = resolve_name(place)
+    return found

@@ -1,0 +1,175 @@
+"""What the benchmarks compare: the cells of their sweeps, and the budget of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stars.benchmark.sweep import Cell
+from stars.config.models import DistillConfig, merged, validated
+from stars.config.recipes import RCA, RECIPES, TAR
+from stars.errors import ConfigError
+
+STARS_PRIORS = ("relational", "tail", "membrane_tail")  # what a plain method has not
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "base": (),
+    "rca": ("rca",),
+    "tar": ("tar",),
+    "both": ("rca", "tar"),
+}
+STARS_TERMS: dict[str, dict[str, Any]] = {
+    "rca": {"name": "relational", **RCA},
+    "tar": {"name": "tail", **TAR},
+}
+# Losses that leave the head untrained are mixed with kl; so weighed, or so set.
+WITH_KL: dict[str, dict[str, Any]] = {
+    "samd": {"weight": 10.0},
+    "feature_map": {"match": "relation"},
+    "rkd": {},
+}
+
+
+def ablation(
+    base: dict[str, Any],
+    methods: Sequence[str],
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    passes: int,
+    terms: Mapping[str, dict[str, Any]],
+) -> list[Cell]:
+    """Methods x variants x seeds, all on one budget.
+
+    The budget: `passes` batches through the teacher in the synthesis, backward too, and
+    `training.steps` steps of the student. A method that needs two passes a step takes
+    half as many steps; one of long rounds has fewer of them.
+
+    Args:
+        base: values that all have; no priors and no rounds.
+        methods: rows of RECIPES.
+        variants: of VARIANTS.
+        seeds: of each.
+        passes: of the teacher.
+        terms: the priors "rca" and "tar" to add.
+
+    Raises:
+        ConfigError: an unknown name, or a method whose rounds do not fill the budget.
+    """
+    check_names(methods, RECIPES, "method")
+    check_names(variants, VARIANTS, "variant")
+    check_absent(base, ("prior",))
+    return [
+        Cell(
+            {"method": method, "variant": variant},
+            (config := method_config(base, method, variant, seed, passes, terms)),
+            {
+                "teacher_images": passes * config.synthesis.batch_size,
+                "student_steps": config.training.steps,
+            },
+        )
+        for method in methods
+        for variant in variants
+        for seed in seeds
+    ]
+
+
+def method_config(
+    base: dict[str, Any],
+    method: str,
+    variant: str,
+    seed: int,
+    passes: int,
+    terms: Mapping[str, dict[str, Any]],
+) -> DistillConfig:
+    """One cell of `ablation`."""
+    values = merged(base, {"synthesis": {"method": method}, "seed": seed})
+    plain = validated(DistillConfig, values, f"method {method!r}")
+    one_round = plain.synthesis.steps * RECIPES[method].passes
+    if passes < one_round or passes % one_round:
+        raise ConfigError(
+            f"method {method!r} takes {one_round} passes of the teacher a round; a"
+            f" budget of {passes} is not a multiple; choose another --passes"
+        )
+    priors = [t.model_dump() for t in plain.prior if t.name not in STARS_PRIORS]
+    added = [terms[name] for name in VARIANTS[variant]]
+    rounds = {"rounds": passes // one_round}
+    return validated(
+        DistillConfig,
+        merged(values, {"prior": [*priors, *added], "synthesis": rounds}),
+        f"method {method!r}",
+    )
+
+
+def losses(
+    base: dict[str, Any], names: Sequence[str], seeds: Sequence[int], data: str
+) -> list[Cell]:
+    """Losses x {invented, real} images x seeds.
+
+    Args:
+        base: values that all have; no losses.
+        names: rows of LOSSES.
+        seeds: of each.
+        data: the real images; "" for none of those cells.
+    """
+    check_absent(base, ("loss", "data"))
+    sources = {"invented": "", **({"real": data} if data else {})}
+    return [
+        cell(
+            {"loss": name, "images": images},
+            merged(base, {"loss": mix(name), "data": source, "seed": seed}),
+        )
+        for name in names
+        for images, source in sources.items()
+        for seed in seeds
+    ]
+
+
+def mix(loss: str) -> list[dict[str, Any]]:
+    """The loss alone, or beside kl where it leaves the head untrained."""
+    row = {"name": loss, **WITH_KL.get(loss, {})}
+    return [{"name": "kl"}, row] if loss in WITH_KL else [row]
+
+
+def references(base: dict[str, Any], seeds: Sequence[int], data: str) -> list[Cell]:
+    """What data-free distillation is to be held against, and itself.
+
+    Distillation from real images, and the student trained on them and their labels
+    alone, with no teacher.
+    """
+    check_absent(base, ("loss", "data"))
+    direct = {"loss": [{"name": "ce", "labels": True}], "data": data}
+    ways: dict[str, dict[str, Any]] = {
+        "data-free": {},
+        "distilled": {"data": data},
+        "direct": direct,
+    }
+    return [
+        cell({"way": way}, merged(base, {**values, "seed": seed}))
+        for way, values in ways.items()
+        for seed in seeds
+    ]
+
+
+def cell(labels: dict[str, str], values: dict[str, Any]) -> Cell:
+    """A cell whose budget is the student's steps."""
+    config = validated(DistillConfig, values, "-".join(labels.values()))
+    return Cell(labels, config, {"student_steps": config.training.steps})
+
+
+def check_names(names: Sequence[str], table: Mapping[str, Any], what: str) -> None:
+    """Refuse names that a table does not have.
+
+    Raises:
+        ConfigError: lists what there is.
+    """
+    if unknown := sorted(set(names) - set(table)) or not names:
+        raise ConfigError(f"{what} {unknown} is unknown; there are {sorted(table)}")
+
+
+def check_absent(base: dict[str, Any], keys: Sequence[str]) -> None:
+    """Refuse a file that sets what the benchmark varies.
+
+    Raises:
+        ConfigError: names the keys.
+    """
+    if found := sorted(set(keys) & set(base)):
+        raise ConfigError(f"the benchmark sets {found} itself; take it out of --config")

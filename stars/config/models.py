@@ -1,0 +1,302 @@
+"""Configurations as pydantic models, and their TOML. Nothing else reads TOML."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stars.config.recipes import RECIPES, with_recipe
+from stars.errors import ConfigError
+from stars.files.json_toml import parse_toml
+
+Model = TypeVar("Model", bound="Config")
+
+
+class Config(BaseModel):
+    """Base: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+UNSIZED = ("resnet", "vgg")  # architectures whose name says nothing of their size
+
+
+class NetworkConfig(Config):
+    """A network of ours: its default options are those of the unsized ones."""
+
+    architecture: str = "resnet"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: Any) -> Any:
+        named = isinstance(values, dict) and values.get("architecture", "resnet")
+        return {"options": {}, **values} if named and named not in UNSIZED else values
+
+
+class TeacherTrainingConfig(NetworkConfig):
+    """`stars teacher train`.
+
+    The defaults trained the bundled teacher.
+    """
+
+    options: dict[str, Any] = Field(
+        default_factory=lambda: {"widths": [32, 64, 128], "depths": [1, 1, 1]}
+    )
+    epochs: int = Field(24, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(0.1, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    flip: bool = True
+    crop: int = Field(2, ge=0, le=16)
+    bf16: bool = True
+    device: str = "cpu"
+    seed: int = Field(0, ge=0)
+
+
+class TermConfig(BaseModel):
+    """One `[[prior]]` or `[[loss]]`: a name, a weight, and the row's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    weight: float = Field(1.0, ge=0)
+
+
+def term_values(text: str) -> dict[str, Any]:
+    """What `NAME` or `NAME:key=value,key=value` says, as a `[[loss]]` would.
+
+    NAME may itself be `module:function`. A value is read as in TOML; a bare word is a
+    string.
+
+    Raises:
+        ConfigError: not of that form, or an option is given twice.
+    """
+    match = re.fullmatch(r"([^=]+?)(?::(\w+=.*))?", text)
+    if match is None:
+        raise ConfigError(f"{text!r}: expected NAME or NAME:key=value,key=value")
+    values: dict[str, Any] = {"name": match[1]}
+    for pair in re.split(r",(?=\w+=)", match[2] or ""):
+        key, _, value = pair.partition("=")
+        if key in values:
+            raise ConfigError(f"{text!r}: {key!r} is given twice")
+        if key:
+            values[key] = toml_value(value)
+    return values
+
+
+def toml_value(text: str) -> Any:
+    """A TOML value, a number such as .5, or else the text itself."""
+    for read in (lambda t: parse_toml(f"value = {t}")["value"], float):
+        with suppress(ValueError):
+            return read(text)
+    return text
+
+
+class TeacherConfig(Config):
+    """Which teacher; the rest is for files that do not describe themselves."""
+
+    source: str = "fashion-mnist"
+    architecture: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    input_shape: tuple[int, int, int] | None = None
+    classes: int | None = Field(None, ge=2)
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+
+class StudentConfig(NetworkConfig):
+    """The spiking student."""
+
+    options: dict[str, Any] = Field(
+        default_factory=lambda: {
+            "widths": [32, 64, 128],
+            "depths": [1, 1, 1],
+            "stem_stride": 2,
+        }
+    )
+    steps: int = Field(4, ge=1, le=64)
+    surrogate: str = "triangle"
+    input_exponent: int = Field(-5, ge=-16, le=16)
+
+
+class SynthesisConfig(Config):
+    """How images are invented; the defaults that are a method's own: `recipes.py`.
+
+    The batch is that of all processes together.
+    """
+
+    method: str = "forgetful"
+    options: dict[str, Any] = Field(default_factory=dict)  # the method's own
+    rounds: int = Field(16, ge=1)
+    steps: int = Field(40, ge=1)
+    batch_size: int = Field(128, ge=2)
+    harvest: int = Field(4, ge=1)
+    learning_rate: float = Field(4e-3, gt=0)
+    latent: int = Field(128, ge=1)
+    width: int = Field(32, ge=1)
+    bank: int = Field(20000, ge=1)
+    bf16: bool = True
+
+
+class TrainingConfig(Config):
+    """How the student learns from the bank; the batch is that of all processes."""
+
+    steps: int = Field(2400, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(1.6e-2, gt=0)
+    head_rate: float = Field(8.0, gt=0)  # the head's learning rate over that one
+    weight_decay: float = Field(1e-4, ge=0)
+    flip: bool = True
+    crop: int = Field(2, ge=0, le=16)
+    mixup: float = Field(0.5, ge=0, le=1)
+    bf16: bool = True
+    checkpointing: bool = False  # keep spikes alone for the backward pass: less memory
+
+
+class GridConfig(Config):
+    """Fine-tuning on the power-of-two grid."""
+
+    steps: int = Field(300, ge=0)
+    learning_rate: float = Field(5e-4, gt=0)
+
+
+def own_priors() -> tuple[TermConfig, ...]:
+    """Those of the default method's recipe."""
+    rows = RECIPES["forgetful"].prior.items()
+    return tuple(TermConfig.model_validate({"name": n, **row}) for n, row in rows)
+
+
+class DistillConfig(Config):
+    """`stars distill`; what is not given is as in the recipe of the method."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    prior: tuple[TermConfig, ...] = Field(default_factory=own_priors)
+    loss: tuple[TermConfig, ...] = (TermConfig(name="kl"),)
+    training: TrainingConfig = TrainingConfig()
+    grid: GridConfig = GridConfig()
+    data: str = ""  # real training images instead of invented ones; "" for none
+    test_data: str = "fashion-mnist"
+    # A silent layer or images all alike: "warn" tells, "stop" stops after that round,
+    # "end" tells, and stops if the finished student is silent.
+    trouble: Literal["warn", "end", "stop"] = "end"
+    device: str = "cpu"
+    backend: Literal["norse-eager", "fused"] = "fused"
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_recipe(cls, values: Any) -> Any:
+        return with_recipe(values) if isinstance(values, dict) else values
+
+
+def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:
+    """`values` as a model of `kind`.
+
+    Raises:
+        ConfigError: every unknown key and every value out of range, with its place.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        reasons = [
+            f"{'.'.join(map(str, e['loc'])) or '(top)'}: {describe(kind, e)}"
+            for e in error.errors()
+        ]
+        raise ConfigError(f"{where}: " + "; ".join(reasons)) from error
+
+
+def describe(kind: type[Config], error: Any) -> str:
+    """One pydantic error in words; an unknown key lists the known ones."""
+    if error["type"] != "extra_forbidden":
+        return f"{error['msg'][0].lower()}{error['msg'][1:]}, found {error['input']!r}"
+    model: Any = kind
+    for part in error["loc"][:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else None
+    known = sorted(getattr(model, "model_fields", {}))
+    return f"unknown key; known are {known}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+    """
+    try:
+        return parse_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config '{path}': {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"config '{path}': not TOML: {error}") from error
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML; reading it back gives an equal one."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {
+        "synthesis": {"rounds": 4, "steps": 20},
+        "training": {"steps": 200},
+        "grid": {"steps": 50},
+    },
+    "thorough": {
+        "synthesis": {"rounds": 64, "bank": 40000},
+        "training": {"steps": 9600},
+        "grid": {"steps": 600},
+    },
+}
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """A row of PRESETS.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
+    return PRESETS[name]
+
+
+def distill_config(
+    preset: str, path: Path | None, flags: dict[str, Any]
+) -> DistillConfig:
+    """The configuration of a run: flags over the file, over the preset's values.
+
+    Args:
+        preset: a row of PRESETS.
+        path: a TOML file, or None.
+        flags: top-level keys that were given on the command line; "add_prior" goes
+            behind the priors of the method, or of the file, and replaces none.
+
+    Raises:
+        ConfigError: an unknown preset, key or value, with its place.
+    """
+    added = flags.get("add_prior", [])
+    flags = {key: value for key, value in flags.items() if key != "add_prior"}
+    values = merged(preset_values(preset), {} if path is None else read_toml(path))
+    where = "configuration" if path is None else f"config '{path}'"
+    config = validated(DistillConfig, merged(values, flags), where)
+    priors = [*config.model_dump()["prior"], *added]
+    return validated(DistillConfig, {**config.model_dump(), "prior": priors}, where)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; tables are merged, lists replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result

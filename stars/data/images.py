@@ -1,0 +1,259 @@
+"""Labelled images from the bundled sample, torchvision, .npz files or image folders.
+
+Images are uint8 [N, C, H, W] throughout; normalisation belongs to the teacher, rounding
+to the encoding. Torch is imported only where torchvision reads the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stars.data.image_folder import read_classes, read_tiny_imagenet
+from stars.errors import DataError, FormatError
+from stars.files.npz import read_npz
+
+BUNDLED = "fashion-mnist"
+TORCHVISION: dict[str, str] = {
+    "fashion-mnist": "FashionMNIST",
+    "mnist": "MNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}
+FOLDERS = {"tiny-imagenet": read_tiny_imagenet}
+# SPEC, then perhaps @train or @test, then perhaps a slice of the images.
+PART = re.compile(
+    r"(?P<spec>.+?)@(?P<split>train|test)(\[(?P<low>\d*):(?P<high>\d*)\])?"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images with their classes.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], 0 .. classes - 1.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise DataError(
+                f"images are {images.dtype} {images.shape}, expected uint8 [N, C, H, W]"
+            )
+        if len(images) == 0:
+            raise DataError("there is no image in it")
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"labels are {labels.dtype} {labels.shape}, expected integers"
+                f" [{len(images)}] as there are images"
+            )
+        if labels.min() < 0:
+            raise DataError(f"a label is {labels.min()}; labels start at 0")
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels.astype(np.int64))
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.images)
+
+    @property
+    def classes(self) -> int:
+        """One more than the largest label."""
+        return int(self.labels.max()) + 1
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of pixel / 255 per channel, rounded to 4 digits."""
+        axes = (0, 2, 3)
+        pixels = self.images
+        mean = pixels.mean(axis=axes, dtype=np.float64) / 255
+        deviation = pixels.std(axis=axes, dtype=np.float64) / 255
+        return (
+            tuple(round(float(m), 4) for m in mean),
+            tuple(round(float(d), 4) for d in deviation),
+        )
+
+    def checksum(self) -> str:
+        """SHA-256 of the images' bytes."""
+        return hashlib.sha256(self.images.tobytes()).hexdigest()
+
+    def first(self, count: int) -> LabelledImages:
+        """The first `count` images, or all when there are fewer.
+
+        Raises:
+            DataError: count is below 1.
+        """
+        if count < 1:
+            raise DataError(f"asked for {count} images; at least 1 is needed")
+        return LabelledImages(self.images[:count], self.labels[:count])
+
+    def part(self, low: int, high: int) -> LabelledImages:
+        """The images low .. high - 1.
+
+        Raises:
+            DataError: there are none, or not as many.
+        """
+        if not 0 <= low < high <= len(self):
+            raise DataError(f"images [{low}:{high}] are not among {len(self)}")
+        return LabelledImages(self.images[low:high], self.labels[low:high])
+
+    def share_in(self, other: LabelledImages) -> float:
+        """Share of these images that are also in `other`, pixel for pixel."""
+        known = {image.tobytes() for image in other.images}
+        return sum(image.tobytes() in known for image in self.images) / len(self)
+
+
+def kind_of(spec: str) -> str:
+    """Whether accuracies on `spec`, as test data, are "test" or "development" ones.
+
+    Training images may be used to choose among settings. A teacher may have seen them.
+    """
+    part = PART.fullmatch(spec)
+    if part is not None and part["split"] == "train":
+        return "development"
+    return "test"
+
+
+def load(spec: str, split: str = "test") -> LabelledImages:
+    """The images that `spec` names.
+
+    Args:
+        spec: "fashion-mnist" (the bundled 10,000 test images), "NAME:ROOT" with a
+            torchvision data set (fashion-mnist, mnist, cifar10, cifar100) or
+            tiny-imagenet under ROOT, a path of an .npz, or a folder with one folder per
+            class, or train/ and test/ of such. Behind it "@train" or "@test" for a
+            split whatever is asked for, and "[low:high]" for a part of that:
+            "mnist:ROOT@train[:5000]".
+        split: "train" or "test", where `spec` does not say.
+
+    Raises:
+        DataError: nothing of that name, or the content is not labelled images.
+    """
+    if split not in ("train", "test"):
+        raise DataError(f"split is {split!r}, expected 'train' or 'test'")
+    part = PART.fullmatch(spec)
+    if part is not None:
+        whole = load(part["spec"], part["split"])
+        low, high = part["low"], part["high"]
+        return whole.part(int(low or 0), int(high) if high else len(whole))
+    if spec == BUNDLED:
+        return bundled(split)
+    name, _, root = spec.partition(":")
+    if name in TORCHVISION and root:
+        return from_torchvision(name, Path(root).expanduser(), split)
+    if name in FOLDERS and root:
+        return LabelledImages(*FOLDERS[name](Path(root).expanduser(), split))
+    path = Path(spec).expanduser()
+    if path.suffix == ".npz":
+        return from_npz(path, split)
+    if path.is_dir():
+        images, labels = read_classes(path, split)
+        return LabelledImages(channels_first(images), labels)
+    raise DataError(
+        f"data {spec!r}: no such file or folder; allowed are '{BUNDLED}' (bundled test"
+        f" images), NAME:ROOT with NAME in {sorted({**TORCHVISION, **FOLDERS})}, a .npz"
+        " file, or a folder of class folders; perhaps with @train[:5000] behind"
+    )
+
+
+def bundled(split: str) -> LabelledImages:
+    """The 10,000 test images of Fashion-MNIST that come with the package.
+
+    Raises:
+        DataError: the split is not "test", or the file's checksum is wrong.
+    """
+    if split != "test":
+        raise DataError(
+            f"data '{BUNDLED}': only the test images are bundled; for training give"
+            f" '{BUNDLED}:ROOT' with the data set under ROOT"
+        )
+    with read_asset("fashion_mnist_test.npz") as file, np.load(file) as archive:
+        return LabelledImages(archive["images"], archive["labels"])
+
+
+def read_asset(name: str) -> Any:
+    """A bundled file, opened for reading, after its sha256 was checked.
+
+    Raises:
+        DataError: the file is missing or is not the one that was packaged.
+    """
+    folder = files("stars") / "assets"
+    asset = folder / name
+    if not asset.is_file():
+        raise DataError(f"bundled file {name!r} is missing; reinstall stars-snn")
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = {file: checksum for checksum, file in (line.split() for line in lines)}
+    found = hashlib.sha256(asset.read_bytes()).hexdigest()
+    if listed.get(name) != found:
+        raise DataError(
+            f"bundled file {name!r} has sha256 {found}, expected {listed.get(name)};"
+            " reinstall stars-snn"
+        )
+    return asset.open("rb")
+
+
+def from_torchvision(name: str, root: Path, split: str) -> LabelledImages:
+    """A torchvision data set under `root`, downloaded if it is not there.
+
+    Raises:
+        DataError: it is not there and cannot be downloaded.
+    """
+    from torchvision import datasets  # noqa: PLC0415 - imports torch
+
+    kind: Callable[..., Any] = getattr(datasets, TORCHVISION[name])
+    try:
+        dataset = kind(str(root), train=split == "train", download=True)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"data '{name}:{root}': not found there and not downloadable ({error})"
+        ) from error
+    images = np.asarray(dataset.data)
+    return LabelledImages(channels_first(images), np.asarray(dataset.targets))
+
+
+def channels_first(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """[N, H, W] or [N, H, W, C] or [N, C, H, W] -> [N, C, H, W]."""
+    if images.ndim == 3:
+        return images[:, None]
+    if (
+        images.ndim == 4
+        and images.shape[-1] in (1, 3)
+        and images.shape[1] not in (1, 3)
+    ):
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images
+
+
+def from_npz(path: Path, split: str) -> LabelledImages:
+    """x_train, y_train, x_test, y_test (or images, labels) of an .npz file.
+
+    Raises:
+        DataError: no such file, not an .npz, or other arrays in it.
+    """
+    if not path.is_file():
+        raise DataError(f"data '{path}': no such file")
+    try:
+        arrays = read_npz(path)
+        for x, y in ((f"x_{split}", f"y_{split}"), ("images", "labels")):
+            if x in arrays and y in arrays:
+                return LabelledImages(channels_first(arrays[x]), arrays[y].reshape(-1))
+    except FormatError as error:
+        raise DataError(f"data {error}") from error
+    except DataError as error:
+        raise DataError(f"data '{path}': {error}") from error
+    raise DataError(
+        f"data '{path}': holds {sorted(arrays)}, expected x_{split} and y_{split}, or"
+        " images and labels"
+    )

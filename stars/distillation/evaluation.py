@@ -1,0 +1,164 @@
+"""What a distillation reports: accuracies, firing rates, and what is wrong there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stars.data.accuracy import share_right
+from stars.data.images import LabelledImages
+from stars.errors import DataError
+from stars.graph import reference
+from stars.graph.encoding import DirectEncoding
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import Certificate, certify
+from stars.networks.network import Network
+from stars.networks.outputs import Outputs
+from stars.networks.student import to_graph
+from stars.teacher.teacher import Teacher
+
+HEALTHY_RATES = (0.01, 0.6)  # spikes per neuron and step
+
+
+@dataclass(frozen=True)
+class Students:
+    """The student before and on the grid, on the CPU, in evaluation mode."""
+
+    student: Network
+    grid: Network
+    encoding: DirectEncoding
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """The on-grid student, and measurements of the last step, never of the best.
+
+    Args:
+        graph: what ships.
+        certificate: of the graph.
+        rates: spikes per neuron and step of each layer, on images of the bank.
+        teacher_accuracy, student_accuracy, grid_accuracy: on the real test images, 0 to
+            1; None without any.
+        seconds: of synthesis, training and fine-tuning, interrupted parts too.
+    """
+
+    graph: SpikingGraph
+    certificate: Certificate
+    rates: Mapping[str, float]
+    teacher_accuracy: float | None
+    student_accuracy: float | None
+    grid_accuracy: float | None
+    seconds: float
+
+    def accuracies(self) -> dict[str, float | None]:
+        """The three, by name."""
+        return {
+            "teacher": self.teacher_accuracy,
+            "student": self.student_accuracy,
+            "grid": self.grid_accuracy,
+        }
+
+    def warnings(self) -> list[str]:
+        """What a user must know before the student ships: dead layers, inexactness."""
+        low, high = HEALTHY_RATES
+        found = [
+            f"layer {name!r} fires at {100 * rate:.1f} % a step, expected"
+            f" {100 * low:.0f} to {100 * high:.0f} %"
+            for name, rate in self.rates.items()
+            if not low <= rate <= high
+        ]
+        if not self.certificate.ok:
+            found.append(f"not exact on every target: {self.certificate.verdict}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the graph, as plain values."""
+        return {
+            **{f"{name}_accuracy": value for name, value in self.accuracies().items()},
+            "rates": dict(self.rates),
+            "certificate": self.certificate.verdict,
+            "warnings": self.warnings(),
+            "seconds": self.seconds,
+        }
+
+
+def measure(
+    students: Students,
+    teacher: Teacher,
+    test: LabelledImages | None,
+    images: NDArray[np.uint8],
+    metadata: Mapping[str, str],
+    seconds: float,
+) -> DistillResult:
+    """The graph of the on-grid student, and how good it is.
+
+    Args:
+        students: both.
+        teacher: on the CPU.
+        test: real images; None for none.
+        images: uint8 [N, C, H, W], for the firing rates.
+        metadata: goes into the graph.
+        seconds: to report.
+    """
+    encoding = students.encoding
+    graph = to_graph(students.grid, encoding, metadata)
+    rates = reference.run(graph, encoding.encode(images, graph.steps)).rates()
+
+    def measured(network: Network) -> float | None:
+        return None if test is None else accuracy(network, encoding, test)
+
+    return DistillResult(
+        graph=graph,
+        certificate=certify(graph),
+        rates=rates,
+        teacher_accuracy=None if test is None else teacher_accuracy(teacher, test),
+        student_accuracy=measured(students.student),
+        grid_accuracy=measured(students.grid),
+        seconds=round(seconds, 1),
+    )
+
+
+def check_images(images: LabelledImages, teacher: Teacher, kind: str) -> None:
+    """Refuse images of a `kind`, test or training, that are not what the teacher names.
+
+    Raises:
+        DataError: another shape, or a label that the teacher does not have.
+    """
+    spec = teacher.spec
+    if images.images.shape[1:] != spec.input_shape:
+        raise DataError(
+            f"{kind} images have shape {images.images.shape[1:]}, the teacher takes"
+            f" {spec.input_shape}"
+        )
+    if images.classes > spec.classes:
+        raise DataError(
+            f"{kind} labels go up to {images.classes - 1}, the teacher has"
+            f" {spec.classes} classes"
+        )
+
+
+def accuracy(network: Network, encoding: DirectEncoding, test: LabelledImages) -> float:
+    """Share of `test` whose largest final membrane is the label's."""
+
+    def scores(images: NDArray[np.uint8]) -> Tensor:
+        inputs = encoding.encode(images, 1)[0].astype(np.float32)
+        outputs: Outputs = network(torch.from_numpy(inputs))
+        return outputs.mean_logits
+
+    return share_right(scores, test)
+
+
+def teacher_accuracy(teacher: Teacher, test: LabelledImages) -> float:
+    """Share of `test` that the teacher names rightly."""
+
+    def scores(images: NDArray[np.uint8]) -> Tensor:
+        outputs: Outputs = teacher(teacher.normalise(torch.from_numpy(images)))
+        return outputs.mean_logits
+
+    return share_right(scores, test)

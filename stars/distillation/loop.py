@@ -1,0 +1,158 @@
+"""The loop: rounds with checkpoints, the grid, and what the run directory gets.
+
+A run that is killed and resumed ends where the uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from stars.config.models import DistillConfig
+from stars.data.images import LabelledImages
+from stars.distillation.diagnostics import check_speaks, tell
+from stars.distillation.distiller import Distillation
+from stars.distillation.evaluation import DistillResult, Students, check_images, measure
+from stars.errors import DataError, TrainingError
+from stars.networks.grid_layers import layer_grids
+from stars.networks.student_file import save
+from stars.run_directory import Progress, Run
+from stars.runtime.distributed import from_first, processes
+from stars.teacher.teacher import Teacher
+
+SHARED_IMAGES = 0.01  # of the test images; data sets do hold a few pictures twice
+
+
+def run_rounds(
+    distillation: Distillation, run: Run | None, progress: Progress
+) -> float:
+    """All rounds that are left, each with a checkpoint; seconds, earlier ones too.
+
+    A process without a run takes part and writes nothing.
+    """
+    rounds = distillation.config.synthesis.rounds
+    done, seconds = 0, 0.0
+    state = from_first(run.load_checkpoint() if run else None)
+    if state is not None:
+        distillation.load_state_dict(state["distillation"])
+        done, seconds = state["round"], state["seconds"]
+    if run:
+        run.forget_log(after=done)
+    for number in range(done + 1, rounds + 1):
+        started = time.monotonic()
+        try:
+            metrics = distillation.round(number)
+        except TrainingError as error:
+            step = distillation.schedule.last_epoch + 1
+            raise TrainingError(f"round {number}, step {step}: {error}") from error
+        troubles = distillation.troubles()  # the bank asks all processes for images
+        if run:
+            tell(troubles, f"round {number}", distillation.config.trouble)
+        seconds += time.monotonic() - started
+        if run:
+            run.log({"round": number, "seconds": round(seconds, 1), **metrics})
+        if distillation.real is None:
+            distillation.bank.write_png(run.synthetic_path if run else None)
+        state = {"distillation": distillation.state_dict(), "round": number}
+        if run:
+            run.save_checkpoint({**state, "seconds": seconds})
+        shown = {k: v for k, v in metrics.items() if "/" not in k}  # no gradients
+        progress("distil", number, rounds, shown)
+    return seconds
+
+
+def distill(
+    config: DistillConfig,
+    teacher: Teacher,
+    test: LabelledImages | None,
+    run: Run,
+    progress: Progress,
+    real: LabelledImages | None = None,
+) -> DistillResult:
+    """Distil `teacher` into `run`: checkpoints, metrics, picture and both students.
+
+    Goes on from the run's last checkpoint when there is one.
+    An error before the first one takes back the directory.
+
+    Args:
+        config: of the run.
+        teacher: frozen.
+        test: real images, for the printed accuracies alone; nothing is chosen on them.
+        run: an open run directory.
+        progress: called after each round and step.
+        real: training images to learn from instead of invented ones.
+
+    Raises:
+        ConfigError: an unknown name or option.
+        DataError: test or training images have another shape or more classes than the
+            teacher, or are the same.
+        TrainingError: a loss is not finite, or the student is silent.
+        LimitError: the student cannot be put on the grid.
+    """
+    with run.begun():
+        if test is not None:
+            check_images(test, teacher, "test")
+        if real is not None:
+            check_images(real, teacher, "training")
+            if test is not None and test.share_in(real) > SHARED_IMAGES:
+                raise DataError(
+                    f"the test images are among those of {config.data!r} to train on;"
+                    " give others as test data, or 'none'"
+                )
+        distillation = Distillation(config, teacher, real)
+        seconds = run_rounds(distillation, run, progress)
+    started = time.monotonic()
+    grid, images = distillation.finished(progress)
+    seconds += time.monotonic() - started
+    file = distillation.file()
+    students = Students(
+        student=distillation.student.cpu().eval(),
+        grid=grid.cpu(),
+        encoding=file.encoding,
+    )
+    result = measure(
+        students,
+        teacher.cpu(),
+        test,
+        images,
+        {
+            "teacher": config.teacher.source,
+            "seed": str(config.seed),
+            **({"data": config.data} if real is not None else {}),
+        },
+        seconds,
+    )
+    check_speaks(result.rates, config.trouble)
+    save(students.student, file, run.float_student_path)
+    save(students.grid, replace(file, grids=layer_grids(grid)), run.student_path)
+    run.add_to_manifest(
+        {
+            "teacher": {
+                "source": config.teacher.source,
+                "sha256": distillation.checksums["teacher"],
+            },
+            "data": {"source": config.data, "sha256": distillation.checksums["data"]},
+            "processes": processes(),
+            **result.to_json(),
+        }
+    )
+    for path in (run.float_student_path, run.student_path):
+        run.record_artifact(path)
+    return result
+
+
+def follow(
+    config: DistillConfig, teacher: Teacher, real: LabelledImages | None = None
+) -> None:
+    """What all processes but the first do while that one runs `distill`.
+
+    Raises:
+        ConfigError, TrainingError, LimitError: as there.
+    """
+    distillation = Distillation(config, teacher, real)
+    run_rounds(distillation, None, unseen)
+    distillation.finished(unseen)
+
+
+def unseen(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+    """A progress that shows nothing."""

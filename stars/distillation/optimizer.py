@@ -1,0 +1,47 @@
+"""The optimiser of a student, and how its learning rate rises and falls."""
+
+from __future__ import annotations
+
+from torch.nn import Parameter
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from stars.config.models import TrainingConfig
+from stars.networks.blueprint import Head
+from stars.networks.network import Network
+
+WARM_UP = 0.15  # share of the steps in which the learning rate rises
+
+
+def descent(student: Network, config: TrainingConfig) -> tuple[AdamW, OneCycleLR]:
+    """AdamW with a one-cycle learning rate, higher for the head.
+
+    The head sees mean firing rates, which are below 1, and is to give the teacher's
+    scores, which go beyond 10: its weights have the longest way, and Adam goes about
+    one learning rate a step. They do not decay either.
+
+    Args:
+        student: its head is a layer of its own.
+        config: `learning_rate`, and `head_rate` times as much for the head; `steps`.
+
+    Source: Loshchilov & Hutter 2019 (AdamW), arXiv:1711.05101; Smith & Topin 2019 (one
+        cycle), arXiv:1708.07120.
+    """
+    heads = {spec.name for spec in student.blueprint.layers if isinstance(spec, Head)}
+    parts: dict[bool, list[Parameter]] = {False: [], True: []}
+    for name, layer in student.layers.items():
+        parts[name in heads] += layer.parameters()
+    optimiser = AdamW(
+        [
+            {"params": parts[False], "weight_decay": config.weight_decay},
+            {"params": parts[True], "weight_decay": 0.0},
+        ]
+    )
+    rate = config.learning_rate
+    schedule = OneCycleLR(
+        optimiser,
+        [rate, rate * config.head_rate],
+        total_steps=config.steps,
+        pct_start=WARM_UP,
+    )
+    return optimiser, schedule

@@ -1,0 +1,375 @@
+"""certify(graph) -> Certificate: the proof that every target computes the same bits.
+
+Four things could make two targets differ, and each has a bound here, from the integers
+of the plan by interval arithmetic. All are sufficient; none is an estimate.
+
+1. The chip's current. A sum of currents << 6 must stay inside 24 bits, or it wraps:
+   |sum| < 2^17 units. The sum's interval splits signs: positive weights meet the
+   largest input, negative ones the least, and the reverse (`product_interval`). Where
+   a current has a memory, what is left of the step before is in the sum, and the
+   interval is carried from step to step (`current_intervals`).
+2. The chip's membrane. It clips at +-(2^23 - 1) of its own steps, 64 to a unit. The
+   interval of the membrane is carried from step to step (`membrane_intervals`);
+   clipping above is harmless in a population that spikes (`clips`).
+3. The chip's decay truncates. All that is added to a membrane is a multiple of
+   2^h units (h is the spare shift), and each of the T - 1 decays by 2^-j moves the
+   last bit j lower. The chip keeps 6 bits below a unit, so that nothing is cut off
+   while j (T - 1) <= 6 + h. With a memory of the current j is the larger of the two
+   decays'. A node whose own decay truncates does what the chip does.
+4. float32. Multiples of one power of two are exact, and their sums too in whatever
+   order, while they are at most 2^24 of it. In a map, sum |w| |x| + |b| bounds every
+   partial sum, in units of the product of weight and input grids. In a neuron at step
+   t the finest grid is 2^(h - j (t - 1)) units, and |current| + |v| bounds both
+   v_leak - v + r x (times k) and the new membrane; with a memory, |arriving| + |u|
+   bounds w_in x - u and the new current u, which takes the place of x. Where the decay
+   truncates the grid is 2^-6 units at every step, and u and v are multiplied by 2^j - 1
+   first. No product of factors, in whatever order a runtime forms them, and no grid of
+   a membrane may leave float32's normal numbers (`stars.grid.float32_bounds`).
+
+Every target takes k = dt / tau from one float64 division, and a graph is only lowered
+where that is a power of two. Norse's cells get k itself, with dt = 1, because they
+would form it from two rounded float32 numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from stars.errors import GraphError, LimitError, UnsupportedNodeError
+from stars.graph.nodes import CubaLIF, Neuron, Node
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.exact import bits, trailing_zeros
+from stars.grid.float32_bounds import (
+    FLOAT32_BITS,
+    FLOAT32_FINEST,
+    FLOAT32_LARGEST,
+    ceil_log2,
+    float32_breaks,
+)
+from stars.grid.intervals import Range, magnitude
+from stars.grid.lowering import lower
+from stars.grid.plan import (
+    ACCUMULATOR_BITS,
+    STATE_SHIFT,
+    IntegerPlan,
+    Population,
+    accumulator_interval,
+    clips,
+    currents_of,
+    membranes_of,
+    wraps,
+)
+
+HORIZON = 64  # steps beyond which exactness is not looked into
+
+
+@dataclass(frozen=True)
+class PopulationBits:
+    """What one population needs of each register, for the certificate's steps.
+
+    Args:
+        name: of the neuron node.
+        neurons: how many.
+        unit_exponent: log2 of one unit in volts.
+        spare_shift: h: every current and bias is a multiple of 2^h units.
+        accumulator: largest |sum of currents|, what is left of earlier steps included,
+            units.
+        accumulator_bits: bits of it, without sign; of 17.
+        membrane_bits: bits of the membrane on the chip, with sign; of 24.
+        float32_bits: bits that an exact float32 run needs; of 24.
+        exact_steps: largest T for which this population is exact; 64 and more is 64.
+        breaks: what goes wrong, and where, for the certificate's steps.
+    """
+
+    name: str
+    neurons: int
+    unit_exponent: int
+    spare_shift: int
+    accumulator: int
+    accumulator_bits: int
+    membrane_bits: int
+    float32_bits: int
+    exact_steps: int
+    breaks: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every register is wide enough; truncation is another matter."""
+        return (
+            self.accumulator_bits <= ACCUMULATOR_BITS
+            and max(self.membrane_bits, self.float32_bits) <= FLOAT32_BITS
+        )
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Whether spikes and membranes are exact on every target, and why not.
+
+    Args:
+        steps: T.
+        exact_steps: largest T for which the graph is exact, 0 to 64; 64 means at least.
+        populations: one row for each, in execution order; none when off the grid.
+        breaks: the nodes that break exactness for `steps`, and by how much.
+    """
+
+    steps: int
+    exact_steps: int
+    populations: tuple[PopulationBits, ...]
+    breaks: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run of `steps` is exact."""
+        return not self.breaks
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: exact, exact up to some T, or why not."""
+        if self.ok:
+            return "spikes and membranes exact"
+        if self.exact_steps:
+            return f"exact up to T = {self.exact_steps}"
+        return "not exact because " + "; ".join(self.breaks)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {"ok": self.ok, "verdict": self.verdict, **asdict(self)}
+
+
+def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
+    """The certificate of `graph` for runs of `steps`, by default its own.
+
+    The graph is lowered for its own number of steps, as every target does. One that
+    cannot be lowered is not certified; the reason is what breaks it.
+
+    Raises:
+        GraphError: steps is below 1.
+    """
+    steps = graph.steps if steps is None else steps
+    if steps < 1:
+        raise GraphError(f"steps is {steps}; it must be at least 1")
+    try:
+        plan = lower(graph)
+    except LimitError as error:
+        return Certificate(steps, 0, (), error.violations)
+    except (GraphError, UnsupportedNodeError) as error:
+        return Certificate(steps, 0, (), (str(error),))
+    rows = tuple(
+        population_bits(plan, p, steps, graph.nodes[p.name]) for p in plan.populations
+    )
+    breaks = float32_breaks(graph)
+    exact = 0 if breaks else min(row.exact_steps for row in rows)
+    return Certificate(
+        steps, exact, rows, (*breaks, *(b for row in rows for b in row.breaks))
+    )
+
+
+def population_bits(
+    plan: IntegerPlan, population: Population, steps: int, node: Node
+) -> PopulationBits:
+    """What `population` needs of each register for a run of `steps`.
+
+    Args:
+        plan: with the population in it.
+        population: of the plan.
+        steps: T.
+        node: of the population.
+    """
+    truncates = isinstance(node, Neuron) and node.decay == "truncate"
+    connections, sources = plan.into(population.name), plan.intervals()
+    low, high = accumulator_interval(population, connections, sources)
+    total = np.abs(population.bias)
+    for c in connections:
+        total = total + (magnitude(c.weights, *sources[c.source]) << c.shift)
+    horizon = max(steps, HORIZON)
+    membranes = membranes_of(population, low, high, horizon)
+    currents = currents_of(population, low, high, horizon)
+    drives = drives_of(population, int(total.max()), horizon)
+    spare = spare_shift(plan, population)
+    accumulator = max(math.ceil(max(-least, most)) for least, most in currents[:steps])
+    if truncates:
+        needs = truncating_needs(population, membranes, drives)
+    else:
+        needs = float32_needs(population, membranes, drives, spare)
+    first = current_breaks(population, currents)
+    first |= first_breaks(population, membranes, needs)
+    first |= fine_breaks(population, node, truncates=truncates)
+    if not truncates:
+        first |= truncation_breaks(population, spare)
+    return PopulationBits(
+        name=population.name,
+        neurons=len(population.bias),
+        unit_exponent=population.exponent,
+        spare_shift=spare,
+        accumulator=accumulator,
+        accumulator_bits=bits(accumulator),
+        membrane_bits=membrane_bits(population, membranes[:steps]),
+        float32_bits=max(ceil_log2(need) for need in needs[:steps]),
+        exact_steps=min(min(first.values(), default=HORIZON + 1) - 1, HORIZON),
+        breaks=tuple(
+            f"population {population.name!r}: {text}"
+            for text, step in first.items()
+            if step <= steps
+        ),
+    )
+
+
+def spare_shift(plan: IntegerPlan, population: Population) -> int:
+    """h: every current and the bias are multiples of 2^h units; 64 if all are 0."""
+    zeros = [trailing_zeros(population.bias)]
+    for c in plan.into(population.name):
+        inside = trailing_zeros(c.weights)
+        zeros.append(None if inside is None else inside + c.shift)
+    return min((z for z in zeros if z is not None), default=64)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What enters a membrane in one step, in units.
+
+    Args:
+        current: no |current|, and no partial sum of it with the bias, is larger.
+        before: no current of the step before is larger; 0 without memory.
+    """
+
+    current: Fraction
+    before: Fraction
+
+
+def drives_of(population: Population, total: int, steps: int) -> list[Drive]:
+    """The bounds of the current at each step, when `total` bounds what arrives."""
+    shift, found, before = population.current_decay_shift, [], Fraction(0)
+    for _ in range(steps):
+        current = total + before * (1 - Fraction(1, 2**shift))
+        # Arriving and kept current are each as large as `total` and `before` at most.
+        found.append(Drive(current, before))
+        before = current if shift else Fraction(0)
+    return found
+
+
+def float32_needs(
+    population: Population, membranes: list[Range], drives: list[Drive], spare: int
+) -> list[Fraction]:
+    """At each step, the largest value that float32 meets, in its finest grid.
+
+    An offset (v_reset, in volts) moves every membrane and may be on a finer grid.
+    """
+    j = population.finest_shift
+    offset = abs(offset_units(population))
+    grid = min(spare, (offset & -offset).bit_length() - 1) if offset else spare
+    before, needs = Fraction(0), []
+    for step, (least, most) in enumerate(membranes):
+        drive = drives[step]
+        value = max(drive.current + max(before, drive.before), -least, most)
+        needs.append((value + offset) * Fraction(2) ** (j * step - grid))
+        before = after_reset(population, least, most)
+    return needs
+
+
+def offset_units(population: Population) -> int:
+    """v_reset in units, a whole number of any size."""
+    return int(Fraction(population.offset) / Fraction(2) ** population.exponent)
+
+
+def truncating_needs(
+    population: Population, membranes: list[Range], drives: list[Drive]
+) -> list[Fraction]:
+    """`float32_needs` where decays truncate: in steps of the chip's membrane."""
+    j, i = population.decay_shift or 0, population.current_decay_shift
+    offset = abs(offset_units(population))
+    before, needs = Fraction(0), []
+    for (least, most), drive in zip(membranes, drives, strict=True):
+        value = max(drive.current + before, -least, most) + offset
+        decaying = max(before * (2**j - 1), drive.before * (2**i - 1))
+        needs.append(max(value, decaying) * 2**STATE_SHIFT)
+        before = after_reset(population, least, most)
+    return needs
+
+
+def after_reset(population: Population, least: Fraction, most: Fraction) -> Fraction:
+    """The largest magnitude of a membrane that was between these two."""
+    ceiling = most if population.threshold is None else population.threshold
+    return max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
+
+
+def current_breaks(population: Population, currents: list[Range]) -> dict[str, int]:
+    """The first step, from 1, at which the chip's current wraps, by what is said."""
+    for step, interval in enumerate(currents, start=1):
+        if wraps([interval]):
+            least, most = interval
+            reach = math.ceil(max(-least, most))
+            when = f" at step {step}" if population.current_decay_shift else ""
+            text = f"sums of currents reach {reach} units{when}, {bits(reach)} bits, at"
+            return {f"{text} most {ACCUMULATOR_BITS}": step}
+    return {}
+
+
+def first_breaks(
+    population: Population, membranes: list[Range], needs: list[Fraction]
+) -> dict[str, int]:
+    """Likewise the first at which the membrane, or float32, leaves its bounds."""
+    found: dict[str, int] = {}
+    for step, interval in enumerate(membranes, start=1):
+        if clips(population, interval):
+            least, most = (float(x) for x in interval)
+            text = f"the membrane lies in {least} to {most} units at step {step}; the"
+            found[f"{text} chip clips at +-131072"] = step
+            break
+    for step, need in enumerate(needs, start=1):
+        if need > 2**FLOAT32_BITS:
+            text = f"float32 needs {ceil_log2(need)} bits at step {step}"
+            found[f"{text}, has {FLOAT32_BITS}"] = step
+            break
+    return found
+
+
+def fine_breaks(
+    population: Population, node: Node, *, truncates: bool
+) -> dict[str, int]:
+    """The first step at which a membrane or current leaves float32's normal numbers.
+
+    Each step that decays adds `finest_shift` bits below the last one, unless it
+    truncates. A synaptic current is larger than its part of the membrane by
+    1 / (k r).
+    """
+    bits_a_step = 0 if truncates else population.finest_shift
+    finest = population.exponent - (STATE_SHIFT if truncates else 0)
+    coarsest = population.exponent + FLOAT32_BITS + population.finest_shift + 1
+    if isinstance(node, CubaLIF):
+        gains = np.frexp(np.abs(node.r))[1] - 1 - (population.decay_shift or 0)
+        finest -= max(0, int(gains.max()))
+        coarsest -= min(0, int(gains.min()))
+    if coarsest > FLOAT32_LARGEST:
+        return {f"float32 may reach 2^{coarsest}, has 2^{FLOAT32_LARGEST}": 1}
+    if finest < FLOAT32_FINEST:
+        step = 1
+    elif bits_a_step:
+        step = 2 + (finest - FLOAT32_FINEST) // bits_a_step
+    else:
+        return {}
+    text = f"the grid is finer than 2^{FLOAT32_FINEST}, where float32's normal numbers"
+    return {f"{text} end, from step {step} on": step}
+
+
+def truncation_breaks(population: Population, spare: int) -> dict[str, int]:
+    """The first step at which the chip truncates what the node would keep."""
+    j = population.finest_shift
+    if not j or (whole := 1 + (STATE_SHIFT + spare) // j) >= HORIZON:
+        return {}
+    text = f"the chip's decay truncates from step {whole + 1} on: j (T - 1) > 6 + h"
+    return {f"{text} with j = {j}, h = {spare}": whole + 1}
+
+
+def membrane_bits(population: Population, membranes: list[Range]) -> int:
+    """Bits, with sign, of the membrane on the chip; what clips harmlessly left out."""
+    top = max(-least for least, _ in membranes)
+    if population.threshold is None:
+        top = max(top, *(most for _, most in membranes))
+    else:
+        top = max(top, Fraction(population.threshold))
+    return bits(int(top * 2**STATE_SHIFT)) + 1

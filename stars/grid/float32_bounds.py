@@ -1,0 +1,300 @@
+"""What float32 needs to compute the maps of a graph exactly: bits, and range.
+
+Bits: sums of multiples of one power of two are exact while they stay below 2^24 of it.
+`map_needs` bounds every partial sum of a map.
+
+Range: numbers below 2^-126 lose bits or become 0, and numbers from 2^128 on become
+infinite. A runtime may multiply constants with each other before they meet the input,
+such as a Scale into the convolution before it. So a bound on the values alone is not
+enough: `range_breaks` bounds the product of every contiguous stretch of factors between
+one population (or the input) and the next. For a stretch of factors f_i with finest
+steps 2^g_i and sums of magnitudes n_i, the products are multiples of 2^(sum of g_i) and
+at most the product of the n_i.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from stars.graph.nodes import (
+    IF,
+    LIF,
+    Array,
+    CubaLIF,
+    Input,
+    Integrator,
+    Map,
+    Neuron,
+    Scale,
+    SumPool2d,
+    Weighted,
+)
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.exact import bits, dyadic, largest
+from stars.grid.lowering import input_interval
+
+FLOAT32_BITS = 24
+FLOAT32_FINEST = -126  # log2 of the smallest normal number
+FLOAT32_LARGEST = 127  # log2; the sum of two such numbers is still finite
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The range of all products that end at one place of a chain of factors.
+
+    Args:
+        finest: log2; every product is a multiple of 2^finest, or 0.
+        largest: log2; no product has a larger magnitude than 2^largest.
+    """
+
+    finest: int
+    largest: float
+
+    def times(self, factor: Reach) -> Reach:
+        """The range after one more factor, with or without what came before it."""
+        return Reach(
+            factor.finest + min(0, self.finest),
+            factor.largest + max(0.0, self.largest),
+        )
+
+    def with_value(self, finest: int, magnitude: float) -> Reach:
+        """The range that also holds multiples of 2^finest up to `magnitude`."""
+        return Reach(min(self.finest, finest), max(self.largest, log2(magnitude)))
+
+    @property
+    def fits(self) -> bool:
+        """Whether all of it is normal float32 numbers."""
+        return self.finest >= FLOAT32_FINEST and self.largest <= FLOAT32_LARGEST
+
+
+SPIKE = Reach(0, 0.0)
+
+
+def log2(magnitude: float) -> float:
+    """The binary logarithm; that of 0 is 0, because 0 is in every range."""
+    return math.log2(magnitude) if magnitude else 0.0
+
+
+def float32_breaks(graph: SpikingGraph) -> tuple[str, ...]:
+    """The maps of a graph that float32 may not compute exactly, and why.
+
+    Args:
+        graph: on the grid.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes, grids = value_sizes(graph), value_grids(graph)
+        return (*bit_breaks(graph, sizes, grids), *range_breaks(graph, sizes, grids))
+
+
+def bit_breaks(
+    graph: SpikingGraph, sizes: Mapping[str, Array], grids: Mapping[str, int]
+) -> list[str]:
+    """The maps whose partial sums could leave float32's 24 bits.
+
+    float64 with bounds below 2^53 is exact; a bound that is not is far above 2^24.
+    """
+    found = []
+    for name in graph.order:
+        if not isinstance(graph.nodes[name], Map):
+            continue
+        need = float(np.ldexp(sizes[name].max(), -grids[name]))
+        if not need <= 2**FLOAT32_BITS:
+            count = ceil_log2(Fraction(need)) if math.isfinite(need) else "too many"
+            found.append(
+                f"node {name!r}: float32 needs {count} bits for partial sums, has"
+                f" {FLOAT32_BITS}"
+            )
+    return found
+
+
+def ceil_log2(value: Fraction) -> int:
+    """Bits that count up to `value`: the least n >= 0 with value <= 2^n."""
+    whole = -(-value.numerator // value.denominator)
+    return bits(max(whole, 1) - 1)
+
+
+def value_sizes(graph: SpikingGraph) -> dict[str, Array]:
+    """For each node that hands on a value, the largest magnitude of each element."""
+    low, high, exponent = input_interval(graph)
+    sizes: dict[str, Array] = {}
+    for name in graph.order:
+        node, shape = graph.nodes[name], graph.shapes[name]
+        if isinstance(node, Input):
+            sizes[name] = np.ldexp(np.maximum(-low, high).reshape(shape), exponent)
+        elif isinstance(node, Map):
+            sizes[name] = absolute(node).apply(arriving_size(graph, name, sizes)[None])[
+                0
+            ]
+        else:
+            sizes[name] = np.ones(shape)
+    return sizes
+
+
+def arriving_size(graph: SpikingGraph, name: str, sizes: Mapping[str, Array]) -> Array:
+    """The largest magnitude of each element of the sum that arrives at a node."""
+    total: Array = np.sum([sizes[p] for p in graph.predecessors(name)], axis=0)
+    return total
+
+
+def value_grids(graph: SpikingGraph) -> dict[str, int]:
+    """For each node, log2 of the power of two that divides its every partial sum."""
+    grids: dict[str, int] = {}
+    for name in graph.order:
+        node = graph.nodes[name]
+        if isinstance(node, Input):
+            grids[name] = input_interval(graph)[2]
+        elif isinstance(node, Map):
+            grids[name] = grid_after(
+                node, min(grids[p] for p in graph.predecessors(name))
+            )
+        else:
+            grids[name] = 0
+    return grids
+
+
+def absolute(node: Map) -> Map:
+    """The map with every weight and bias replaced by its magnitude."""
+    if isinstance(node, Weighted):
+        return replace(node, weight=np.abs(node.weight), bias=np.abs(node.bias))
+    if isinstance(node, Scale):
+        return replace(node, scale=np.abs(node.scale))
+    return node
+
+
+def grid_after(node: Map, grid: int) -> int:
+    """log2 of the power of two that divides every partial sum of a map.
+
+    Args:
+        node: the map.
+        grid: of what arrives, log2.
+    """
+    product = grid + factor_exponent(node)
+    if not isinstance(node, Weighted):
+        return product
+    bias = dyadic(node.bias, "bias")
+    return min(product, bias.exponent) if largest(bias.mantissas) else product
+
+
+def factor_exponent(node: Map) -> int:
+    """log2 of the power of two that divides every factor of a map."""
+    if isinstance(node, Weighted):
+        return dyadic(node.weight, "weight").exponent
+    if isinstance(node, Scale | SumPool2d):
+        return dyadic(np.asarray(node.scale), "scale").exponent
+    return 0
+
+
+def map_factor(node: Map, shape: tuple[int, ...]) -> Reach:
+    """The range of a map's factors; `shape` is that of its input.
+
+    A mean pool may sum first and multiply later, so its factor is both.
+    """
+    exponent = factor_exponent(node)
+    if isinstance(node, SumPool2d):
+        return Reach(min(exponent, 0), log2(math.prod(node.kernel)))
+    if isinstance(node, Weighted):
+        node = replace(node, bias=np.zeros_like(node.bias))
+    size = absolute(node).apply(np.ones((1, *shape))).max()
+    return Reach(exponent, log2(float(size)))
+
+
+def neuron_factors(node: Neuron, dt: float) -> dict[str, Array]:
+    """What a neuron multiplies its input with, in order, by name."""
+    if isinstance(node, LIF):
+        return {"r": node.r, "dt / tau": dt / node.tau}
+    if isinstance(node, CubaLIF):
+        return {
+            "w_in": node.w_in,
+            "dt / tau_syn": dt / node.tau_syn,
+            "r": node.r,
+            "dt / tau_mem": dt / node.tau_mem,
+        }
+    if isinstance(node, IF | Integrator):
+        return {"dt r": dt * node.r}
+    return {}
+
+
+def range_breaks(
+    graph: SpikingGraph, sizes: Mapping[str, Array], grids: Mapping[str, int]
+) -> list[str]:
+    """The places between two populations where float32 could leave its normal range."""
+    reaches: dict[str, Reach] = {}
+    found: list[str] = []
+    for name in graph.order:
+        node, before = graph.nodes[name], graph.predecessors(name)
+        if isinstance(node, Input):
+            reach = Reach(grids[name], log2(float(sizes[name].max())))
+            found += outside(f"input {name!r}", reach)
+        elif not before or not isinstance(node, Map | Neuron):
+            continue
+        else:
+            arriving = arriving_size(graph, name, sizes)
+            reach = together(reaches[p] for p in before)
+            reach = reach.with_value(reach.finest, float(arriving.max()))
+            if isinstance(node, Map):
+                reach = reach.times(map_factor(node, arriving.shape))
+                reach = reach.with_value(grids[name], float(sizes[name].max()))
+                found += outside(f"node {name!r}", reach)
+            else:
+                found += neuron_breaks(name, node, graph.dt, reach)
+                reach = SPIKE
+        reaches[name] = reach
+    return found
+
+
+def together(reaches: Iterable[Reach]) -> Reach:
+    """The range of what several edges bring."""
+    reaches = list(reaches)
+    return Reach(min(r.finest for r in reaches), max(r.largest for r in reaches))
+
+
+def neuron_breaks(name: str, node: Neuron, dt: float, reach: Reach) -> list[str]:
+    """Where the factors of a neuron leave the range, after inputs of `reach`."""
+    for what, values in neuron_factors(node, dt).items():
+        factor = Reach(dyadic(values, what).exponent, log2(float(np.abs(values).max())))
+        reach = reach.times(factor)
+        if text := outside(f"node {name!r}, {what}", reach):
+            return text
+    return truncation_breaks(name, node, dt)
+
+
+def truncation_breaks(name: str, node: Neuron, dt: float) -> list[str]:
+    """Where the constants of a decay that truncates leave the range.
+
+    A decay in steps of g multiplies by (1 - k) / g, then by g.
+    """
+    if not isinstance(node, LIF | CubaLIF) or node.membrane_step is None:
+        return []
+    steps = {"membrane_step": (np.array(node.membrane_step), node_decay(node, dt))}
+    if isinstance(node, CubaLIF):
+        steps["step of the current"] = node.current_step(dt), dt / node.tau_syn
+    found = []
+    for what, (step, k) in steps.items():
+        size = np.abs(step)
+        low, high = math.log2(size.min()), math.log2(size.max())
+        j = round(-math.log2(float(k.min())))
+        reach = Reach(round(min(low, -high - j)), max(high, -low))
+        found += outside(f"node {name!r}, {what}", reach)
+    return found
+
+
+def node_decay(node: LIF | CubaLIF, dt: float) -> Array:
+    """The share of its membrane that a step takes away: dt / tau."""
+    k: Array = dt / (node.tau if isinstance(node, LIF) else node.tau_mem)
+    return k
+
+
+def outside(where: str, reach: Reach) -> list[str]:
+    """One sentence where `reach` leaves float32's normal range; else nothing."""
+    if reach.fits:
+        return []
+    most = math.ceil(reach.largest) if math.isfinite(reach.largest) else "infinity"
+    return [
+        f"{where}: products of its factors lie between 2^{reach.finest} and 2^{most};"
+        f" float32 is exact between 2^{FLOAT32_FINEST} and 2^{FLOAT32_LARGEST}"
+    ]

@@ -1,0 +1,295 @@
+"""lower(graph) -> IntegerPlan: the one way from a graph on the grid to integers.
+
+Exponents are derived, never stored in a graph: one unit of a population is the largest
+power of two that divides all that arrives there, the bias and the threshold. Where a
+run of T steps needs finer membranes than the chip's 6 fractional bits, and the sums
+leave room, the unit is made finer (`spare`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from stars.errors import GraphError, LimitError, UnsupportedNodeError
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import Input, Output
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.exact import Integers, bits, largest, trailing_zeros
+from stars.grid.integer_neurons import (
+    DRAFTS,
+    NO_INTEGERS,
+    Arrival,
+    Draft,
+    draft_population,
+)
+from stars.grid.intervals import Interval, spike_interval
+from stars.grid.plan import (
+    ACCUMULATOR_BITS,
+    BIAS_EXPONENTS,
+    BIAS_LIMIT,
+    SHIFT_LIMIT,
+    STATE_SHIFT,
+    THRESHOLD_BITS,
+    WEIGHT_LIMIT,
+    Connection,
+    IntegerPlan,
+    Population,
+    accumulator_interval,
+    clips,
+    currents_of,
+    membranes_of,
+    wraps,
+)
+from stars.grid.unrolling import UNROLL, compose
+
+
+def lower(graph: SpikingGraph) -> IntegerPlan:
+    """`graph` in integers, exactly; it runs alike while the certificate says so.
+
+    Raises:
+        GraphError: a weight, bias, threshold or reset is off the grid; every map that
+            has some is named.
+        LimitError: the integers do not fit the chip; holds every violation.
+        UnsupportedNodeError: a node that has no integer form.
+    """
+    placed = place_all(graph)
+    violations = [text for p in placed for text in p.violations]
+    if violations:
+        raise LimitError("integer plan", violations)
+    low, high, input_exponent = input_interval(graph)
+    return IntegerPlan(
+        input_name=graph.input,
+        input_shape=graph.shapes[graph.input],
+        input_exponent=input_exponent,
+        input_low=low,
+        input_high=high,
+        populations=tuple(p.population for p in placed),
+        connections=tuple(c for p in placed for c in p.connections),
+        steps=graph.steps,
+    )
+
+
+def place_all(graph: SpikingGraph) -> list[Placed]:
+    """Every population in its unit, with what does not fit, in execution order.
+
+    Raises:
+        GraphError: a value is off the grid.
+        LimitError: a product is too large to be unrolled.
+        UnsupportedNodeError: nodes that have no integer form, or a cycle; all of it.
+    """
+    graph.check_supported(
+        {Input, Output, *UNROLL, *DRAFTS},
+        "integer plan: no integer form",
+        cycles=False,
+        because=NO_INTEGERS,
+    )
+    check_sources(graph)
+    low, high, input_exponent = input_interval(graph)
+    arriving = compose(graph)
+    sources = {graph.input: (low, high)}
+    latency = {graph.input: -1}
+    placed: list[Placed] = []
+    for name in graph.neurons:
+        draft = draft_population(graph, name, arriving[name], input_exponent)
+        latency[name] = 1 + max(latency[a.source] for a in draft.arrivals)
+        sources[name] = spike_interval(math.prod(graph.shapes[name]))
+        placed.append(place_best(draft, graph.steps, latency, sources))
+    return placed
+
+
+def check_sources(graph: SpikingGraph) -> None:
+    """Refuse membranes handed on to other nodes than the output.
+
+    Raises:
+        UnsupportedNodeError: an integrator feeds another node.
+    """
+    for name in graph.neurons:
+        if not graph.neuron(name).spiking and name != graph.readout:
+            raise UnsupportedNodeError(
+                f"node {name!r} hands its membrane to {graph.successors(name)}; in"
+                " integers only the readout may be without spikes"
+            )
+
+
+def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
+    """(least, largest integer of each input value, log2 of their unit).
+
+    A graph without an encoding takes spikes; so does one whose encoding makes spikes.
+
+    Raises:
+        GraphError: the encoding has another number of channels than the input.
+    """
+    shape = graph.shapes[graph.input]
+    if not isinstance(graph.encoding, DirectEncoding):
+        return *spike_interval(math.prod(shape)), 0
+    levels = graph.encoding.levels()
+    if len(levels) != shape[0]:
+        raise GraphError(
+            f"the encoding has {len(levels)} channels, the input {graph.input!r} has"
+            f" shape {shape}"
+        )
+    each = math.prod(shape[1:])
+    low, high = np.repeat(levels.min(axis=1), each), np.repeat(levels.max(axis=1), each)
+    return low, high, graph.encoding.exponent
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A population in one unit, its connections, and what does not fit.
+
+    Of the violations, those of the neuron model alone are in `model_violations` too.
+    """
+
+    population: Population
+    connections: tuple[Connection, ...]
+    violations: tuple[str, ...]
+    model_violations: tuple[str, ...]
+
+
+def place_best(
+    draft: Draft,
+    steps: int,
+    latency: Mapping[str, int],
+    sources: Mapping[str, Interval],
+) -> Placed:
+    """`draft` in its derived unit, or a finer one if T steps need it and it fits.
+
+    A node whose decay truncates says itself what its unit is.
+    """
+    unit = draft.unit()
+    if draft.chip_step is not None:
+        return place_as_told(draft, draft.chip_step + STATE_SHIFT, latency)
+    placed = place(draft, unit, latency)
+    for spare in range(spare_wanted(draft, unit, steps), 0, -1):
+        finer = place(draft, unit - spare, latency)
+        if not finer.violations and has_room(finer, steps, sources):
+            return finer
+    return placed
+
+
+def place_as_told(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
+    """`draft` in units of 2^unit volts, which the node chose.
+
+    Raises:
+        GraphError: something that arrives is finer than that.
+    """
+    if draft.unit() < unit:
+        raise GraphError(
+            f"not on the grid: node {draft.name!r}: its membrane_step of"
+            f" 2^{unit - STATE_SHIFT} V makes units of 2^{unit} V, but what arrives, or"
+            f" a voltage, is a multiple of 2^{draft.unit()} V alone;"
+            " stars.grid.with_truncating_decay chooses the step"
+        )
+    return place(draft, unit, latency)
+
+
+def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> bool:
+    """Whether sums and membranes stay inside the chip's registers over `steps`."""
+    population = placed.population
+    low, high = accumulator_interval(population, placed.connections, sources)
+    if wraps(currents_of(population, low, high, steps)):
+        return False
+    membranes = membranes_of(population, low, high, steps)
+    return not any(clips(population, interval) for interval in membranes)
+
+
+def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
+    """Bits to make the unit finer so that no decay within `steps` is truncated.
+
+    The last bit is j bits finer after each decay, T - 1 times, of the current or of
+    the membrane, whichever is slower; the chip keeps `STATE_SHIFT` bits below one unit.
+    No sum would fit with `ACCUMULATOR_BITS`.
+    """
+    increment = draft.increment_exponent()
+    if draft.decay_shift is None or increment is None:
+        return 0
+    needed = draft.finest_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
+    return min(max(0, needed), ACCUMULATOR_BITS)
+
+
+def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
+    """`draft` in units of 2^unit volts."""
+    violations = list(draft.violations)
+    connections = []
+    for arrival in draft.arrivals:
+        delay = latency[draft.name] - latency[arrival.source] - 1
+        connection, wrong = connect(draft.name, arrival, unit, delay)
+        connections.append(connection)
+        violations += wrong
+    threshold = None
+    if draft.threshold is not None:
+        threshold = int(draft.threshold.at(unit).item())
+        if bits(threshold) > THRESHOLD_BITS:
+            violations.append(
+                f"node {draft.name!r}: the threshold is {threshold} units of 2^{unit}"
+                f" V, {bits(threshold)} bits, at most {THRESHOLD_BITS}"
+            )
+    bias = draft.bias.at(unit)
+    exponent = bias_exponent(bias)
+    if exponent is None:
+        violations.append(
+            f"node {draft.name!r}: the bias is up to {largest(bias)} units of 2^{unit}"
+            f" V; at most {BIAS_LIMIT}, or {2 * BIAS_LIMIT} if all are even"
+        )
+    population = Population(
+        name=draft.name,
+        shape=draft.shape,
+        spiking=draft.spiking,
+        exponent=unit,
+        decay_shift=draft.decay_shift,
+        threshold=threshold,
+        bias=bias,
+        bias_exponent=STATE_SHIFT if exponent is None else exponent,
+        latency=latency[draft.name],
+        offset=draft.offset,
+        current_decay_shift=draft.current_decay_shift,
+    )
+    return Placed(
+        population, tuple(connections), tuple(violations), tuple(draft.violations)
+    )
+
+
+def connect(
+    target: str, arrival: Arrival, unit: int, delay: int
+) -> tuple[Connection, list[str]]:
+    """The connection in units of 2^unit, and what does not fit."""
+    weights = arrival.weights
+    largest_weight = largest(weights.mantissas)
+    shift = weights.exponent - unit if largest_weight else 0
+    absorbed = max(0, min(shift, bits(WEIGHT_LIMIT) - bits(largest_weight)))
+    matrix = weights.mantissas.astype(np.int32)
+    matrix.data <<= absorbed
+    connection = Connection(arrival.source, target, matrix, shift - absorbed, delay)
+    where = f"connection {arrival.source!r} -> {target!r} by way of {arrival.way!r}"
+    wrong = []
+    if largest_weight > WEIGHT_LIMIT:
+        wrong.append(
+            f"{where}: composed weights reach {largest_weight}, {bits(largest_weight)}"
+            f" bits and a sign, at most {WEIGHT_LIMIT}"
+        )
+    if connection.shift > SHIFT_LIMIT:
+        wrong.append(
+            f"{where}: needs a left shift of {connection.shift} to units of 2^{unit} V,"
+            f" at most {SHIFT_LIMIT}; its weights and the finest of what else arrives,"
+            " the bias and the threshold lie too far apart"
+        )
+    return connection, wrong
+
+
+def bias_exponent(bias: Integers) -> int | None:
+    """The chip's exponent for a bias in units; None when no mantissa of 12 bits fits.
+
+    One unit is 2^6 membrane steps, so the mantissa is the bias itself at exponent 6,
+    its half at 7; below 6 it would only be larger.
+    """
+    for exponent in (STATE_SHIFT, BIAS_EXPONENTS[-1]):
+        drop = exponent - STATE_SHIFT
+        zeros = trailing_zeros(bias)
+        divides = zeros is None or zeros >= drop
+        if divides and largest(bias) >> drop <= BIAS_LIMIT:
+            return exponent
+    return None

@@ -1,0 +1,215 @@
+"""IntegerPlan: an on-grid graph in integers, and the bounds of its registers.
+
+The emulator, the Lava worker, the HDF5 writer and the certificate all read it; none of
+them quantises by itself. Between two neuron nodes (or the input and one) every chain of
+maps is one sparse integer product, so pooling and flattening have no special case. On
+disk it is what `stars.grid.plan_file` says, and `stars.grid.lowering` makes it.
+
+Limits, each a field of the chip that Lava does not enforce; Source: M. Davies et al.,
+IEEE Micro 38(1), 2018, and the declared widths in lava-nc 0.10, `proc/lif/models.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from stars.graph.nodes import Shape
+from stars.grid.exact import Integers
+from stars.grid.intervals import (
+    Interval,
+    Range,
+    current_intervals,
+    membrane_intervals,
+    product_interval,
+    spike_interval,
+)
+
+WEIGHT_LIMIT = 127  # 8 bits with the sign; sent as 2 w, so that no bit is dropped
+SHIFT_LIMIT = 8  # 2 w << (shift - 1), and the chip's weight exponent ends at 7
+THRESHOLD_BITS = 17
+ACCUMULATOR_BITS = 17  # a sum << 6 must stay inside the 24-bit signed current
+STATE_SHIFT = 6  # currents, thresholds: one unit is 64 of the chip's membrane steps
+MEMBRANE_LIMIT = 2**23 - 1  # where the chip clips, in its own steps
+BIAS_LIMIT = 4095  # mantissa: 12 bits and a sign
+BIAS_EXPONENTS = range(8)  # mantissa << exponent, in the chip's membrane steps
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """One neuron node, in integers. One unit is 2^exponent volts.
+
+    Each step, in units (before the chip's own << 6):
+
+        u' = u - u k_u + sum of connections     k_u = 2^-current_decay_shift
+        v' = v - v k + u' + bias                k = 2^-decay_shift, or 0
+        s  = [v' > threshold];  v = 0 where s
+
+    Args:
+        name, shape: of the node.
+        spiking: False for a readout, which has no leak, no threshold.
+        exponent: log2 of one unit in volts (v is relative to the node's v_reset).
+        decay_shift: j in k = dt / tau = 2^-j; None without leak.
+        threshold: in units; None for a readout.
+        bias: int64 [N], added at every step, units; k r is folded in.
+        bias_exponent: e, 0 to 7, so that (bias << 6) == mantissa << e with a mantissa
+            of 12 bits and sign: how the chip holds it.
+        latency: number of spiking populations before it on the longest path.
+        offset: v_reset in volts: membrane in volts = units 2^exponent + offset.
+        current_decay_shift: i in k_u = dt / tau_syn = 2^-i; 0 where a current keeps
+            nothing from one step to the next.
+    """
+
+    name: str
+    shape: Shape
+    spiking: bool
+    exponent: int
+    decay_shift: int | None
+    threshold: int | None
+    bias: Integers
+    bias_exponent: int
+    latency: int
+    offset: float
+    current_decay_shift: int = 0
+
+    @property
+    def finest_shift(self) -> int:
+        """Bits that a step adds below the last one: the slower decay's shift."""
+        return max(self.decay_shift or 0, self.current_decay_shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """current[target] += (weights @ x[source]) << shift, in units of the target.
+
+    Args:
+        source: name of a population, or of the input.
+        target: name of a population. One source may reach it by several connections.
+        weights: int32 [N target, N source], every entry in -127..127.
+        shift: left shift, >= 0; never a right shift, which would floor.
+        delay: extra steps a target with one step of transport per connection must add,
+            so that branches meet: latency(target) - latency(source) - 1, >= 0.
+    """
+
+    source: str
+    target: str
+    weights: csr_array
+    shift: int
+    delay: int
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerPlan:
+    """An on-grid graph as integers.
+
+    Args:
+        input_name, input_shape: of the graph's input.
+        input_exponent: x = q 2^input_exponent with integer q; 0 for spikes.
+        input_low, input_high: int64 [N input], the interval of q; within -127..127, or
+            0 and 1 for spikes. Graded when `input_graded`.
+        populations: in execution order; the last is the readout.
+        connections: grouped by target, in the order of populations.
+        steps: T, one input's length; state is reset after it.
+    """
+
+    input_name: str
+    input_shape: Shape
+    input_exponent: int
+    input_low: Integers
+    input_high: Integers
+    populations: tuple[Population, ...]
+    connections: tuple[Connection, ...]
+    steps: int
+
+    @property
+    def input_graded(self) -> bool:
+        """Whether the input is a signed 8-bit number rather than a spike."""
+        low, high = self.input_low.min(initial=0), self.input_high.max(initial=0)
+        return bool(low < 0 or high > 1)
+
+    def into(self, target: str) -> tuple[Connection, ...]:
+        """The connections that feed population `target`."""
+        return tuple(c for c in self.connections if c.target == target)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Least and largest integer of each value, by name of its source."""
+        spikes = {p.name: spike_interval(math.prod(p.shape)) for p in self.populations}
+        return {self.input_name: (self.input_low, self.input_high), **spikes}
+
+
+def accumulator_interval(
+    population: Population,
+    connections: Sequence[Connection],
+    sources: Mapping[str, Interval],
+) -> Interval:
+    """Least and largest sum of all that arrives at a population in a step, [N], units.
+
+    Reached where every connection has a source of its own; else an outer bound.
+
+    Args:
+        population: the target of `connections`.
+        connections: all that feed it.
+        sources: interval of each source's integers.
+    """
+    size = math.prod(population.shape)
+    low, high = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for c in connections:
+        below, above = product_interval(c.weights, *sources[c.source])
+        low, high = low + (below << c.shift), high + (above << c.shift)
+    return low, high
+
+
+def currents_of(
+    population: Population, low: Integers, high: Integers, steps: int
+) -> list[Range]:
+    """Least and largest current of all neurons at each step, units.
+
+    Args:
+        population: of which.
+        low: least sum of all that arrives at each neuron in a step, [N].
+        high: largest.
+        steps: T.
+    """
+    shift = population.current_decay_shift
+    return current_intervals(int(low.min()), int(high.max()), shift, steps)
+
+
+def wraps(currents: Sequence[Range]) -> bool:
+    """Whether the chip could wrap a current of these intervals."""
+    return any(max(-least, most) >= 2**ACCUMULATOR_BITS for least, most in currents)
+
+
+def membranes_of(
+    population: Population, low: Integers, high: Integers, steps: int
+) -> list[Range]:
+    """`membrane_intervals` of a population whose accumulator lies in low..high."""
+    bias = population.bias
+    if population.current_decay_shift:
+        down, up = int(bias.min()), int(bias.max())
+        currents = currents_of(population, low, high, steps)
+        increments = [(least + down, most + up) for least, most in currents]
+    else:
+        each = Fraction(int((low + bias).min())), Fraction(int((high + bias).max()))
+        increments = [each] * steps
+    return membrane_intervals(
+        increments,
+        decay_shift=population.decay_shift,
+        threshold=population.threshold,
+    )
+
+
+def clips(population: Population, interval: Range) -> bool:
+    """Whether the chip could clip a membrane of this interval to another result.
+
+    It clips at 2^23 - 1 of its own steps. Above, this changes nothing in a spiking
+    population: the threshold << 6 is lower, so that a clipped membrane still spikes,
+    and is reset.
+    """
+    limit = Fraction(MEMBRANE_LIMIT, 2**STATE_SHIFT)
+    least, most = interval
+    return least < -limit or (population.threshold is None and most > limit)

@@ -1,0 +1,382 @@
+"""The power-of-two grid: put a graph on it, and prove what follows.
+
+On the grid every weight and bias is an integer times a power of two. Then sums are
+exact whatever their order, and every target that stays within its bits agrees. The
+proof is `certify`; what puts a graph there is `quantise`. Steps are chosen by `grid_of`
+alone, for `quantise` and for training on the grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stars.errors import GraphError, LimitError
+from stars.graph.nodes import (
+    IF,
+    LIF,
+    Array,
+    CubaLIF,
+    Input,
+    Map,
+    Neuron,
+    Scale,
+    SumPool2d,
+    Weighted,
+)
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from stars.grid.exact import dyadic, largest
+from stars.grid.lowering import lower, place_all
+from stars.grid.plan import BIAS_LIMIT
+from stars.grid.rewrite import (
+    fold_resistances,
+    round_decays,
+    sum_pools,
+)
+
+WEIGHT_BITS = 8
+DOUBLINGS = 4  # of a node's step, to make room; beyond, too little of it would be left
+
+
+def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
+    """The least e with round(max_abs / 2^e) <= 2^(bits - 1) - 1; 0 for max_abs = 0."""
+    if max_abs == 0:
+        return 0
+    mantissa, exponent = math.frexp(max_abs)
+    fits = round(mantissa * 2 ** (bits - 1)) < 2 ** (bits - 1)
+    return exponent - (bits - 1) + (not fits)
+
+
+@dataclass(frozen=True)
+class NodeGrid:
+    """The grid of one node with weights.
+
+    Args:
+        weight_exponent: log2 of the weights' step.
+        weight_limit: largest integer weight.
+        bias_exponent: log2 of the bias's step: the weights' times the input's.
+    """
+
+    weight_exponent: int
+    weight_limit: int
+    bias_exponent: int
+
+    def weight(self, value: Array) -> Array:
+        """`value` rounded, half to even, and clipped."""
+        q: Array = np.rint(np.ldexp(value, -self.weight_exponent))
+        q = np.clip(q, -self.weight_limit, self.weight_limit)
+        return np.ldexp(q, self.weight_exponent)
+
+    def bias(self, value: Array) -> Array:
+        """`value` rounded, half to even."""
+        q: Array = np.rint(np.ldexp(value, -self.bias_exponent))
+        return np.ldexp(q, self.bias_exponent)
+
+
+def is_on_grid(graph: SpikingGraph) -> bool:
+    """Whether `graph` has an integer plan: on the grid, and within 8-bit weights.
+
+    Raises:
+        UnsupportedNodeError: a node that has no integer form.
+    """
+    try:
+        lower(graph)
+    except (GraphError, LimitError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class Quantisation:
+    """What `quantise` did.
+
+    Args:
+        exact: the graph before it was rounded: pools and resistances in the weights.
+        graph: on the grid; the same nodes as in `exact`.
+        grids: by name of each node with weights; empty where nothing was rounded.
+    """
+
+    exact: SpikingGraph
+    graph: SpikingGraph
+    grids: Mapping[str, NodeGrid]
+
+
+def quantise(
+    graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
+) -> SpikingGraph:
+    """A new graph on the grid, near `graph`; see `quantisation`."""
+    return quantisation(graph, bits=bits, round_decay=round_decay).graph
+
+
+def quantisation(
+    graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
+) -> Quantisation:
+    """`graph` put on the grid; one that is there already stays as it is.
+
+    Mean pools become sum pools, their 1 / area goes into the next weights, and an r
+    that is no power of two into those before. Weights are rounded to a power-of-two
+    step for each node, biases and thresholds to the grid of what arrives with them. A
+    step is doubled, at most four times, where sums would otherwise leave the bits of a
+    target or a bias the chip's mantissa. A bias that would need more is clipped, for
+    weights of three bits are the higher price.
+
+    Args:
+        graph: with v_leak = v_reset; these are not rounded.
+        bits: of a weight, with the sign; 2 to 8.
+        round_decay: take the nearest k = dt / tau = 2^-j; else another k is refused.
+
+    Raises:
+        GraphError: `bits` is out of range, or a value cannot be put on the grid.
+        LimitError: it does not fit the chip whatever the steps; every violation.
+    """
+    check_bits(bits)
+    pooled = sum_pools(round_decays(graph) if round_decay else graph)
+    if is_on_grid(pooled) and widest(pooled) <= weight_limit(bits):
+        return Quantisation(pooled, pooled, {})
+    exact = fold_resistances(pooled)
+    grids = grid_of(exact, bits=bits)
+    result = rounded(exact, grids)
+    lower(result)
+    return Quantisation(exact, result, grids)
+
+
+Grids = Mapping[str, NodeGrid]
+
+
+def grid_of(
+    graph: SpikingGraph,
+    *,
+    bits: int = WEIGHT_BITS,
+    crowded: Callable[[Grids], Iterable[str]] | None = None,
+    doublings: int = DOUBLINGS,
+) -> dict[str, NodeGrid]:
+    """The grid of each node with weights, as fine as `bits` and every budget allow.
+
+    Each node begins with the finest step that holds its weights. Where a population
+    has no room, the finest of the steps that meet in it are doubled, and so on.
+
+    Args:
+        graph: without mean pools that are off the grid (see `sum_pools`).
+        bits: of a weight, with the sign; 2 to 8.
+        crowded: the populations without room on such grids; by default those that leave
+            the chip's registers or float32's, or a bias of which is clipped needlessly.
+        doublings: at most, of each step; then the grids are as they are.
+
+    Raises:
+        GraphError: `bits` is not 2 to 8, or a neuron's parameter is off the grid.
+    """
+    check_bits(bits)
+    exponents = {
+        name: weight_exponent(float(np.abs(node.weight).max(initial=0)), bits=bits)
+        for name, node in weighted(graph)
+    }
+    find = crowded or without_room(graph, exponents, weight_limit(bits))
+    for _ in range(doublings):
+        grids = node_grids(graph, exponents, weight_limit(bits))
+        too_fine = nodes_to_coarsen(graph, exponents, find(grids))
+        if not too_fine:
+            return grids
+        exponents |= {name: exponents[name] + 1 for name in too_fine}
+    return node_grids(graph, exponents, weight_limit(bits))
+
+
+def check_bits(bits: int) -> None:
+    """Refuse widths that no weight on the grid can have.
+
+    Raises:
+        GraphError: `bits` is not 2 to 8.
+    """
+    if not 2 <= bits <= WEIGHT_BITS:
+        raise GraphError(f"bits is {bits}; it must be 2 to {WEIGHT_BITS}")
+
+
+def weight_limit(bits: int) -> int:
+    """The largest integer weight of `bits`, with the sign."""
+    return int(2 ** (bits - 1)) - 1
+
+
+def widest(graph: SpikingGraph) -> int:
+    """The largest integer weight of any node of a graph on the grid."""
+    weights = (dyadic(node.weight, "weight") for _, node in weighted(graph))
+    return max((largest(w.mantissas) for w in weights), default=0)
+
+
+def weighted(graph: SpikingGraph) -> list[tuple[str, Weighted]]:
+    """The nodes with weights, in execution order."""
+    nodes = ((name, graph.nodes[name]) for name in graph.order)
+    return [(name, node) for name, node in nodes if isinstance(node, Weighted)]
+
+
+def node_grids(
+    graph: SpikingGraph, exponents: Mapping[str, int], limit: int
+) -> dict[str, NodeGrid]:
+    """The grids that follow from the exponent of each node's weights."""
+    outputs = output_grids(graph, exponents)
+    return {
+        name: NodeGrid(exponent, limit, outputs[name])
+        for name, exponent in exponents.items()
+    }
+
+
+def output_grids(graph: SpikingGraph, exponents: Mapping[str, int]) -> dict[str, int]:
+    """log2 of the step of every node's output, from that of each node's weights."""
+    grids: dict[str, int] = {}
+    for name in graph.order:
+        node = graph.nodes[name]
+        arriving = min((grids[p] for p in graph.predecessors(name)), default=0)
+        if isinstance(node, Input):
+            grids[name] = graph.encoding.exponent if graph.encoding else 0
+        elif isinstance(node, Neuron):
+            grids[name] = 0
+        elif isinstance(node, SumPool2d | Scale):
+            grids[name] = arriving + dyadic(np.asarray(node.scale), "scale").exponent
+        else:
+            grids[name] = arriving + exponents.get(name, 0)
+    return grids
+
+
+def nodes_to_coarsen(
+    graph: SpikingGraph, exponents: Mapping[str, int], populations: Iterable[str]
+) -> set[str]:
+    """For each of the populations, the nodes that set its finest step."""
+    grids = output_grids(graph, exponents)
+    found: set[str] = set()
+    for name in populations:
+        ways = [p for p in graph.predecessors(name) if weights_from(graph, p)]
+        finest = min((grids[p] for p in ways), default=0)
+        for way in ways:
+            if grids[way] == finest:
+                found |= set(weights_from(graph, way))
+    return found
+
+
+def without_room(
+    graph: SpikingGraph, exponents: Mapping[str, int], limit: int
+) -> Callable[[Grids], set[str]]:
+    """What `quantise` takes for crowded, when steps begin at `exponents`.
+
+    What the coarsest steps do not mend, as float32 over many steps of an exact decay,
+    is no reason for coarser weights.
+    """
+    coarsest = {name: exponent + DOUBLINGS for name, exponent in exponents.items()}
+    grids = node_grids(graph, coarsest, limit)
+    lost = clipped_populations(graph, grids)
+    hopeless = beyond_float32(rounded(graph, grids))
+
+    def find(grids: Grids) -> set[str]:
+        result = rounded(graph, grids)
+        crowded = off_chip(result) or beyond_float32(result) - hopeless
+        return crowded | clipped_populations(graph, grids) - lost
+
+    return find
+
+
+def clipped_populations(graph: SpikingGraph, grids: Grids) -> set[str]:
+    """The populations with a bias that the chip's mantissa does not hold."""
+    steps = output_grids(graph, {n: grid.weight_exponent for n, grid in grids.items()})
+    found = set()
+    for name in graph.neurons:
+        unit = min(steps[p] for p in graph.predecessors(name))
+        total = np.ldexp(direct_bias(graph, name), -unit)
+        if np.abs(total).max() > 2 * BIAS_LIMIT + 1:
+            found.add(name)
+    return found
+
+
+def off_chip(graph: SpikingGraph) -> set[str]:
+    """Names of the populations that leave the chip's registers."""
+    return {p.population.name for p in place_all(graph) if p.violations}
+
+
+def beyond_float32(graph: SpikingGraph) -> set[str]:
+    """Names of the populations that fit the chip, but not float32's bits."""
+    return {row.name for row in certify(graph).populations if not row.fits}
+
+
+def weights_from(graph: SpikingGraph, source: str) -> list[str]:
+    """The last nodes with weights on every way into and including `source`."""
+    node = graph.nodes[source]
+    if isinstance(node, Weighted):
+        return [source]
+    if not isinstance(node, Map):
+        return []
+    return [n for p in graph.predecessors(source) for n in weights_from(graph, p)]
+
+
+def rounded(graph: SpikingGraph, grids: Mapping[str, NodeGrid]) -> SpikingGraph:
+    """`graph` with weights, biases, thresholds and resets rounded to `grids`."""
+    nodes = {
+        name: replace(
+            node,
+            weight=grids[name].weight(node.weight),
+            bias=grids[name].bias(node.bias),
+        )
+        for name, node in weighted(graph)
+    }
+    graph = graph.replace_nodes(nodes)
+    exponents = {name: grid.weight_exponent for name, grid in grids.items()}
+    steps = output_grids(graph, exponents)
+    for name in graph.neurons:
+        unit = min(steps[p] for p in graph.predecessors(name))
+        graph = clip_bias(graph, name, unit)
+        graph = round_neuron(graph, name, unit)
+    return graph
+
+
+def clip_bias(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
+    """`graph` with the bias that reaches neuron `name` inside the chip's mantissa.
+
+    12 bits of units; where that is too little, 13 of them in steps of two. The nodes
+    next to `name` share one bias for each channel; the first of them is changed.
+    """
+    total = np.ldexp(direct_bias(graph, name), -unit)
+    if np.abs(total).max() <= BIAS_LIMIT:
+        return graph
+    allowed = np.clip(2 * np.rint(total / 2), -2 * BIAS_LIMIT, 2 * BIAS_LIMIT)
+    first, node = next(iter(directly_before(graph, name).items()))
+    bias = node.bias + np.ldexp(allowed - total, unit)
+    return graph.replace_nodes({first: replace(node, bias=bias)})
+
+
+def directly_before(graph: SpikingGraph, name: str) -> dict[str, Weighted]:
+    """The nodes with weights next to neuron `name`."""
+    before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
+    return {p: node for p, node in before if isinstance(node, Weighted)}
+
+
+def direct_bias(graph: SpikingGraph, name: str) -> Array:
+    """The sum of their biases, one a channel."""
+    biases = (node.bias for node in directly_before(graph, name).values())
+    return np.asarray(sum(biases, np.zeros(1)))
+
+
+def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
+    """`graph` with the voltages of a spiking `name` on the grid of its increments.
+
+    One increment is k r 2^unit, without leak dt r 2^unit, with a synaptic current times
+    (dt / tau_syn) w_in. Where that is no power of two the graph cannot be put on the
+    grid, which is for the lowering to say; nothing is changed.
+    """
+    node = graph.nodes[name]
+    if isinstance(node, LIF):
+        gain = graph.dt / node.tau * node.r
+    elif isinstance(node, CubaLIF):
+        gain = graph.dt / node.tau_mem * node.r * (graph.dt / node.tau_syn * node.w_in)
+    elif isinstance(node, IF):
+        gain = graph.dt * node.r
+    else:
+        return graph
+    fraction, exponent = np.frexp(gain)
+    if (fraction != 0.5).any() or np.ptp(exponent):
+        return graph
+    step = unit + int(exponent.flat[0]) - 1
+    volts = {
+        field: np.ldexp(np.rint(np.ldexp(getattr(node, field), -step)), step)
+        for field in ("v_leak", "v_threshold", "v_reset")
+        if hasattr(node, field)
+    }
+    return graph.replace_nodes({name: replace(node, **volts)})

@@ -1,0 +1,111 @@
+"""A network whose weights and biases are on the power-of-two grid, in torch.
+
+Rounding passes gradients straight through, so the same network trains and runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stars.networks.blueprint import Activation, Blueprint, ConvBN, Head
+from stars.networks.lif import Backend, LIFConstants, LIFLayer
+from stars.networks.network import Network
+
+WEIGHT_LIMIT = 127  # 8 bits with the sign
+
+
+@dataclass(frozen=True)
+class LayerGrid:
+    """Weights are q 2^weight with |q| <= 127, biases at most `bias_limit` 2^bias."""
+
+    weight: int
+    bias: int
+    bias_limit: int
+
+
+def rounded(x: Tensor, exponent: int, limit: int) -> Tensor:
+    """Round x to the grid 2^exponent, +-limit steps; the gradient is the identity."""
+    step = 2.0**exponent
+    on_grid = (x / step).round().clamp(-limit, limit) * step
+    return x + (on_grid - x).detach()
+
+
+class GridLayer(nn.Module):
+    """A convolution or a linear layer whose weights and biases are on the grid.
+
+    Args:
+        weight, bias: to start from, any values.
+        grid: where they are rounded to.
+        spec: of the convolution; None for the head.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, grid: LayerGrid, spec: ConvBN | None
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.float())
+        self.bias = nn.Parameter(bias.float())
+        self.grid = grid
+        self.spec = spec
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's current, exact in float32 while the budget holds."""
+        weight, bias = self.on_grid()
+        with torch.autocast(x.device.type, enabled=False):
+            if self.spec is None:
+                return F.linear(x.float(), weight, bias)
+            return F.conv2d(
+                x.float(), weight, bias, self.spec.stride, self.spec.padding
+            )
+
+    def on_grid(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias, rounded."""
+        grid = self.grid
+        return (
+            rounded(self.weight, grid.weight, WEIGHT_LIMIT),
+            rounded(self.bias, grid.bias, grid.bias_limit),
+        )
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias, rounded, float64."""
+        weight, bias = self.on_grid()
+        return weight.double(), bias.double()
+
+
+def grid_network(
+    blueprint: Blueprint,
+    steps: int,
+    constants: LIFConstants,
+    grids: Mapping[str, LayerGrid],
+    backend: Backend = "norse-eager",
+) -> Network:
+    """A network of `GridLayer`s with zero weights."""
+
+    def convolution(spec: ConvBN) -> nn.Module:
+        shape = (spec.channels[1], spec.channels[0], spec.kernel, spec.kernel)
+        zeros = torch.zeros(shape), torch.zeros(spec.channels[1])
+        return GridLayer(*zeros, grids[spec.name], spec)
+
+    def head(spec: Head) -> nn.Module:
+        zeros = torch.zeros(spec.classes, spec.features), torch.zeros(spec.classes)
+        return GridLayer(*zeros, grids[spec.name], None)
+
+    def activation(spec: Activation) -> nn.Module:
+        return LIFLayer(constants, steps, encodes=spec.encodes, backend=backend)
+
+    network = Network(blueprint, activation, steps, convolution, head, sum_pooling=True)
+    return network.to(memory_format=torch.channels_last)
+
+
+def layer_grids(network: Network) -> dict[str, LayerGrid]:
+    """The grid of each layer that has one, by name."""
+    return {
+        name: layer.grid
+        for name, layer in network.layers.items()
+        if isinstance(layer, GridLayer)
+    }

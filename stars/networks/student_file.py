@@ -1,0 +1,97 @@
+"""student.safetensors: a student's weights, and all that is needed to run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from safetensors.torch import save as to_bytes
+
+from stars.errors import FormatError
+from stars.files.writing import atomic
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes.base import Shape
+from stars.networks.architectures import blueprint
+from stars.networks.grid_layers import LayerGrid, grid_network
+from stars.networks.lif import LIFConstants
+from stars.networks.network import Network
+from stars.networks.student import build
+from stars.networks.weights_file import filled, read_tensors
+
+METADATA_KEY = "stars.student"
+
+
+@dataclass(frozen=True)
+class StudentFile:
+    """What student.safetensors says beside the weights.
+
+    Args:
+        architecture, options, input_shape, classes: of the blueprint.
+        steps: T.
+        surrogate: of the neurons; no part of what runs.
+        encoding: how images become the input.
+        grids: of each layer, by name; empty off the grid.
+    """
+
+    architecture: str
+    options: Mapping[str, Any]
+    input_shape: Shape
+    classes: int
+    steps: int
+    surrogate: str
+    encoding: DirectEncoding
+    grids: Mapping[str, LayerGrid]
+
+    @classmethod
+    def from_json(cls, text: str) -> StudentFile:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: something else.
+        """
+        return TypeAdapter(cls).validate_json(text, strict=True)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    def empty_network(self) -> Network:
+        """The network, its weights not loaded yet."""
+        plan = blueprint(
+            self.architecture, self.input_shape, self.classes, self.options
+        )
+        constants = LIFConstants(surrogate=self.surrogate)
+        if self.grids:
+            return grid_network(plan, self.steps, constants, self.grids)
+        return build(plan, self.steps, constants)
+
+
+def save(network: Network, file: StudentFile, path: Path) -> None:
+    """Write weights and description as one .safetensors file, all or nothing."""
+    tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
+    with atomic(path) as temporary:
+        # As bytes: the library's own writing raises no OSError where the disk is full.
+        temporary.write_bytes(to_bytes(tensors, {METADATA_KEY: file.to_json()}))
+
+
+def load(path: Path) -> tuple[Network, StudentFile]:
+    """The network that `save` wrote, in evaluation mode, and its description.
+
+    Raises:
+        FormatError: missing, not safetensors, not a student of ours, or damaged.
+    """
+    try:
+        tensors, texts = read_tensors(path.read_bytes())
+        file = StudentFile.from_json(texts[METADATA_KEY])
+        network = filled(file.empty_network, tensors)
+    except OSError as error:
+        raise FormatError(f"student '{path}': {error.strerror}") from error
+    except (ValueError, KeyError) as error:
+        raise FormatError(
+            f"student '{path}': not a student's file, or damaged ({error})"
+        ) from error
+    return network.eval(), file

@@ -1,0 +1,54 @@
+"""Reading .safetensors of strangers: tensors, and what the file says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from stars.errors import FormatError
+from stars.files.json_toml import parse_json
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def read_tensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(Tensors by name, the texts in the header) of a .safetensors file's bytes.
+
+    The library holds the header against the file's size before it allocates.
+
+    Raises:
+        FormatError: not safetensors, or damaged.
+    """
+    try:
+        tensors = load(content)
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"not a safetensors file ({error})") from error
+    return tensors, dict(header.get("__metadata__") or {})  # null is allowed
+
+
+def filled(make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
+    """The network that `make` builds, with these weights.
+
+    It is built without memory first: a file of few bytes may describe any network.
+
+    Raises:
+        FormatError: other names or shapes, or a value that is not finite.
+    """
+    try:
+        with torch.device("meta"):
+            shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
+            make().load_state_dict(shapes, assign=True)
+        network = make()
+        network.load_state_dict(dict(tensors))
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = "\n  ".join(str(error).splitlines()[:6])
+        raise FormatError(reason) from error
+    if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
+        raise FormatError("holds NaN or infinity")
+    return network

@@ -1,0 +1,313 @@
+"""Run: a run directory. The only code that knows its file names.
+
+config.toml manifest.json metrics.jsonl checkpoints/ synthetic.png
+student.safetensors artifacts/ parity.json energy.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from stars.config.models import Config, read_toml, to_toml
+from stars.errors import ConfigError, DataError, FormatError, StarsError
+from stars.files.writing import (
+    atomic,
+    read_json,
+    remove_halves,
+    sha256,
+    write_json,
+    write_text,
+)
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
+PACKAGES = ("stars-snn", "torch", "norse", "nir", "numpy", "scipy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The paths of one run directory, and what is written there."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, *, resume: bool = False) -> Run:
+        """Make the directory, or go on in one that has the same configuration.
+
+        Raises:
+            ConfigError: it holds a run already and `resume` is off; `resume` is on and
+                there is none, or it was made with another configuration.
+        """
+        run, text = cls(path), to_toml(config)
+        if run.config_path.is_file():
+            if not resume:
+                raise ConfigError(
+                    f"'{path}' holds a run already; give another --out, or --resume"
+                )
+            if run.config_path.read_text(encoding="utf-8") != text:
+                raise ConfigError(
+                    f"'{path}' was made with another configuration; see its config.toml"
+                )
+            if not run.manifest_path.is_file():  # killed between the two writes
+                write_json(run.manifest_path, manifest(config))
+            return run
+        if resume:
+            raise ConfigError(f"'{path}' holds no run to resume")
+        if path.exists() and (not path.is_dir() or holds_something(path)):
+            raise ConfigError(f"'{path}' exists and is not a run; give another --out")
+        write_text(run.config_path, text)
+        write_json(run.manifest_path, manifest(config))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run directory.
+
+        Raises:
+            DataError: it is not one.
+        """
+        run = cls(path)
+        if not run.config_path.is_file():
+            raise DataError(f"'{path}' is not a run directory: it has no config.toml")
+        return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within it, no other process may work on this run; what a kill left is gone.
+
+        Raises:
+            ConfigError: another one does.
+            DataError: the folder cannot be written to.
+        """
+        try:
+            file = self.config_path.open("rb+")
+        except OSError as error:
+            raise DataError(f"cannot write to '{self.path}': {error}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another process works on '{self.path}'; wait for it, or stop it"
+                ) from error
+            remove_halves(self.path)
+            yield
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Within it, an error before the first checkpoint takes back the directory.
+
+        Nothing is lost: a run without a checkpoint holds what `create` wrote alone.
+        """
+        try:
+            yield
+        except StarsError:
+            if not any(path.is_file() for path in self.checkpoint_paths):
+                for path in (self.manifest_path, self.metrics_path, self.config_path):
+                    path.unlink(missing_ok=True)
+                if not any(self.path.iterdir()):
+                    self.path.rmdir()
+            raise
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration that the run was made with."""
+        return self.path / "config.toml"
+
+    @property
+    def manifest_path(self) -> Path:
+        """Versions, seeds, command line, checksums."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def checkpoint_paths(self) -> tuple[Path, Path]:
+        """The newest checkpoint, and the one before it."""
+        return self.checkpoint_path, self.checkpoint_path.with_name("previous.pt")
+
+    @property
+    def synthetic_path(self) -> Path:
+        """The newest synthetic images as a picture."""
+        return self.path / "synthetic.png"
+
+    @property
+    def student_path(self) -> Path:
+        """The on-grid student's weights: what ships, before it is a file for chips."""
+        return self.path / "student.safetensors"
+
+    @property
+    def float_student_path(self) -> Path:
+        """The student's weights before it was put on the grid."""
+        return self.path / "student_float.safetensors"
+
+    @property
+    def graph_path(self) -> Path:
+        """The on-grid student as NIR: what ships."""
+        return self.path / "artifacts" / "student.nir"
+
+    @property
+    def onnx_path(self) -> Path:
+        """The same as ONNX, once it was exported."""
+        return self.path / "artifacts" / "student.onnx"
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return read_toml(self.config_path)
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        try:
+            with self.metrics_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot write '{self.metrics_path}': {error}") from error
+
+    def forget_log(self, after: int) -> None:
+        """Keep the first `after` lines of metrics.jsonl: those of the checkpoint."""
+        if self.metrics_path.is_file():
+            text = self.metrics_path.read_text(encoding="utf-8")
+            kept = text.splitlines(keepends=True)[:after]
+            write_text(self.metrics_path, "".join(kept))
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Put a new checkpoint before the newest; the one before that goes.
+
+        At every moment one of the two is whole, and at the end both are.
+
+        Raises:
+            DataError: it cannot be written; then nothing has changed.
+        """
+        import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
+
+        content = io.BytesIO()  # torch raises no OSError where the disk is full
+        torch.save(state, content)
+        newest, previous = self.checkpoint_paths
+        with atomic(newest) as temporary:
+            temporary.write_bytes(content.getvalue())  # no copy, and no open view
+            if newest.is_file():
+                newest.replace(previous)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole, or None when the run has none yet.
+
+        Raises:
+            FormatError: there are some, and all are damaged.
+        """
+        damaged: list[str] = []
+        for path in self.checkpoint_paths:
+            if not path.is_file():
+                continue
+            try:
+                state = checkpoint(path)
+            except FormatError as error:
+                damaged.append(str(error))
+                continue
+            for reason in damaged:
+                log.warning("%s; going on from '%s', an earlier one", reason, path.name)
+            return state
+        if damaged:
+            raise FormatError("; ".join(damaged))
+        return None
+
+    def add_to_manifest(self, values: dict[str, Any]) -> None:
+        """Merge `values` into manifest.json."""
+        write_json(self.manifest_path, {**read_json(self.manifest_path), **values})
+
+    def record_artifact(self, path: Path) -> None:
+        """Put the sha256 of a file of this run into the manifest."""
+        known = read_json(self.manifest_path).get("sha256", {})
+        if not isinstance(known, dict):
+            raise FormatError(f"'{self.manifest_path}': 'sha256' holds no object")
+        own = {str(path.relative_to(self.path)): sha256(path)}
+        self.add_to_manifest({"sha256": {**known, **own}})
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether there is anything but what a kill left of our own first file."""
+    return any(not p.name.startswith(".config.toml.") for p in folder.iterdir())
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint in a file; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
+
+    try:
+        # torch.load takes changed bytes as they are.
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()
+        if changed is not None:
+            raise FormatError(f"'{changed}' in it was changed")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds
+        raise FormatError(f"checkpoint '{path}' is damaged: {error}") from error
+    return state
+
+
+def manifest(config: Config) -> dict[str, Any]:
+    """What a run must know of its making: versions, machine, seed, command line."""
+    return {
+        "schema": 1,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": getattr(config, "seed", None),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "versions": {name: installed_version(name) for name in PACKAGES},
+        "git_commit": git_commit(),
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed distribution, None when it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, None outside of one."""
+    folder = Path(__file__).parent
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,102 @@
+"""What must be known of a teacher beside its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stars.config.models import TeacherConfig
+from stars.errors import ConfigError, FormatError
+from stars.files.json_toml import parse_json
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What must be known of a teacher beside its weights.
+
+    Args:
+        architecture: a row of ARCHITECTURES; "" for the user's own module.
+        options: the architecture's options.
+        input_shape: (C, H, W).
+        classes: K.
+        mean, deviation: per channel, of pixel / 255, that it was trained with.
+        notes: how it was made; free text by name.
+    """
+
+    architecture: str
+    options: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min(self.input_shape) < 1:
+            raise ConfigError(f"teacher: input_shape {self.input_shape} is empty")
+        channels = self.input_shape[0]
+        if not len(self.mean) == len(self.deviation) == channels:
+            raise ConfigError(
+                f"teacher: mean {list(self.mean)} and deviation {list(self.deviation)}"
+                f" need one value for each of {channels} channels"
+            )
+        if not min(self.deviation) > 0:
+            raise ConfigError(f"teacher: deviation {self.deviation} must be positive")
+
+    @classmethod
+    def from_json(cls, text: str) -> TeacherSpec:
+        """The spec that `to_json` wrote.
+
+        Raises:
+            FormatError: not such a text.
+        """
+        try:
+            raw = parse_json(text)
+            return cls(
+                architecture=str(raw["architecture"]),
+                options=dict(raw["options"]),
+                input_shape=tuple(int(n) for n in raw["input_shape"]),  # type: ignore[arg-type]
+                classes=int(raw["classes"]),
+                mean=tuple(float(m) for m in raw["mean"]),
+                deviation=tuple(float(d) for d in raw["deviation"]),
+                notes=dict(raw["notes"]),
+            )
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
+            raise FormatError(
+                f"the teacher's description is damaged: {error}"
+            ) from error
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+
+def spec_of(config: TeacherConfig) -> TeacherSpec | None:
+    """The spec in a [teacher] section; None when it names no input shape.
+
+    Raises:
+        ConfigError: some of input_shape, classes, mean, deviation, but not all.
+    """
+    needed = (config.input_shape, config.classes, config.mean, config.deviation)
+    if not any(needed):
+        return None
+    if config.input_shape is None or config.classes is None:
+        raise ConfigError(
+            "[teacher] needs all of input_shape, classes, mean and deviation, or none"
+        )
+    return TeacherSpec(
+        architecture=config.architecture,
+        options=config.options,
+        input_shape=config.input_shape,
+        classes=config.classes,
+        mean=config.mean,
+        deviation=config.deviation,
+    )

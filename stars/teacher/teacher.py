@@ -1,0 +1,216 @@
+"""Teacher: a trained ANN, frozen, with taps on what its BatchNorm2d layers see.
+
+It may be one of ours (safetensors that describe themselves), a state dict for a named
+architecture, or the user's own module. Synthesis needs nothing of it but BatchNorm2d.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from stars.errors import ConfigError
+from stars.networks.frozen import frozen
+from stars.networks.network import Network
+from stars.networks.outputs import Outputs
+from stars.runtime.distributed import mean_over_processes
+from stars.teacher.spec import TeacherSpec
+
+
+@dataclass(frozen=True)
+class BatchNormTap:
+    """One BatchNorm2d layer and what it was given in one pass.
+
+    Args:
+        layer: the module, with running_mean, running_var, weight, bias.
+        inputs: [B, C, H, W], before normalisation; of a batch that processes share, the
+            rows of this one.
+        fused: whether what is computed of them may be compiled.
+        shared: whether processes share the batch.
+    """
+
+    layer: nn.BatchNorm2d
+    inputs: Tensor
+    fused: bool = False
+    shared: bool = False
+
+    def mean_over_batch(self, mean: Tensor) -> Tensor:
+        """The whole batch's mean, of what is a mean over the rows of `inputs`."""
+        return mean_over_processes(mean) if self.shared else mean
+
+
+class Teacher(nn.Module):
+    """A frozen ANN in evaluation mode.
+
+    Args:
+        network: gives class scores [B, K], or Outputs.
+        spec: what must be known beside it.
+
+    Attributes:
+        fused: whether what is computed of its taps may be compiled.
+
+    Raises:
+        ConfigError: it has no BatchNorm2d with running statistics, or no linear layer.
+    """
+
+    def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
+        super().__init__()
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        if not any(m.track_running_stats for m in norms):
+            raise ConfigError(
+                "the teacher has no BatchNorm2d with running statistics; synthesis"
+                " matches them and cannot work without"
+            )
+        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        if not linear:
+            raise ConfigError("the teacher has no Linear layer that gives class scores")
+        self.spec = spec
+        self.fused = False
+        self.network = network.eval().requires_grad_(requires_grad=False)
+        self._norms = norms
+        self._head = linear[-1]
+        self._last_stage: nn.Module | None = None
+
+    def compiled(self) -> Teacher:
+        """This teacher, what is computed of its taps compiled, on the same parameters.
+
+        In a network of ours the ReLUs as well, with BatchNorm in them.
+        """
+        network = self.network
+        if isinstance(network, Network):
+            network = frozen(network)
+        twin = Teacher(network, self.spec)
+        twin.fused, twin._last_stage = True, self._last_stage
+        return twin
+
+    def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002
+        """Stay in evaluation mode: a teacher never learns."""
+        return super().train(mode=False)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Normalised images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
+
+        The features are what its last Linear layer reads, the maps [1, B, F, H, W] what
+        they are the mean of; None for a module of the user's own that has no such maps,
+        or of which `find_maps` was not asked.
+
+        Raises:
+            ConfigError: the user's own module gives no tensor, or does not use that
+                layer.
+        """
+        seen: list[Tensor] = []
+        maps: list[Tensor] = []
+        hooks = [self._head.register_forward_pre_hook(lambda _, x: seen.append(x[0]))]
+        if self._last_stage is not None:
+            keep = self._last_stage.register_forward_hook
+            hooks.append(keep(lambda _, __, y: maps.append(y)))
+        try:
+            result = self.network(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if isinstance(result, Outputs):
+            return replace(result, head=self._head.weight)
+        if not isinstance(result, Tensor) or not seen:
+            raise ConfigError(
+                f"the teacher returned {type(result).__name__} and ran its last Linear"
+                f" layer {len(seen)} times; expected a tensor [B, K] that comes from it"
+            )
+        return Outputs(
+            logits=result[None],
+            features=seen[-1].flatten(1)[None],
+            maps=maps[-1][None] if maps else None,
+            head=self._head.weight,
+        )
+
+    @torch.no_grad()
+    def answer(self, images: Tensor, *, bf16: bool) -> Outputs:
+        """What `forward` gives, where no gradient is wanted.
+
+        Args:
+            images: normalised, [B, C, H, W].
+            bf16: convolutions in bfloat16.
+        """
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            return self.forward(images)
+
+    @torch.no_grad()
+    def find_maps(self) -> None:
+        """Find, on one noise image, the last module whose mean the head reads.
+
+        Maps of which the head does not read the mean over the image would give no class
+        activation map, so they are not shown.
+        """
+        last: dict[nn.Module, Tensor] = {}
+
+        def keep(module: nn.Module, _: object, y: object) -> None:
+            if isinstance(y, Tensor) and y.ndim == 4 and y.shape[2] * y.shape[3] > 1:
+                last.pop(module, None)  # so that the order is that of the last calls
+                last[module] = y
+
+        shape = (1, *self.spec.input_shape)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        hooks = [m.register_forward_hook(keep) for m in self.network.modules()]
+        try:
+            features = self(noise).mean_features
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for module, maps in reversed(last.items()):
+            mean = maps.mean((2, 3))
+            if mean.shape == features.shape and torch.allclose(
+                mean, features, rtol=1e-3, atol=1e-5
+            ):
+                self._last_stage = module
+                return
+
+    @contextmanager
+    def tapped(self, *, shared: bool = False) -> Iterator[list[BatchNormTap]]:
+        """Within it, every pass appends what each BatchNorm2d saw, in order.
+
+        Args:
+            shared: the images are this process's rows of a batch that processes share.
+        """
+        taps: list[BatchNormTap] = []
+
+        def keep(layer: nn.Module, x: tuple[Tensor, ...]) -> None:
+            norm = cast("nn.BatchNorm2d", layer)
+            taps.append(BatchNormTap(norm, x[0], self.fused, shared))
+
+        hooks = [layer.register_forward_pre_hook(keep) for layer in self._norms]
+        try:
+            yield taps
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
+    def counted(self) -> Iterator[list[int]]:
+        """Within it, every pass appends its number of images."""
+        images: list[int] = []
+        hook = self.register_forward_hook(lambda _, x, __: images.append(len(x[0])))
+        try:
+            yield images
+        finally:
+            hook.remove()
+
+    def checksum(self) -> str:
+        """SHA-256 of the weights' names and bytes, whatever file they came from."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float32, as the teacher was trained."""
+        mean = torch.tensor(self.spec.mean, device=images.device)[:, None, None]
+        deviation = torch.tensor(self.spec.deviation, device=images.device)
+        return (images.float() / 255 - mean) / deviation[:, None, None]

@@ -1,0 +1,253 @@
+"""The recipe for ANN teachers: SGD, cosine decay, random flips and crops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from stars.config.models import TeacherTrainingConfig
+from stars.data.accuracy import share_right
+from stars.data.augment import augment
+from stars.data.images import LabelledImages
+from stars.errors import DataError, TrainingError
+from stars.networks.architectures import blueprint
+from stars.networks.network import Network, ann
+from stars.networks.outputs import Outputs
+from stars.run_directory import Progress, Run
+from stars.runtime.device import device
+from stars.teacher.loading import save
+from stars.teacher.spec import TeacherSpec
+from stars.teacher.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class TeacherResult:
+    """What a training reports: of the last epoch, never of the best."""
+
+    test_accuracy: float
+    epochs: int
+    seconds: float
+    path: Path
+
+
+def train(
+    config: TeacherTrainingConfig,
+    data: LabelledImages,
+    test: LabelledImages,
+    run: Run,
+    progress: Progress,
+) -> TeacherResult:
+    """Train a teacher, writing checkpoints and `teacher.safetensors` into `run`.
+
+    Resumes from the run's last checkpoint when there is one.
+
+    Raises:
+        DataError: training and test images differ in shape, are the same ones, or do
+            not fill a batch; the test images have a class that the others lack.
+        TrainingError: the loss is not finite.
+        ConfigError: the architecture refuses its options.
+    """
+    with run.begun():
+        check_data(data, test)
+        return train_into(config, data, test, run, progress)
+
+
+def check_data(data: LabelledImages, test: LabelledImages) -> None:
+    """Refuse a test split that cannot measure what `data` teaches.
+
+    Raises:
+        DataError: another shape, the training images themselves, or unknown classes.
+    """
+    if data.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"training images have shape {data.images.shape[1:]}, test images"
+            f" {test.images.shape[1:]}"
+        )
+    if np.array_equal(data.images, test.images):
+        raise DataError(
+            "the test images are the training images: there is no test split, and an"
+            " accuracy on them would say nothing"
+        )
+    if test.classes > data.classes:
+        raise DataError(
+            f"test labels go up to {test.classes - 1}, training labels up to"
+            f" {data.classes - 1}"
+        )
+
+
+def train_into(
+    config: TeacherTrainingConfig,
+    data: LabelledImages,
+    test: LabelledImages,
+    run: Run,
+    progress: Progress,
+) -> TeacherResult:
+    """`train` on data that was checked."""
+    chosen = device(config.device)
+    torch.manual_seed(config.seed)
+    mean, deviation = data.statistics()
+    spec = TeacherSpec(
+        architecture=config.architecture,
+        options=config.options,
+        input_shape=tuple(data.images.shape[1:]),
+        classes=data.classes,
+        mean=mean,
+        deviation=deviation,
+    )
+    network = ann(
+        blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
+    ).to(chosen)
+    accuracy, seconds = fit(network, spec, config, data, test, run, progress)
+    notes = {
+        **config.model_dump(exclude={"device"}),
+        "test_accuracy": accuracy,
+        "training_images": len(data),
+    }
+    teacher = Teacher(network.cpu(), TeacherSpec(**{**vars(spec), "notes": notes}))
+    path = run.path / "teacher.safetensors"
+    save(teacher, path)
+    return TeacherResult(accuracy, config.epochs, round(seconds, 1), path)
+
+
+def fit(
+    network: Network,
+    spec: TeacherSpec,
+    config: TeacherTrainingConfig,
+    data: LabelledImages,
+    test: LabelledImages,
+    run: Run,
+    progress: Progress,
+) -> tuple[float, float]:
+    """Run the epochs that are left; (last test accuracy, seconds of earlier runs)."""
+    optimiser = torch.optim.SGD(
+        parameter_groups(network, config.weight_decay),
+        lr=config.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+    )
+    batches = len(data) // config.batch_size
+    if batches < 1:
+        raise DataError(
+            f"{len(data)} training images do not fill one batch of {config.batch_size}"
+        )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=batches
+    )
+    state = run.load_checkpoint()
+    first, accuracy, seconds = 0, 0.0, 0.0
+    if state is not None:
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        first, accuracy, seconds = state["epoch"], state["accuracy"], state["seconds"]
+    run.forget_log(after=first)
+    for epoch in range(first, config.epochs):
+        started = time.monotonic()
+        generator = np.random.default_rng((config.seed, epoch))
+        loss = epoch_loss(network, spec, config, data, optimiser, schedule, generator)
+        accuracy = test_accuracy(network, spec, test)
+        seconds += time.monotonic() - started
+        metrics = {"loss": loss, "test_accuracy": accuracy}
+        run.log({"epoch": epoch + 1, **metrics})
+        run.save_checkpoint(
+            {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "epoch": epoch + 1,
+                "accuracy": accuracy,
+                "seconds": seconds,
+            }
+        )
+        progress("teacher", epoch + 1, config.epochs, metrics)
+    return accuracy, seconds
+
+
+def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices and kernels; none on biases and BatchNorm."""
+    parameters = list(network.parameters())
+    return [
+        {
+            "params": [p for p in parameters if p.ndim > 1],
+            "weight_decay": weight_decay,
+        },
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def epoch_loss(
+    network: Network,
+    spec: TeacherSpec,
+    config: TeacherTrainingConfig,
+    data: LabelledImages,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rng: np.random.Generator,
+) -> float:
+    """One pass over the data; the mean cross-entropy in nats.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    network.train()
+    kind = next(network.parameters()).device.type
+    total, count = 0.0, 0
+    for images, labels in shuffled(data, config.batch_size, rng):
+        x = augment(images, rng, flip=config.flip, crop=config.crop)
+        x = normalise(x, spec).to(config.device)
+        with torch.autocast(kind, torch.bfloat16, enabled=config.bf16):
+            logits = network(x).logits[0]
+        loss = F.cross_entropy(logits.float(), labels.to(config.device))
+        if not bool(loss.isfinite()):
+            raise TrainingError(
+                f"the loss became {float(loss.detach())} after {count} batches; lower"
+                " learning_rate"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total, count = total + float(loss.detach()), count + 1
+    return total / count
+
+
+def shuffled(
+    data: LabelledImages, batch_size: int, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Full batches (uint8 images, labels) in a new order; the rest is left out."""
+    order = rng.permutation(len(data))
+    for start in range(0, len(order) - batch_size + 1, batch_size):
+        chosen = order[start : start + batch_size]
+        yield (
+            torch.from_numpy(data.images[chosen]),
+            torch.from_numpy(data.labels[chosen]),
+        )
+
+
+def normalise(images: Tensor, spec: TeacherSpec) -> Tensor:
+    """uint8 [B, C, H, W] -> float32 with the spec's mean and deviation."""
+    mean = torch.tensor(spec.mean)[:, None, None]
+    deviation = torch.tensor(spec.deviation)[:, None, None]
+    return (images.float() / 255 - mean) / deviation
+
+
+def test_accuracy(network: Network, spec: TeacherSpec, test: LabelledImages) -> float:
+    """Share of `test` that the network names rightly, in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+
+    def scores(images: NDArray[np.uint8]) -> Tensor:
+        x = normalise(torch.from_numpy(images), spec).to(device)
+        outputs: Outputs = network(x)
+        return outputs.mean_logits
+
+    return share_right(scores, test)

@@ -1,0 +1,167 @@
+"""What the same would cost without spikes: the ANN, the teacher, a quantised network.
+
+Always under the table, hence on the process node, that priced the spikes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from targets.energy.counts import Counts
+from targets.energy.synapses import AnnLayer
+from targets.hardware.costs import CostTable, Memory
+
+IMAGE_BITS = 8
+
+
+@dataclass(frozen=True)
+class Snn:
+    """Joules of the spiking network, over all images.
+
+    Args:
+        of_spikes: what is proportional to the number of spikes.
+        fixed: the rest.
+    """
+
+    of_spikes: float
+    fixed: float
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A network without spikes, under the same table.
+
+    Args:
+        name: "ann" of the same topology, "teacher" that the student learnt from, each
+            with every product or, "... zero-skipping", with those alone whose two
+            factors are not zero; "qnn" of the same topology, bit-matched.
+        bits: of an activation; None for the table's own width.
+        joules: over all images; None where there is no number.
+        reason: why there is none.
+        crossover: the spike rate below which the SNN would need less, all else held,
+            may lie above 1; None without a number, or if no rate is low enough.
+    """
+
+    name: str
+    bits: int | None
+    joules: float | None
+    reason: str | None
+    crossover: float | None
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What is known of the network that the student learnt from.
+
+    Args:
+        layers: with `macs_lit` measured; None where it is not at hand.
+        reason: why it is not.
+    """
+
+    layers: tuple[AnnLayer, ...] | None
+    reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        if self.layers is None:
+            return {"known": False, "reason": self.reason}
+        return {"known": True, "layers": [asdict(layer) for layer in self.layers]}
+
+
+NOT_AT_HAND = Teacher(None, "the teacher is not at hand: activations are unknown")
+
+
+def alternatives(
+    counts: Counts, snn: Snn, table: CostTable, teacher: Teacher
+) -> tuple[Alternative, ...]:
+    """What networks without spikes would need under the same table.
+
+    The bit-matched quantised network has activations of ceil(log2(T + 1)) bits: as many
+    levels as T steps have spike counts. Source: Yan et al., arXiv:2409.08290, abstract.
+    """
+    bits = math.ceil(math.log2(counts.steps + 1))
+    mac = None if table.ann_mac is None else Product(table.ann_mac.joules)
+    qnn = None
+    if table.qnn_bit is not None and table.qnn_add is not None:
+        qnn = Product(table.qnn_add.joules, table.qnn_bit.joules, bits)
+
+    def row(
+        name: str,
+        ann: tuple[AnnLayer, ...] | None,
+        product: Product | None,
+        reason: str | None = None,
+        width: int | None = None,
+    ) -> Alternative:
+        if ann is not None and product is None:
+            reason = f"table '{table.name}' has no price for it on this process"
+        if ann is None or product is None:
+            return Alternative(name, width, None, reason, None)
+        lit = name.endswith("zero-skipping")
+        joules = counts.images * ann_energy(ann, product, table, lit=lit)
+        rate = None
+        if snn.of_spikes > 0 and joules > snn.fixed:
+            rate = counts.spike_rate * (joules - snn.fixed) / snn.of_spikes
+        return Alternative(name, width, joules, None, rate)
+
+    return (
+        row("ann", counts.ann, mac),
+        row("teacher", teacher.layers, mac, teacher.reason),
+        row("teacher zero-skipping", teacher.layers, mac, teacher.reason),
+        row("qnn", counts.ann, qnn, width=bits),
+    )
+
+
+@dataclass(frozen=True)
+class Product:
+    """What one multiply-accumulate costs, in joules: once, and for each bit.
+
+    Args:
+        once, each_bit: joules.
+        bits: of an activation; an image has 8.
+    """
+
+    once: float
+    each_bit: float = 0.0
+    bits: int = 0
+
+    def joules(self, layer: AnnLayer) -> float:
+        """Of a product of this layer."""
+        return self.once + self.each_bit * (IMAGE_BITS if layer.image else self.bits)
+
+
+def ann_energy(
+    layers: Iterable[AnnLayer], product: Product, table: CostTable, *, lit: bool
+) -> float:
+    """Joules of one image in a network without spikes.
+
+    Args:
+        layers: of it.
+        product: what a multiply-accumulate costs.
+        table: for accesses and addresses, if it prices them.
+        lit: only the products whose factors are not zero.
+    """
+    total = 0.0
+    for layer in layers:
+        macs = layer.macs_lit if lit and layer.macs_lit is not None else layer.macs
+        total += macs * product.joules(layer)
+        if table.memory is not None and table.address_ac is not None:
+            total += ann_memory(layer, macs, table.memory, table.address_ac.joules)
+    return total
+
+
+def ann_memory(layer: AnnLayer, macs: float, memory: Memory, address: float) -> float:
+    """Joules of a layer's accesses and addresses.
+
+    Every product reads its weight, and in a convolution its activation too; a dense
+    layer reads each activation once. Every output reads its bias and is written.
+
+    Source: Lemaire et al. 2022, arXiv:2210.13107, as for `connection_memory`.
+    """
+    reads = macs if layer.kernels else layer.inputs
+    total = reads * memory.access(layer.inputs) + macs * memory.access(layer.weights)
+    total += layer.outputs * memory.access(layer.outputs)
+    total += layer.outputs * memory.access(layer.biases) if layer.biases else 0.0
+    return total + (layer.inputs + layer.outputs + layer.kernels) * address

@@ -1,0 +1,330 @@
+"""Count what a chip would do, exactly, in integers.
+
+A synaptic operation is one spike that meets one synapse: counted by fan-out, so that
+borders, strides and zero weights are right. Pools and flattening are composed into the
+next weights, as on the chip (the lowering "routed"): a spike is routed to every synapse
+of the product. `targets.energy.pooled_dense` counts the other lowering, "pooled-dense". Whether an
+operation is an accumulate (AC) or a multiply-accumulate (MAC) follows from where the
+connection starts, never from values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stars.errors import DataError, GraphError
+from stars.graph import reference
+from stars.graph.nodes import Affine, Array, Conv2d
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+from stars.grid.exact import dyadic, largest
+from stars.grid.unrolling import check_on_grid
+from targets.energy.pooled_dense import StageCount, count_stages, has_pools, stages
+from targets.energy.synapses import AnnLayer, Kind, ann_layers, fans
+from targets.inputs import Inputs
+
+FLOAT_BYTES = 4
+STATE_BYTES, BIAS_BYTES = 3, 2  # on the grid: registers of 24 bits, 12 bits and a sign
+
+
+@dataclass(frozen=True)
+class ConnectionCount:
+    """What one connection did.
+
+    Args:
+        source, target: the graph's input or a population; a population.
+        kind: "MAC" from an 8-bit image, else "AC".
+        synapses: weights that are not zero.
+        events: values of the source that were not zero, over all steps and images.
+        operations: events times the synapses of each.
+        operations_held: of them, those of the first step: what a first layer needs
+            that computes a held image once. For spikes, all.
+        source_size: values of the source.
+        convolution: whether a convolution or a pool lies in between.
+    """
+
+    source: str
+    target: str
+    kind: Kind
+    synapses: int
+    events: int
+    operations: int
+    operations_held: int
+    source_size: int
+    convolution: bool
+
+
+@dataclass(frozen=True)
+class PopulationCount:
+    """What one population did.
+
+    Args:
+        name: of the node.
+        neurons: number of them.
+        updates: neurons x steps x images.
+        active: of them, those that spiked or left the membrane off its initial value;
+            all where no membrane was recorded.
+        spikes: over all steps and images.
+        ann_macs: what the weights before it cost an ANN of the same topology, over
+            all images: dense, zeros multiplied, padding not.
+        weights, biases: stored numbers before it; a kernel is stored once.
+        weight_bytes: what they take: on the grid 1 a weight (2 or 4 where 8 bits do not
+            hold it) and 2 a bias, else 4.
+        state_bytes: membranes: 3 a neuron on the grid, else 4.
+    """
+
+    name: str
+    neurons: int
+    updates: int
+    active: int
+    spikes: int
+    ann_macs: int
+    weights: int
+    biases: int
+    weight_bytes: int
+    state_bytes: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Exact counts over `images` inputs of `steps` steps each.
+
+    Args:
+        images, steps: as said.
+        connections, populations: under the lowering "routed", in execution order.
+        pooled_dense: stages under the other lowering; None without a pool, where the
+            two are one.
+        ann: layers of an ANN of the same topology.
+    """
+
+    images: int
+    steps: int
+    connections: tuple[ConnectionCount, ...]
+    populations: tuple[PopulationCount, ...]
+    pooled_dense: tuple[StageCount, ...] | None
+    ann: tuple[AnnLayer, ...]
+
+    def into(self, target: str) -> tuple[ConnectionCount, ...]:
+        """The connections that feed a population."""
+        return tuple(c for c in self.connections if c.target == target)
+
+    def operations(self, kind: Kind, target: str | None = None) -> int:
+        """Synaptic operations of a kind, into one population or into all."""
+        into = self.connections if target is None else self.into(target)
+        return sum(c.operations for c in into if c.kind == kind)
+
+    @property
+    def spikes(self) -> int:
+        """Of all populations."""
+        return sum(population.spikes for population in self.populations)
+
+    @property
+    def spike_rate(self) -> float:
+        """Mean spikes a step of whatever sends spikes, spikes at the input included."""
+        senders = {
+            c.source: (c.events, c.source_size)
+            for c in self.connections
+            if c.kind == "AC"
+        }
+        size = sum(n for _, n in senders.values()) * self.steps * self.images
+        return sum(events for events, _ in senders.values()) / size if size else 0.0
+
+    @property
+    def spikes_per_synapse(self) -> float:
+        """Mean operations of a synapse that spikes reach, over an image's steps."""
+        synapses = sum(c.synapses for c in self.connections if c.kind == "AC")
+        return self.operations("AC") / (synapses * self.images) if synapses else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **asdict(self),
+            "lowering": "routed",
+            "spike_rate": self.spike_rate,
+            "spikes_per_synapse": self.spikes_per_synapse,
+        }
+
+
+def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:
+    """The exact counts of a graph over chunks of (inputs [T, B, ...], their trace).
+
+    Raises:
+        DataError: no chunk, or a trace that is not of these inputs and this graph.
+        LimitError: a composed connection does not fit in memory.
+    """
+    tally = Tally(graph)
+    for inputs, trace in chunks:
+        tally.add(inputs, trace)
+    return tally.counts()
+
+
+def simulated(
+    graph: SpikingGraph,
+    inputs: Inputs,
+    progress: Callable[[int, int], None],
+    *,
+    chunk: int = 100,
+) -> Iterator[tuple[Array, Trace]]:
+    """(inputs, trace of the reference) of each chunk, one at a time in memory."""
+    for start in range(0, len(inputs), chunk):
+        stop = min(start + chunk, len(inputs))
+        x = inputs.take(start, stop)
+        yield x, reference.run(graph, x)
+        progress(stop, len(inputs))
+
+
+class Tally:
+    """Counts in the making."""
+
+    def __init__(self, graph: SpikingGraph) -> None:
+        self.graph = graph
+        self.fans = fans(graph)
+        self.ann = ann_layers(graph)
+        self.stages = stages(graph) if has_pools(graph) else None
+        self.images = 0
+        self.events = dict.fromkeys(self.fans, 0)
+        self.operations = dict.fromkeys(self.fans, 0)
+        self.first = dict.fromkeys(self.fans, 0)
+        self.active = dict.fromkeys(graph.neurons, 0)
+        self.spikes = dict.fromkeys(graph.neurons, 0)
+        self.staged: list[list[StageCount]] = []
+
+    def add(self, inputs: Array, trace: Trace) -> None:
+        """Count one chunk.
+
+        Raises:
+            DataError: the trace is not of these inputs and this graph.
+        """
+        check_chunk(self.graph, inputs, trace)
+        self.images += trace.batch
+        for key, fan in self.fans.items():
+            values = (
+                inputs if fan.source == self.graph.input else trace.spikes[fan.source]
+            )
+            lit = np.count_nonzero(values.reshape(*values.shape[:2], -1), axis=1)
+            per_step = lit.astype(np.int64) @ fan.out
+            self.events[key] += int(lit.sum())
+            self.operations[key] += int(per_step.sum())
+            self.first[key] += int(per_step[0] if fan.kind == "MAC" else per_step.sum())
+        for name in self.graph.neurons:
+            self.active[name] += active_updates(self.graph, name, trace)
+            if name in trace.spikes:
+                self.spikes[name] += int(np.count_nonzero(trace.spikes[name]))
+        if self.stages is not None:
+            self.staged.append(count_stages(self.graph, self.stages, inputs, trace))
+
+    def counts(self) -> Counts:
+        """What was counted so far.
+
+        Raises:
+            DataError: nothing was.
+        """
+        if self.images < 1:
+            raise DataError("nothing was counted: there is no image")
+        connections = (
+            ConnectionCount(
+                source=fan.source,
+                target=fan.target,
+                kind=fan.kind,
+                synapses=int(fan.out.sum()),
+                events=self.events[key],
+                operations=self.operations[key],
+                operations_held=self.first[key],
+                source_size=len(fan.out),
+                convolution=fan.convolution,
+            )
+            for key, fan in self.fans.items()
+        )
+        return Counts(
+            images=self.images,
+            steps=self.graph.steps,
+            connections=tuple(connections),
+            populations=tuple(self._population(name) for name in self.graph.neurons),
+            pooled_dense=None
+            if self.stages is None
+            else tuple(added(rows) for rows in zip(*self.staged, strict=True)),
+            ann=tuple(layer for layers in self.ann.values() for layer in layers),
+        )
+
+    def _population(self, name: str) -> PopulationCount:
+        size = math.prod(self.graph.shapes[name])
+        layers = self.ann[name]
+        on_grid = is_on_grid(self.graph)
+        return PopulationCount(
+            name=name,
+            neurons=size,
+            updates=size * self.images * self.graph.steps,
+            active=self.active[name],
+            spikes=self.spikes[name],
+            ann_macs=sum(layer.macs for layer in layers) * self.images,
+            weights=sum(layer.weights for layer in layers),
+            biases=sum(layer.biases for layer in layers),
+            weight_bytes=sum(
+                layer.weights * bytes_of_weight(self.graph, layer.name, on_grid=on_grid)
+                + layer.biases * (BIAS_BYTES if on_grid else FLOAT_BYTES)
+                for layer in layers
+            ),
+            state_bytes=size * (STATE_BYTES if on_grid else FLOAT_BYTES),
+        )
+
+
+def added(rows: tuple[StageCount, ...]) -> StageCount:
+    """One stage over all chunks."""
+    events, operations = (
+        sum(getattr(row, name) for row in rows) for name in ("events", "operations")
+    )
+    return replace(rows[0], events=events, operations=operations)
+
+
+def is_on_grid(graph: SpikingGraph) -> bool:
+    """Whether every weight is an integer times a power of two."""
+    try:
+        check_on_grid(graph)
+    except GraphError:
+        return False
+    return True
+
+
+def bytes_of_weight(graph: SpikingGraph, name: str, *, on_grid: bool) -> int:
+    """Bytes that one weight of a node needs."""
+    node = graph.nodes[name]
+    if not on_grid or not isinstance(node, Affine | Conv2d):
+        return FLOAT_BYTES
+    size = largest(dyadic(node.weight, "weight").mantissas)
+    return next(n for n in (1, 2, FLOAT_BYTES) if size < 2 ** (8 * n - 1))
+
+
+def check_chunk(graph: SpikingGraph, inputs: Array, trace: Trace) -> None:
+    """Refuse a trace that is not of these inputs and this graph.
+
+    Raises:
+        DataError: with the shapes.
+    """
+    shape = (graph.steps, trace.batch)
+    if inputs.shape != (*shape, *graph.shapes[graph.input]):
+        raise DataError(f"inputs have shape {inputs.shape}, the trace {shape}")
+    found = {name: spikes.shape for name, spikes in trace.spikes.items()}
+    expected = {name: (*shape, *graph.shapes[name]) for name in graph.spiking}
+    if found != expected:
+        raise DataError(f"the trace's spikes have shapes {found}, expected {expected}")
+
+
+def active_updates(graph: SpikingGraph, name: str, trace: Trace) -> int:
+    """Updates that spiked or left the membrane off its initial value.
+
+    Source: ours; Davies et al. 2018 price active and inactive updates and do not say
+    which are which.
+    """
+    size = trace.steps * trace.batch * math.prod(graph.shapes[name])
+    if name not in trace.membranes:
+        return size
+    node = graph.neuron(name)
+    moved = trace.membranes[name] != node.membrane(node.initial(1))[0]
+    if name in trace.spikes:
+        moved = moved | trace.spikes[name]
+    return int(np.count_nonzero(moved))

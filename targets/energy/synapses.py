@@ -1,0 +1,224 @@
+"""How many synapses each value of a graph meets, and what an ANN would multiply.
+
+Pools and flattening are composed into the weights that follow, as on a chip; borders,
+strides and zero weights are in the product itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stars.errors import GraphError, UnsupportedNodeError
+from stars.graph.encoding import DirectEncoding
+from stars.graph.nodes import (
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Input,
+    Map,
+    Neuron,
+    Node,
+    Scale,
+    SumPool2d,
+    Weighted,
+)
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.unrolling import check_on_grid, compose
+
+Kind = Literal["AC", "MAC"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fan:
+    """One connection: how many synapses each value of its source meets.
+
+    Args:
+        source, target: the input or a population; a population.
+        kind: of its operations.
+        out: synapses, int64 [N source].
+        convolution: whether a convolution or a pool lies in between.
+    """
+
+    source: str
+    target: str
+    kind: Kind
+    out: NDArray[np.int64]
+    convolution: bool
+
+
+def fans(graph: SpikingGraph) -> dict[int, Fan]:
+    """Every connection between populations, numbered in execution order.
+
+    Raises:
+        LimitError: a composed connection does not fit in memory.
+        UnsupportedNodeError: maps that cannot be composed, or populations that hand on
+            their membranes, which are no events to count; all of them.
+    """
+    graded = [n for n in graph.neurons if n not in graph.spiking]
+    if read := [n for n in graded if set(graph.successors(n)) != {graph.output}]:
+        raise UnsupportedNodeError(
+            f"synaptic events are spikes, but {read} hand on their membranes"
+        )
+    found = [
+        Fan(
+            source,
+            target,
+            kind_of(graph, source),
+            column_counts(part.mantissas),
+            convolution=has_windows(graph, last),
+        )
+        for target, edges in compose(composable(graph)).items()
+        for last, edge in zip(graph.predecessors(target), edges, strict=True)
+        for source, part in edge.parts.items()
+    ]
+    return dict(enumerate(found))
+
+
+def has_windows(graph: SpikingGraph, last: str) -> bool:
+    """Whether a convolution or a pool lies in the maps that end in `last`."""
+    node = graph.nodes[last]
+    if not isinstance(node, Map):
+        return False
+    before = graph.predecessors(last)
+    return isinstance(node, Conv1d | Conv2d | SumPool2d) or any(
+        has_windows(graph, name) for name in before
+    )
+
+
+def kind_of(graph: SpikingGraph, source: str) -> Kind:
+    """MAC from an input that its encoding makes graded, else AC."""
+    graded = source == graph.input and isinstance(graph.encoding, DirectEncoding)
+    return "MAC" if graded else "AC"
+
+
+def column_counts(matrix: Any) -> NDArray[np.int64]:
+    """Entries that are not zero in each column of a sparse matrix."""
+    columns = matrix.indices[matrix.data != 0]
+    return np.bincount(columns, minlength=matrix.shape[1]).astype(np.int64)
+
+
+def composable(graph: SpikingGraph) -> SpikingGraph:
+    """`graph` itself on the grid; else one with the same synapses, each of weight 1."""
+    try:
+        check_on_grid(graph)
+    except GraphError:
+        return graph.replace_nodes(
+            {name: pattern(node) for name, node in graph.nodes.items()}
+        )
+    return graph
+
+
+def pattern(node: Node) -> Node:
+    """A node with weight 1 wherever there is one, without bias; pools of sums."""
+    if isinstance(node, Weighted):
+        return replace(node, weight=node.weight != 0, bias=np.zeros(node.bias.shape))
+    if isinstance(node, Scale):
+        return Scale(node.scale != 0)
+    if isinstance(node, AvgPool2d):
+        return SumPool2d(node.kernel, node.stride)
+    return node
+
+
+@dataclass(frozen=True)
+class AnnLayer:
+    """One layer with weights of an ANN, for one image.
+
+    Args:
+        name: of the layer.
+        macs: multiplications, zeros included, padding not.
+        macs_lit: of them, those where neither activation nor weight is zero, mean over
+            images; None where the activations are not known.
+        inputs, outputs: values.
+        weights, biases: stored numbers.
+        kernels: outputs' channels times the kernel's area; 0 for a dense layer.
+        image: whether it reads the 8-bit image.
+    """
+
+    name: str
+    macs: int
+    macs_lit: float | None
+    inputs: int
+    outputs: int
+    weights: int
+    biases: int
+    kernels: int
+    image: bool
+
+
+def ann_layers(graph: SpikingGraph) -> dict[str, tuple[AnnLayer, ...]]:
+    """The layers of an ANN of the same topology, by the population that they feed."""
+    found: dict[str, list[AnnLayer]] = {name: [] for name in graph.neurons}
+    for name in graph.order:
+        node = graph.nodes[name]
+        if isinstance(node, Weighted):
+            shape = graph.shapes[graph.predecessors(name)[0]]
+            macs, kernels = node.weight.size, 0
+            if isinstance(node, Conv1d | Conv2d):
+                macs = conv_macs(node, shape)
+                kernels = node.weight.shape[0] * math.prod(node.weight.shape[2:])
+            layer = AnnLayer(
+                name=name,
+                macs=macs,
+                macs_lit=None,
+                inputs=math.prod(shape),
+                outputs=math.prod(graph.shapes[name]),
+                weights=node.weight.size,
+                biases=node.bias.size if node.bias.any() else 0,
+                kernels=kernels,
+                image=reads_image(graph, name),
+            )
+            found[population_after(graph, name)].append(layer)
+    return {name: tuple(layers) for name, layers in found.items()}
+
+
+def reads_image(graph: SpikingGraph, name: str) -> bool:
+    """Whether an image reaches a map without passing other weights."""
+    if isinstance(graph.nodes[name], Input):
+        return isinstance(graph.encoding, DirectEncoding)
+    return any(
+        reads_image(graph, before)
+        for before in graph.predecessors(name)
+        if not isinstance(graph.nodes[before], Weighted | Neuron)
+    )
+
+
+def population_after(graph: SpikingGraph, name: str) -> str:
+    """The first population that a map's values reach."""
+    while not isinstance(graph.nodes[name], Neuron):
+        name = graph.successors(name)[0]
+    return name
+
+
+def conv_macs(node: Conv1d | Conv2d, shape: tuple[int, ...]) -> int:
+    """Products of a convolution on (C, H, W), those with padding left out."""
+    if isinstance(node, Conv1d):
+        return conv_macs(node.flat(), (shape[0], 1, shape[1]))
+    pixels = [
+        taps_inside(n, *axis)
+        for n, axis in zip(
+            shape[1:],
+            zip(
+                node.output_shape(shape)[1:],
+                node.kernel,
+                node.stride,
+                node.padding,
+                node.dilation,
+                strict=True,
+            ),
+            strict=True,
+        )
+    ]
+    return math.prod(node.weight.shape[:2]) * math.prod(pixels)
+
+
+def taps_inside(
+    size: int, out: int, kernel: int, stride: int, padding: int, dilation: int
+) -> int:
+    """Pairs of output and tap along one axis that fall on a pixel, not on padding."""
+    at = stride * np.arange(out)[:, None] + dilation * np.arange(kernel) - padding
+    return int(np.count_nonzero((at >= 0) & (at < size)))

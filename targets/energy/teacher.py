@@ -1,0 +1,169 @@
+"""How many products of a teacher have no zero in them, on real images.
+
+Importing this imports torch; a network that cannot be had is a reason, not a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stars import teacher as teachers
+from stars.config.models import TeacherConfig, validated
+from stars.errors import StarsError
+from stars.run_directory import Run
+from stars.teacher.teacher import Teacher as Network
+from targets.energy.alternatives import NOT_AT_HAND, Teacher
+from targets.energy.synapses import AnnLayer
+from targets.inputs import Head, ImageInputs, Inputs
+
+CHUNK = 100
+
+
+@dataclass
+class Seen:
+    """One layer's products so far."""
+
+    macs: int = 0
+    lit: int = 0
+    inputs: int = 0
+    outputs: int = 0
+    images: int = 0
+
+
+@dataclass
+class Watch:
+    """Layers with weights of a network, watched while images pass."""
+
+    network: nn.Module
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def layers(self) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+        """Those that multiply, by name."""
+        return [
+            (name, module)
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.Conv2d | nn.Linear)
+        ]
+
+    def keep(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor) -> None:
+        """Count one pass."""
+        one = self.seen.setdefault(name, Seen())
+        every = products(module, torch.ones_like(x[:1]), torch.ones_like(module.weight))
+        one.macs = int(every.sum())
+        one.lit += int(products(module, x, module.weight).sum())
+        one.inputs, one.outputs = x[0].numel(), every.numel()
+        one.images += len(x)
+
+    def result(self) -> tuple[AnnLayer, ...]:
+        """What was counted, in the order of the passes."""
+        modules = dict(self.layers())
+        return tuple(layer(name, modules[name], one) for name, one in self.seen.items())
+
+
+def products(module: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor:
+    """Products of each output in which neither factor is zero, float64."""
+    lit, there = (x != 0).double(), (weight != 0).double()
+    if isinstance(module, nn.Linear):
+        return functional.linear(lit, there)
+    padding: Any = module.padding
+    return functional.conv2d(
+        lit,
+        there,
+        stride=module.stride,
+        padding=padding,
+        dilation=module.dilation,
+        groups=module.groups,
+    )
+
+
+def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
+    """One layer's record."""
+    conv = isinstance(module, nn.Conv2d)
+    kernel = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 0
+    return AnnLayer(
+        name=name,
+        macs=one.macs,
+        macs_lit=one.lit / one.images,
+        inputs=one.inputs,
+        outputs=one.outputs,
+        weights=module.weight.numel(),
+        biases=0 if module.bias is None else module.bias.numel(),
+        kernels=module.weight.shape[0] * kernel if conv else 0,
+        image=False,
+    )
+
+
+@torch.no_grad()
+def measure(
+    network: Network, chunks: Iterable[NDArray[np.uint8]]
+) -> tuple[AnnLayer, ...]:
+    """The layers of a teacher, with the products without a zero, mean over images.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        chunks: 8-bit images [N, C, H, W].
+    """
+    watch = Watch(network.network)
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda module, x, name=name: watch.keep(name, module, x[0])
+        )
+        for name, module in watch.layers()
+    ]
+    try:
+        for images in chunks:
+            network(network.normalise(torch.from_numpy(images)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return watch.result()
+
+
+def teacher_of(run: Run | None, inputs: Inputs) -> Teacher:
+    """What is known of a run's teacher on these inputs; else why nothing is.
+
+    A teacher that is a function of the user's own is not called: reading a run
+    directory must run no code.
+    """
+    images = images_of(inputs)
+    if run is None or images is None:
+        return NOT_AT_HAND
+    try:
+        config = validated(
+            TeacherConfig, run.read_config().get("teacher", {}), "[teacher]"
+        )
+        if is_code(config.source):
+            return Teacher(None, f"the teacher '{config.source}' is code, not run here")
+        network = teachers.load(config.source, teachers.spec_of(config))
+    except StarsError as error:
+        return Teacher(None, f"the teacher is not at hand: {error}")
+    if images.shape[1:] != network.spec.input_shape:
+        return Teacher(
+            None,
+            f"the teacher takes images of {network.spec.input_shape}, these have"
+            f" {images.shape[1:]}",
+        )
+    parts = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
+    return Teacher(measure(network, parts), None)
+
+
+def is_code(source: str) -> bool:
+    """Whether a teacher's source names a function."""
+    return ":" in source and not source.endswith((".safetensors", ".pt", ".pth"))
+
+
+def images_of(inputs: Inputs) -> NDArray[np.uint8] | None:
+    """The 8-bit images that some inputs are made of; None if they are of none."""
+    if isinstance(inputs, Head):
+        whole = images_of(inputs.inputs)
+        return None if whole is None else whole[: inputs.count]
+    return inputs.images if isinstance(inputs, ImageInputs) else None

@@ -1,0 +1,272 @@
+"""Targets on their way through the chunks of a comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stars.errors import ConfigError, DataError, TargetError
+from stars.graph import reference
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+from targets.base import Target
+from targets.parity.comparison import Comparison, compare
+from targets.parity.forced import FORCED, head
+from targets.parity.report import StateForced, TargetReport
+from targets.simulators.reference import ReferenceTarget
+from targets.simulators.student import StudentTarget
+
+FORCED_IMAGES = 32  # a layer's own error shows on few
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a comparison is run.
+
+    Args:
+        against: what the targets are compared with; None is the reference.
+        forced_images: state-forced runs are on the first so many; 0 for none.
+        limits: most images of a target, by its name.
+        substitutes: another network of the same layers for a target, by its name, or
+            another target in its place: a comparison that must fail, which shows that
+            it can.
+    """
+
+    against: Target | None = None
+    forced_images: int = FORCED_IMAGES
+    limits: Mapping[str, int] = field(default_factory=dict)
+    substitutes: Mapping[str, SpikingGraph | Target] = field(default_factory=dict)
+
+    @property
+    def truth(self) -> Target:
+        """What the targets are compared with."""
+        return ReferenceTarget() if self.against is None else self.against
+
+
+@dataclass
+class Lane:
+    """One target on its way through the chunks.
+
+    Args:
+        target, graph: what runs, and what it runs.
+        subject: what it is compared on; the same unless it was substituted.
+        images: how many.
+        forced_images: of them, those that are run state-forced too.
+        substituted: whether it runs another network than it says.
+        is_truth: whether it would only repeat the run that it is compared with.
+    """
+
+    target: Target
+    graph: SpikingGraph
+    subject: SpikingGraph
+    images: int
+    forced_images: int
+    substituted: bool
+    is_truth: bool
+    seconds: float = 0.0
+    free: Comparison | None = None
+    forced: Comparison | None = None
+
+    def run(self, inputs: Array) -> Trace:
+        """The target's trace; the time that it took is added."""
+        started = time.perf_counter()
+        trace = self.target.run(self.graph, inputs)
+        self.seconds += time.perf_counter() - started
+        return trace
+
+    def compare_free(self, actual: Trace, desired: Trace, start: int) -> None:
+        """Add the comparison of one more chunk, which begins at sample `start`.
+
+        Raises:
+            TargetError: the traces cannot be compared.
+        """
+        found = self._compared(actual, desired, start)
+        self.free = found if self.free is None else self.free.plus(found)
+
+    def compare_forced(self, inputs: Array, desired: Trace, start: int) -> None:
+        """Run one more chunk state-forced, as far as it is asked for, and compare.
+
+        Raises:
+            TargetError: the target failed, or the traces cannot be compared.
+        """
+        count = min(inputs.shape[1], self.forced_images - start)
+        if self.why_not_forced() is not None or count < 1:
+            return
+        part, x = head(desired, count), inputs[:, :count]
+        actual = FORCED[self.target.name](self.target, self.graph, x, part)
+        found = self._compared(actual, part, start)
+        self.forced = found if self.forced is None else self.forced.plus(found)
+
+    def why_not_forced(self) -> str | None:
+        """Why there is no state-forced run; None when there is one."""
+        if self.is_truth:
+            return "it is what the others are compared with"
+        if self.forced_images < 1:
+            return "none was asked for"
+        if self.target.name not in FORCED:
+            return "this target cannot feed its layers with given spikes"
+        return None
+
+    def report(self) -> TargetReport:
+        """The result, once every neuron-step is accounted for.
+
+        Raises:
+            TargetError: some are missing.
+        """
+        free = self._complete(self.free, self.images)
+        reason = self.why_not_forced()
+        if reason is None:
+            forced = self._complete(self.forced, self.forced_images)
+            state_forced = StateForced(forced, None)
+        else:
+            state_forced = StateForced(None, reason)
+        path = getattr(self.target, "path", None)
+        return TargetReport(
+            name=self.target.name,
+            comparison=free,
+            seconds=self.seconds,
+            substituted=self.substituted,
+            state_forced=state_forced,
+            file=None if path is None else str(path),
+        )
+
+    def _compared(self, actual: Trace, desired: Trace, start: int) -> Comparison:
+        try:
+            return compare(actual, desired, graph=self.subject, first_sample=start)
+        except DataError as error:
+            raise TargetError(f"target '{self.target.name}': {error}") from error
+
+    def _complete(self, found: Comparison | None, images: int) -> Comparison:
+        graph = self.subject
+        expected = images * graph.steps * graph.neuron_count()
+        if found is None or found.neuron_steps != expected:
+            raise TargetError(
+                f"target '{self.target.name}': compared"
+                f" {0 if found is None else found.neuron_steps} neuron-steps, expected"
+                f" {expected} = {images} images x {graph.steps} steps x"
+                f" {graph.neuron_count()} neurons"
+            )
+        return found
+
+
+def run_truth(truth: Target, graph: SpikingGraph, inputs: Array) -> Trace:
+    """What the targets are compared with: all spikes and all membranes.
+
+    Raises:
+        TargetError: it records less than that.
+    """
+    if isinstance(truth, ReferenceTarget):
+        return reference.run(graph, inputs)
+    trace = truth.run(graph, inputs)
+    if missing := set(graph.neurons) - set(trace.membranes):
+        raise TargetError(
+            f"target '{truth.name}' cannot be what others are compared with: it records"
+            f" no membranes of {sorted(missing)}"
+        )
+    return trace
+
+
+def make_lanes(
+    graph: SpikingGraph,
+    available: int,
+    targets: Sequence[Target],
+    options: Options,
+) -> list[Lane]:
+    """One lane per target, after everything that was asked for was checked.
+
+    Raises:
+        ConfigError: no target, no image, a name that is not among the targets, or a
+            substitute with other layers.
+    """
+    names = [target.name for target in targets]
+    if unknown := (set(options.substitutes) | set(options.limits)) - set(names):
+        raise ConfigError(f"no target {sorted(unknown)} in this run; it has {names}")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"a target is named twice: {names}")
+    if options.forced_images < 0:
+        raise ConfigError(
+            f"asked for {options.forced_images} state-forced images; give 0 or more"
+        )
+    lanes = [make_lane(graph, available, target, options) for target in targets]
+    if all(lane.is_truth for lane in lanes):
+        raise ConfigError(
+            f"nothing to compare with {options.truth.name}: the targets are {names}"
+        )
+    return lanes
+
+
+def make_lane(
+    graph: SpikingGraph, available: int, target: Target, options: Options
+) -> Lane:
+    """A target on its own, or with its substitute.
+
+    Raises:
+        ConfigError: no image, or a substitute that has other layers or would not be
+            run at all.
+    """
+    name = target.name
+    images = min(available, options.limits.get(name, available))
+    if images < 1:
+        raise ConfigError(f"target '{name}': {images} images; give 1 or more")
+    other = options.substitutes.get(name)
+    runs = graph
+    if isinstance(other, SpikingGraph):
+        if isinstance(target, StudentTarget):
+            raise ConfigError(
+                f"substitute for target '{name}': it runs its own weights, not a graph;"
+                " give the weights of another student"
+            )
+        check_substitute(name, other, graph)
+        runs = other
+    elif other is not None:
+        target = other
+    return Lane(
+        target=target,
+        graph=runs,
+        subject=graph,
+        images=images,
+        forced_images=min(images, options.forced_images),
+        substituted=other is not None,
+        is_truth=other is None and name == options.truth.name,
+    )
+
+
+def check_substitute(name: str, other: SpikingGraph, graph: SpikingGraph) -> None:
+    """Refuse a substitute whose trace could not be compared.
+
+    Raises:
+        ConfigError: other layers, another input or another T.
+    """
+    differs = [
+        f"{what} {a}, expected {b}"
+        for what, a, b in (
+            ("layers", layers(other), layers(graph)),
+            ("input", other.shapes[other.input], graph.shapes[graph.input]),
+            ("steps", other.steps, graph.steps),
+        )
+        if a != b
+    ]
+    if differs:
+        raise ConfigError(f"substitute for target '{name}': has " + "; ".join(differs))
+
+
+def layers(graph: SpikingGraph) -> dict[str, tuple[int, ...]]:
+    """Shape of each neuron node."""
+    return {name: graph.shapes[name] for name in graph.neurons}
+
+
+def chunks(lanes: Sequence[Lane], most: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of consecutive chunks that every lane on its way takes at once.
+
+    Args:
+        lanes: of all targets.
+        most: samples that what they are compared with takes at once.
+    """
+    start = 0
+    while active := [lane for lane in lanes if lane.images > start]:
+        size = min(most, *(lane.target.chunk for lane in active))
+        stop = min(start + size, *(lane.images for lane in active))
+        yield start, stop
+        start = stop

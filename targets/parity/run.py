@@ -1,0 +1,184 @@
+"""Run one file on several targets and compare every layer with the reference.
+
+Inputs go through in chunks: the reference and each target run on a chunk, the traces
+are compared and dropped, so that any number of images fits in memory. A target that
+returns something else than was asked for is an error, never a pass; a mismatch is a
+result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stars.errors import (
+    ConfigError,
+    GraphError,
+    LimitError,
+    MissingDependencyError,
+    UnsupportedNodeError,
+)
+from stars.files.writing import atomic
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+from targets import table
+from targets.base import Target
+from targets.inputs import Inputs
+from targets.parity.lane import Lane, Options, chunks, make_lanes, run_truth
+from targets.parity.report import ParityReport
+from targets.simulators.reference import ReferenceTarget
+
+# What a target raises that has no way to run a graph, before it runs anything.
+REFUSALS = (UnsupportedNodeError, GraphError, LimitError)
+
+Progress = Callable[[str, int, int], None]  # target, images done, images in all
+
+
+def run_parity(
+    graph: SpikingGraph,
+    inputs: Inputs,
+    targets: Sequence[Target],
+    options: Options | None = None,
+    *,
+    dump: Path | None = None,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Run every target on `graph` and compare it with the reference.
+
+    Args:
+        graph: as read from the file that ships.
+        inputs: all of them are run, in chunks.
+        targets: available ones.
+        options: see `Options`.
+        dump: folder for all traces, DIR/<target>/<first image>.npz; the reference's
+            are in DIR/desired. Written chunk by chunk.
+        progress: called after each chunk of each target.
+
+    Raises:
+        ConfigError: no target, no image, a name that is not among the targets, or a
+            substitute with other layers.
+        TargetError: a target failed, or returned something else than was asked for.
+    """
+    chosen = Options() if options is None else options
+    truth = chosen.truth
+    lanes = make_lanes(graph, len(inputs), targets, chosen)
+    spike_counts = dict.fromkeys(graph.spiking, 0)
+    images = max(lane.images for lane in lanes)
+    for start, stop in chunks(lanes, truth.chunk):
+        x = inputs.take(start, stop)
+        started = time.perf_counter()
+        desired = run_truth(truth, graph, x)
+        seconds = time.perf_counter() - started
+        for name, spikes in desired.spikes.items():
+            spike_counts[name] += int(np.count_nonzero(spikes))
+        write_dump(dump, "desired", start, desired)
+        for lane in lanes:
+            if lane.images >= stop:
+                advance(lane, desired, x, start, dump)
+                lane.seconds += seconds if lane.is_truth else 0.0
+                if progress is not None:
+                    progress(lane.target.name, stop, lane.images)
+    each = images * graph.steps
+    return ParityReport(
+        images=images,
+        steps=graph.steps,
+        neurons=graph.neuron_count(),
+        targets=tuple(lane.report() for lane in lanes),
+        rates={n: c / (each * size(graph, n)) for n, c in spike_counts.items()},
+        against=truth.name,
+    )
+
+
+def choose_targets(
+    names: Sequence[str], own: Sequence[Target] = ()
+) -> tuple[list[Target], dict[str, str]]:
+    """(targets to run, those that cannot run here with the reason).
+
+    Args:
+        names: exactly these; all that there are when empty.
+        own: of the subject: targets that are in no table, such as the trained student
+            of a run, or that take the place of one there.
+
+    Raises:
+        ConfigError: a name that there is not.
+        MissingDependencyError: a target that was named cannot run here.
+    """
+    extra = {target.name: target for target in own}
+    listed = table.names()
+    known = [*(name for name in extra if name not in listed), *listed]
+    if unknown := set(names) - set(known):
+        raise ConfigError(
+            f"unknown target {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
+    chosen, skipped = [], {}
+    for name in dict.fromkeys(names or known):
+        target = extra[name] if name in extra else table.load(name)
+        reason = target.unavailable()
+        if reason is None:
+            chosen.append(target)
+        elif names:
+            raise MissingDependencyError(f"target '{name}': {reason}")
+        else:
+            skipped[name] = reason
+    return chosen, skipped
+
+
+def willing(
+    graph: SpikingGraph, inputs: Inputs, targets: Sequence[Target]
+) -> tuple[list[Target], dict[str, str]]:
+    """(targets that take the graph, the reason of each that refuses it).
+
+    The first input is run on each, for only a target itself knows what it can express.
+
+    Raises:
+        UnsupportedNodeError: none but the reference takes it; with every reason.
+        TargetError: a target failed.
+    """
+    takers, refused = [], {}
+    for target in targets:
+        try:
+            target.run(graph, inputs.take(0, 1))
+            takers.append(target)
+        except REFUSALS as error:
+            refused[target.name] = str(error)
+    if refused and all(isinstance(target, ReferenceTarget) for target in takers):
+        reasons = "\n".join(f"  {name}: {why}" for name, why in refused.items())
+        raise UnsupportedNodeError(f"no target takes this network:\n{reasons}")
+    return takers, refused
+
+
+def advance(
+    lane: Lane, desired: Trace, inputs: Array, start: int, dump: Path | None
+) -> None:
+    """Run one target on one chunk, free and state-forced, compare, count.
+
+    Raises:
+        TargetError: it returned something else than was asked for.
+    """
+    if lane.is_truth:
+        lane.compare_free(desired, desired, start)
+        return
+    actual = lane.run(inputs)
+    write_dump(dump, lane.target.name, start, actual)
+    lane.compare_free(actual, desired, start)
+    lane.compare_forced(inputs, desired, start)
+
+
+def size(graph: SpikingGraph, name: str) -> int:
+    """Number of neurons of a node."""
+    return int(np.prod(graph.shapes[name]))
+
+
+def write_dump(folder: Path | None, name: str, start: int, trace: Trace) -> None:
+    """Write one trace as DIR/<name>/<first image>.npz; nothing without a folder."""
+    if folder is None:
+        return
+    arrays: dict[str, Any] = {f"spikes/{n}": v for n, v in trace.spikes.items()}
+    arrays |= {f"membranes/{n}": v for n, v in trace.membranes.items()}
+    with atomic(folder / name / f"{start:06d}.npz") as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)

@@ -1,0 +1,305 @@
+"""Collects a Report from a run directory, or from a NIR file alone.
+
+Nothing is trained and no target is run but the reference and the integer emulator, on
+a few images. What is not there goes to `missing`, with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from stars.errors import ConfigError, DataError, StarsError
+from stars.files.writing import sha256
+from stars.run_directory import Run
+from targets.parity.report import RATES
+from targets.report.activity import activity, sample, step_map
+from targets.report.model import (
+    Accuracies,
+    Artifact,
+    Missing,
+    Network,
+    Parity,
+    Provenance,
+    Rate,
+    Report,
+    StepMap,
+)
+from targets.report.network import network_sections
+from targets.report.read import (
+    Manifest,
+    read_energy,
+    read_manifest,
+    read_metrics,
+    read_parity,
+    read_picture,
+)
+from targets.report.sentences import counted
+from targets.subject import Subject
+
+NEAR_CHANCE = 1.5  # an accuracy below this times 1 / classes is said to be chance
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report is about, and how commands name it."""
+
+    path: Path
+    run: Run | None
+
+    def command(self, name: str) -> str:
+        """The command line that makes what is missing."""
+        return f"stars {name} {shlex.quote(str(self.path))}"
+
+
+def collect(
+    path: Path,
+    *,
+    inputs: Path | None = None,
+    dt: float | None = None,
+    steps: int | None = None,
+    simulate: bool = True,
+) -> Report:
+    """Everything that a page about a run says.
+
+    Args:
+        path: a run directory, finished or not, or a NIR file.
+        inputs: images for rasters and membranes, instead of the run's test images.
+        dt: seconds a step, for a NIR file that does not say.
+        steps: T, for a NIR file that does not say.
+        simulate: whether to run the reference and the emulator on a few images.
+
+    Raises:
+        DataError: a directory that is no run, or inputs that do not fit.
+        FormatError: a file of the run is damaged.
+    """
+    run = Run.open(path) if path.is_dir() else None
+    place = Place(path, run)
+    manifest = read_manifest(run.manifest_path) if run else Manifest()
+    config = run.read_config() if run else {}
+    missing: list[Missing] = []
+    found: dict[str, Any] = {
+        "name": path.resolve().name,
+        "path": str(path),
+        "stars_version": version("stars-snn"),
+        "accuracies": accuracies(manifest, config),
+        "provenance": provenance(run, manifest, config),
+    }
+    subject = None
+    if run is None or run.graph_path.is_file():
+        subject = Subject.open(path, dt=dt, steps=steps)
+        found |= network_sections(subject.graph, missing)
+    else:
+        missing.append(unfinished(path))
+    found |= measured_sections(place, found.get("network"), missing)
+    found |= recorded_steps(found.get("parity"))
+    if subject is not None and simulate:
+        known = "step_map" in found
+        found |= activity_sections(subject, inputs, missing, emulate=not known)
+    found |= rates_of(manifest, found)
+    report = Report(**found, missing=missing)
+    return report.model_copy(update={"warnings": tuple(warnings_of(report))})
+
+
+def accuracies(manifest: Manifest, config: Mapping[str, Any]) -> Accuracies:
+    """The three that `stars distill` measured."""
+    test = config.get("test_data")
+    return Accuracies(
+        teacher=manifest.teacher_accuracy,
+        student=manifest.student_accuracy,
+        grid=manifest.grid_accuracy,
+        test_data=None if test in (None, "none") else str(test),
+    )
+
+
+def provenance(
+    run: Run | None, manifest: Manifest, config: Mapping[str, Any]
+) -> Provenance:
+    """Where a run comes from, by its manifest and its configuration."""
+    data = str(config["data"]) if config.get("data") else None
+    return Provenance(
+        data_free=data is None if "synthesis" in config else None,
+        training_data=data,
+        teacher=manifest.teacher.source,
+        teacher_sha256=manifest.teacher.sha256,
+        command=shlex.join(manifest.command) or None,
+        seed=manifest.seed,
+        seconds=manifest.seconds,
+        python=manifest.python,
+        machine=manifest.machine,
+        git_commit=manifest.git_commit,
+        versions=manifest.versions,
+        artifacts=[
+            Artifact(
+                file=name, sha256=expected, state=state_of(run.path, name, expected)
+            )
+            for name, expected in manifest.sha256.items()
+            if run is not None
+        ],
+        config=json.loads(json.dumps(config, default=str)),
+    )
+
+
+def state_of(
+    folder: Path, name: str, expected: str
+) -> Literal["unchanged", "changed", "gone"]:
+    """Whether a file is still what the manifest says."""
+    file = folder / name
+    if not file.is_file():
+        return "gone"
+    return "unchanged" if sha256(file) == expected else "changed"
+
+
+def unfinished(path: Path) -> Missing:
+    """A run whose distillation has not ended."""
+    return Missing(
+        section="network",
+        reason="the distillation has not ended: there is no student to describe",
+        remedy=f"stars distill --out {shlex.quote(str(path))} --resume",
+    )
+
+
+def activity_sections(
+    subject: Subject, given: Path | None, missing: list[Missing], *, emulate: bool
+) -> dict[str, Any]:
+    """Rasters and membranes on a few images; the emulator by layer and step as well."""
+    try:
+        inputs = sample(subject.graph, subject.inputs(given))
+    except (ConfigError, DataError) as error:
+        if given is not None:
+            raise
+        missing.append(Missing(section="activity", reason=str(error), remedy=""))
+        return {}
+    shown, rates = activity(subject.graph, inputs)
+    found: dict[str, Any] = {"activity": shown, "sample_rates": rates}
+    if not emulate:
+        return found
+    try:
+        found["step_map"] = step_map(subject.graph, inputs)
+    except StarsError as error:
+        reason = f"the emulator cannot run it: {error}"
+        missing.append(Missing(section="step_map", reason=reason, remedy=""))
+    return found
+
+
+def measured_sections(
+    place: Place, known: Network | None, missing: list[Missing]
+) -> dict[str, Any]:
+    """What `stars parity`, `stars energy` and `stars distill` left in the run."""
+    if place.run is None:
+        for section in ("parity", "energy"):
+            reason = f"a file alone keeps no {section}.json; only a run directory does"
+            missing.append(Missing(section=section, reason=reason, remedy=""))
+        return {}
+    folder = place.run.path
+    found: dict[str, Any] = {
+        "parity": read_parity(folder / "parity.json"),
+        "energy": read_energy(folder / "energy.json"),
+        "training": read_metrics(place.run.metrics_path),
+        "synthetic": place.run.synthetic_path.is_file(),
+    }
+    for section in ("parity", "energy"):
+        reason = f"there is no {section}.json"
+        if section == "parity" and not same_network(found["parity"], known):
+            found["parity"] = None
+            reason = "parity.json is about another network than student.nir"
+        if found[section] is None:
+            remedy = place.command(section)
+            missing.append(Missing(section=section, reason=reason, remedy=remedy))
+    return found
+
+
+def same_network(parity: Parity | None, known: Network | None) -> bool:
+    """Whether a comparison is about the layers that ship, as far as can be told."""
+    if parity is None or known is None:
+        return True
+    names = [layer.name for layer in known.layers]
+    return parity.neurons == known.neurons and all(
+        [row.node for row in target.layers] == names for target in parity.targets
+    )
+
+
+def recorded_steps(parity: Parity | None) -> dict[str, Any]:
+    """Mismatches by layer and step of all targets together, where they were recorded.
+
+    Without them the emulator is run on a few images.
+    """
+    compared = () if parity is None else parity.compared
+    columns = [[row.mismatches_by_step for row in one.layers] for one in compared]
+    if parity is None or not columns or not all(map(all, columns)):
+        return {}
+    recorded = StepMap(
+        targets=[target.name for target in compared],
+        images=parity.images,
+        layers=[row.node for row in compared[0].layers],
+        counts=[
+            [sum(at_step) for at_step in zip(*layer, strict=True)]
+            for layer in zip(*columns, strict=True)
+        ],
+    )
+    return {"step_map": recorded}
+
+
+def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
+    """Firing rates from the most images that there are, and where they come from."""
+    sampled = found.pop("sample_rates", {})
+    parity: Parity | None = found.get("parity")
+    if parity is not None and parity.rates:
+        rates, source = parity.rates, f"the reference on {counted(parity.images)}"
+    elif manifest.rates:
+        rates, source = manifest.rates, "the student on synthetic images, as distilled"
+    elif sampled:
+        rates = sampled
+        source = f"the reference on {counted(found['activity'].images)}"
+    else:
+        return {}
+    low, high = RATES
+    rows = [
+        Rate(layer=name, rate=rate, healthy=low <= rate <= high)
+        for name, rate in rates.items()
+    ]
+    return {"rates": rows, "rates_from": source}
+
+
+def warnings_of(report: Report) -> list[str]:
+    """What a reader must know before the student ships, the worst first."""
+    low, high = RATES
+    silent = [row.layer for row in report.rates if row.rate == 0]
+    found = []
+    if silent:
+        found.append(
+            f"Silent: {', '.join(silent)} never fired. That nothing differs there"
+            " proves nothing."
+        )
+    found += [
+        f"Layer {row.layer} fires at {100 * row.rate:.2g} % of its steps; 0 mismatches"
+        f" mean most between {100 * low:.0f} and {100 * high:.0f} %."
+        for row in report.rates
+        if not row.healthy and row.rate
+    ]
+    grid, network = report.accuracies.grid, report.network
+    if grid is not None and network and grid * network.classes < NEAR_CHANCE:
+        found.append(
+            f"The accuracy, {100 * grid:.2f} %, is close to chance"
+            f" ({100 / network.classes:.2f} % for {network.classes} classes)."
+        )
+    found += [
+        f"{one.file} is {one.state}; the manifest was written for another."
+        for one in report.provenance.artifacts
+        if one.state != "unchanged"
+    ]
+    return found
+
+
+def picture(path: Path) -> bytes | None:
+    """The synthetic images of a run as a PNG; None without any, and for a file.
+
+    Raises:
+        FormatError: they are no readable picture.
+    """
+    return read_picture(Run(path).synthetic_path) if path.is_dir() else None

@@ -1,0 +1,44 @@
+"""Norse as a target: the graph rebuilt from torch modules and Norse's own cells.
+
+Listing it imports no torch; running it does.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from stars.graph.nodes import Array
+from stars.graph.reference import check_inputs
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+
+
+class NorseTarget:
+    """Norse's cells and torch's layers, on the CPU, behind the targets' protocol."""
+
+    name = "norse"
+    description = "Norse LIFBox cells and torch layers, rebuilt from the file: float32"
+    chunk = 250
+
+    def unavailable(self) -> str | None:
+        """What is not installed, with the command that installs it; None if all is."""
+        missing = [name for name in ("torch", "norse") if find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} not installed; run 'pip install stars-snn'"
+        return None
+
+    def run(
+        self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
+    ) -> Trace:
+        """The trace of `graph` on inputs [T, B, *input shape].
+
+        With `forced`, each layer reads the spikes of that trace, not those of the
+        layers before it.
+
+        Raises:
+            DataError: the inputs are not what the graph takes.
+            UnsupportedNodeError: nodes without a torch module, all of them.
+        """
+        from targets.simulators.norse_network import simulate  # noqa: PLC0415 - it imports torch
+
+        return simulate(graph, check_inputs(graph, inputs), forced)

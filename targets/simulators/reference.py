@@ -1,0 +1,33 @@
+"""The reference as a target: float64 numpy, the definition of truth."""
+
+from __future__ import annotations
+
+from stars.graph import reference
+from stars.graph.nodes import Array
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+
+
+class ReferenceTarget:
+    """`stars.graph.reference.run` behind the protocol of targets."""
+
+    name = "reference"
+    description = "the definition of truth: numpy, float64, one node at a time"
+    chunk = 500
+
+    def unavailable(self) -> str | None:
+        """None: it needs nothing but numpy."""
+        return None
+
+    def run(
+        self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
+    ) -> Trace:
+        """The trace of `graph` on inputs [T, B, *input shape].
+
+        With `forced`, each layer reads the spikes of that trace, not those of the
+        layers before it.
+
+        Raises:
+            DataError: the inputs are not what the graph takes.
+        """
+        return reference.run(graph, inputs, forced)

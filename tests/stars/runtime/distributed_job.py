@@ -1,0 +1,197 @@
+"""What the tests of several processes run in each of them; see test_distributed.py.
+
+torchrun --nproc-per-node 2 distributed_job.py TEACHER FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from stars import teacher as teachers
+from stars.config.models import DistillConfig, TermConfig
+from stars.data.images import LabelledImages
+from stars.distillation.distiller import Distillation
+from stars.distillation.loop import distill, follow, run_rounds, unseen
+from stars.networks.architectures import blueprint
+from stars.networks.student import build, with_membranes
+from stars.objective import bind, weighted_sum
+from stars.priors import PRIORS
+from stars.run_directory import Run
+from stars.runtime.distributed import Group, gathered, leave, processes, share
+from stars.synthesis import METHODS, synthesiser
+from stars.synthesis.critic import Critic
+from stars.teacher.teacher import Teacher
+
+BATCH = 12
+CONFIG = DistillConfig.model_validate(
+    {
+        "student": {"options": {"widths": [3, 4], "depths": [1, 1]}, "steps": 2},
+        "synthesis": {
+            "rounds": 3,
+            "steps": 3,
+            "batch_size": BATCH,
+            "harvest": 2,
+            "latent": 4,
+            "width": 4,
+            "bank": 43,  # three rounds make 72
+            "bf16": False,
+        },
+        "training": {"steps": 9, "batch_size": BATCH, "bf16": False},
+        "loss": [
+            {"name": "kl"},
+            {"name": "rkd"},
+            {"name": "feature_map", "match": "relation"},
+            {"name": "samd", "form": "paper"},
+        ],
+        "grid": {"steps": 2},
+        "backend": "norse-eager",  # nothing to compile
+        "trouble": "warn",
+        "seed": 1,
+    }
+)
+
+
+class KilledError(Exception):
+    """What no code of the loop expects."""
+
+
+def kill_after_two(stage: str, done: int, *_: object) -> None:
+    """A progress that stops all processes at the same place."""
+    if (stage, done) == ("distil", 2):
+        raise KilledError
+
+
+def killed(teacher: Teacher, path: Path, *, first: bool) -> None:
+    """Leave a run of three rounds after the second one."""
+    run = Run.create(path, CONFIG) if first else None
+    try:
+        run_rounds(Distillation(CONFIG, teacher), run, kill_after_two)
+    except KilledError:
+        return
+    raise AssertionError("it was not killed")
+
+
+@contextmanager
+def float64(teacher: Teacher) -> Iterator[Teacher]:
+    """The teacher in float64, and within it every network that is made.
+
+    In float32 a sum in another order may move a spike.
+    """
+    teacher = Teacher(teacher.network.double(), teacher.spec)
+    mean, deviation = teacher.spec.mean[0], teacher.spec.deviation[0]
+    teacher.normalise = lambda images: (images.double() / 255 - mean) / deviation
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield teacher
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def trace(teacher: Teacher) -> dict[str, Any]:
+    """One round: losses and gradients of every step, and what is left."""
+    losses: list[dict[str, float]] = []
+    gradients: list[list[torch.Tensor]] = []
+
+    def keep_losses(*arguments: Any) -> Any:
+        result = weighted_sum(*arguments)
+        losses.append(result[1])
+        return result
+
+    def keep_scores(*arguments: Any, **options: Any) -> Any:
+        result = score(*arguments, **options)
+        losses.append(result[1])
+        return result
+
+    def keep_gradients(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        groups = optimiser.param_groups
+        gradients.append([p.grad.clone() for g in groups for p in g["params"]])
+
+    score = Critic.score
+    distillation = Distillation(CONFIG, teacher)
+    hook = register_optimizer_step_pre_hook(keep_gradients)
+    with (
+        mock.patch("stars.distillation.distiller.weighted_sum", keep_losses),
+        mock.patch("stars.synthesis.critic.Critic.score", keep_scores),
+    ):
+        distillation.round(1)
+    hook.remove()
+    state = distillation.state_dict()
+    return {
+        "losses": losses,
+        "gradients": gradients,
+        "student": state["student"],
+        "generator": state["synthesiser"],
+        "bank": state["bank"],
+        "held": len(distillation.bank.held()),
+    }
+
+
+def inverted(teacher: Teacher) -> dict[str, dict[str, Any]]:
+    """By method: images and terms of two rounds, under all priors, and its state."""
+    spec, found = teacher.spec, {}
+    plan = blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
+    torch.manual_seed(0)
+    student = build(plan, steps=2).eval().requires_grad_(requires_grad=False)
+    priors = bind(PRIORS, [TermConfig(name=name) for name in PRIORS], "prior")
+    for method in METHODS:
+        config = CONFIG.synthesis.model_copy(update={"method": method})
+        torch.manual_seed(1)
+        made = synthesiser(teacher, priors, config)
+        rounds = [made.round(partial(with_membranes, student)) for _ in range(2)]
+        images = torch.stack([images for images, _ in rounds])
+        found[method] = {"images": images, **rounds[-1][1]}
+    return found
+
+
+def labelled(teacher: Teacher) -> dict[str, Any]:
+    """A batch of real images and its labels, and the loss that reads them."""
+    rng = np.random.default_rng(0)
+    real = LabelledImages(
+        rng.integers(0, 256, (50, *teacher.spec.input_shape), np.uint8),
+        rng.integers(0, teacher.spec.classes, 50),
+    )
+    config = CONFIG.model_copy(
+        update={"data": "x", "loss": [TermConfig(name="ce", labels=True)]}
+    )
+    distillation = Distillation(config, teacher, real)
+    images, labels = distillation.batch(np.random.default_rng(1))
+    assert labels is not None
+    values = distillation.learn(
+        distillation.student, distillation.optimiser, rng, bf16=False
+    )
+    return {"images": gathered(images), "labels": gathered(labels), **values}
+
+
+def main(teacher_path: str, folder: Path) -> None:
+    """Everything that needs two processes, in one start of them."""
+    with Group() as group, float64(teachers.load(teacher_path)) as teacher:
+        assert processes() == 2
+        for dtype in (torch.float32, torch.bfloat16, torch.int64):
+            batch = torch.arange(12).reshape(4, 3).to(dtype)
+            assert torch.equal(gathered(share(batch)), batch)
+            assert torch.equal(gathered(share(batch).T, 1), batch.T)
+        killed(teacher, folder / "killed", first=group.first)
+        if group.first:
+            run = Run.create(folder / "resumed", CONFIG, resume=True)
+            distill(CONFIG, teacher, None, run, unseen)
+        else:
+            follow(CONFIG, teacher)
+        found = {**trace(teacher), "inverted": inverted(teacher)}
+        found["labelled"] = labelled(teacher)
+        if group.first:
+            torch.save(found, folder / "trace.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
+    leave(0)

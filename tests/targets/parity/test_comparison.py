@@ -1,0 +1,165 @@
+"""The comparison: it sees one flipped spike and one last bit, and never less."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stars.errors import DataError
+from stars.graph import reference
+from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
+from stars.testing.random_graphs import random_graph, random_inputs
+from targets.parity.comparison import compare
+
+
+@pytest.fixture(scope="module")
+def graph() -> SpikingGraph:
+    return random_graph(np.random.default_rng(1), kind="residual")
+
+
+@pytest.fixture(scope="module")
+def inputs(graph) -> np.ndarray:
+    return np.array(random_inputs(np.random.default_rng(2), graph, 6))
+
+
+@pytest.fixture(scope="module")
+def trace(graph, inputs) -> Trace:
+    return reference.run(graph, inputs)
+
+
+def changed(trace: Trace, what: str, name: str, index, value) -> Trace:
+    """A copy with one value of one node's record replaced."""
+    records = {n: v.copy() for n, v in getattr(trace, what).items()}
+    records[name][index] = value
+    return dataclasses.replace(trace, **{what: records})
+
+
+def test_a_trace_equals_itself(graph, trace):
+    found = compare(trace, trace)
+    assert found.ok
+    assert found.first is None
+    assert found.images == found.decisions_agree == 6
+    assert found.neuron_steps == found.membrane_steps == 6 * 4 * graph.neuron_count()
+    assert [node.node for node in found.nodes] == list(graph.neurons)
+
+
+def test_one_flipped_spike_is_found_and_named(graph, trace):
+    name = graph.spiking[1]
+    index = (2, 5, *np.argwhere(~trace.spikes[name][2, 5])[0])
+    found = compare(
+        changed(trace, "spikes", name, index, value=True), trace, graph=graph
+    )
+    assert not found.ok
+    assert (found.spike_mismatches, found.membrane_mismatches) == (1, 0)
+    first = found.first
+    assert (first.node, first.step, first.sample) == (name, 2, 5)
+    assert first.neuron == tuple(index[2:])
+    assert (first.kind, first.actual, first.desired) == ("spike", 1.0, 0.0)
+    threshold = graph.nodes[name].v_threshold[index[2:]]
+    assert first.margin == threshold - trace.membranes[name][index] >= 0
+    assert name in str(first)
+
+
+@pytest.mark.parametrize("toward", [np.inf, -np.inf])
+def test_one_membrane_off_by_one_ulp_is_found(trace, toward):
+    index = (3, 0, 1)
+    value = np.nextafter(trace.membranes["readout"][index], toward)
+    found = compare(changed(trace, "membranes", "readout", index, value), trace)
+    assert (found.spike_mismatches, found.membrane_mismatches) == (0, 1)
+    assert (found.first.node, found.first.step, found.first.sample) == ("readout", 3, 0)
+    assert found.first.kind == "membrane"
+    assert found.first.margin is None
+
+
+def test_nan_never_equals(trace):
+    nan = changed(trace, "membranes", "readout", (0, 0, 0), np.nan)
+    assert compare(nan, nan).membrane_mismatches == 1
+
+
+def test_counts_are_symmetric(graph, inputs, trace):
+    other = reference.run(graph, np.array(inputs[:, ::-1]))
+    there, back = compare(other, trace), compare(trace, other)
+    assert there.nodes == back.nodes
+    assert there.spike_mismatches > 0
+    assert there.membrane_mismatches > 0
+
+
+def test_the_first_divergence_is_by_step_then_by_layer(graph, trace):
+    early, late = graph.spiking[0], graph.spiking[-1]
+    at = (1, 0, *np.argwhere(~trace.spikes[late][1, 0])[0])
+    other = changed(trace, "spikes", late, at, value=True)
+    at = (2, 0, *np.argwhere(~trace.spikes[early][2, 0])[0])
+    other = changed(other, "spikes", early, at, value=True)
+    assert compare(other, trace).first.node == late
+    at = (1, 3, *np.argwhere(~trace.spikes[early][1, 3])[0])
+    other = changed(other, "spikes", early, at, value=True)
+    assert compare(other, trace).first.node == early
+
+
+def test_chunks_add_up_to_the_whole(graph, inputs, trace):
+    other = reference.run(graph, np.array(inputs[:, [0, 1, 2, 3, 5, 4]]))
+    whole = compare(other, trace, graph=graph)
+
+    def part(trace: Trace, samples: slice) -> Trace:
+        return Trace(
+            {n: v[:, samples] for n, v in trace.spikes.items()},
+            {n: v[:, samples] for n, v in trace.membranes.items()},
+            trace.readout,
+        )
+
+    parts = [
+        compare(part(other, s), part(trace, s), graph=graph, first_sample=s.start)
+        for s in (slice(0, 2), slice(2, 5), slice(5, 6))
+    ]
+    assert parts[0].plus(parts[1]).plus(parts[2]) == whole
+    assert whole.first.sample in (4, 5)
+
+
+def test_membranes_that_were_not_recorded_are_not_counted_as_compared(trace):
+    only = dataclasses.replace(trace, membranes={"readout": trace.membranes["readout"]})
+    found = compare(only, trace)
+    assert found.ok
+    assert found.neuron_steps == compare(trace, trace).neuron_steps
+    assert found.membrane_steps == trace.membranes["readout"].size
+
+
+def without(trace: Trace, name: str) -> Trace:
+    spikes = {n: v for n, v in trace.spikes.items() if n != name}
+    return dataclasses.replace(trace, spikes=spikes)
+
+
+def cut(trace: Trace, index) -> Trace:
+    return Trace(
+        {n: v[index] for n, v in trace.spikes.items()},
+        {n: v[index] for n, v in trace.membranes.items()},
+        trace.readout,
+    )
+
+
+SPOILED = {
+    "a layer less": lambda t: without(t, next(iter(t.spikes))),
+    "a sample less": lambda t: cut(t, np.s_[:, 1:]),
+    "a step less": lambda t: cut(t, np.s_[1:]),
+    "a layer of another name": lambda t: dataclasses.replace(
+        t, membranes={**t.membranes, "lif9": t.membranes["readout"]}
+    ),
+    "another readout": lambda t: dataclasses.replace(t, readout=next(iter(t.spikes))),
+    "a layer of another shape": lambda t: dataclasses.replace(
+        t, spikes={n: v[..., :1] for n, v in t.spikes.items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_traces_that_do_not_match_are_an_error_not_a_pass(trace, spoil):
+    with pytest.raises(DataError, match="traces cannot be compared"):
+        compare(spoil(trace), trace)
+
+
+def test_no_sample_is_an_error(trace):
+    empty = cut(trace, np.s_[:, :0])
+    with pytest.raises(DataError, match="nothing to compare: 0 samples"):
+        compare(empty, empty)
