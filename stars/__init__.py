@@ -2,11 +2,12 @@
 
     teacher             a trained ANN, frozen                      stars.teacher
       -> images         invented by a generator                    stars.synthesis
-      -> student        Norse LIF, learns from them                stars.distill
-      -> on the grid    8-bit integers times powers of two         stars.grid_training
+      -> student        Norse LIF, learns from them                stars.distillation
+      -> on the grid    8-bit integers times powers of two         stars.distillation
       -> SpikingGraph   what runs, as data                         stars.graph
-      -> Trace          what it does, float64                      stars.reference
-      -> files          NIR, Lava bundle                           export
+      -> Trace          what it does, float64                      stars.graph
+      -> certificate    for how many steps all targets agree       stars.grid
+      -> files          NIR, ONNX, Lava bundle                     export
       -> other traces   Norse, Loihi emulator, Lava                targets
 
 Public names load on first use, so that `import stars` loads no torch.
@@ -18,15 +19,15 @@ from importlib import import_module
 from typing import Any
 
 PUBLIC: dict[str, str] = {
-    "DirectEncoding": "stars.graph.encoding",
-    "LatencyEncoding": "stars.graph.encoding",
-    "PoissonEncoding": "stars.graph.encoding",
-    "SpikingGraph": "stars.graph.spiking_graph",
+    "DirectEncoding": "stars.graph",
+    "LatencyEncoding": "stars.graph",
+    "PoissonEncoding": "stars.graph",
+    "SpikingGraph": "stars.graph",
     "StarsError": "stars.errors",
-    "Trace": "stars.graph.trace",
-    "certify": "stars.grid.certificate",
-    "lower": "stars.grid.plan",
-    "quantise": "stars.grid.quantization",
+    "Trace": "stars.graph",
+    "certify": "stars.grid",
+    "lower": "stars.grid",
+    "quantise": "stars.grid",
 }
 
 __all__ = sorted(PUBLIC)  # noqa: PLE0605 - one list of names, not two

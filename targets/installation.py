@@ -88,7 +88,7 @@ def _examine_package(capability: str, name: str, module: str, *, load: bool) -> 
     try:
         if load:
             importlib.import_module(module)
-        elif importlib.util.find_spec(module.split(".")[0]) is None:
+        elif importlib.util.find_spec(module.split(".", maxsplit=1)[0]) is None:
             raise ImportError(f"no module named '{module}'")
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return Finding(capability, name, installed, f"cannot be imported: {error}")

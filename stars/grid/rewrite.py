@@ -1,8 +1,11 @@
 """Rewrites before rounding: another graph that computes the same in real numbers.
 
 Mean pools become sum pools and resistances become 1; what they multiplied goes into
-the weights next to them. `round_decays` is the one that is not exact: it changes time
-constants, and is only done on request.
+the weights next to them. Two are not exact, and only done on request: `round_decays`
+changes time constants, and `with_truncating_decay` gives every LIF and CubaLIF the step
+that the chip's membrane counts in, so that the reference and every target truncate
+where the chip does. On the grid a plain decay is exact only while the chip has bits to
+spare for it; a truncating one is exact at any T.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Distillation losses by name: student's and teacher's Outputs -> scalar."""
+"""Distillation losses by name: student's and teacher's Outputs -> scalar.
+
+Holds one file for each paper, and the table of them.
+Import from it: `LOSSES`.
+It may import `stars.networks` and what that may import.
+All of it needs torch.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Blueprint: a network's topology as data, before it is an ANN or a spiking network.
 
 An architecture is a function that returns a Blueprint. `Network` runs it in torch,
-with ReLU for the teacher and LIF for the student, and `stars.networks.student.to_graph` walks
-the same list to make the SpikingGraph: no tracing, no second description of a topology.
+with ReLU for the teacher and LIF for the student. `stars.networks.student.to_graph`
+walks the same list to make the SpikingGraph: no tracing, no second description of a
+topology.
 """
 
 from __future__ import annotations

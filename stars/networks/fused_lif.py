@@ -2,9 +2,9 @@
 
 The forward pass keeps nothing but the currents; the backward pass runs the membranes
 again and takes the gradient by hand, term by term in the order of Norse's own graph, so
-that both passes have the bits of `stars.networks.lif.norse_loop` on finite currents. A law test
-holds them equal. Each pass is compiled by torch; without a compiler the same functions
-run as they stand.
+that both passes have the bits of `stars.networks.lif.norse_loop` on finite currents. A
+law test holds them equal. Each pass is compiled by torch; without a compiler the same
+functions run as they stand.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The student's neurons: Norse's own steps in a loop over time, and the layer they are.
 
-Norse stays the definition of the neuron; `stars.networks.fused_lif` computes the same bits faster.
+Norse stays the definition of the neuron; `stars.networks.fused_lif` computes the same
+bits faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Synthesis priors by name: a SynthesisState -> scalar to be made small."""
+"""Synthesis priors by name: a SynthesisState -> scalar that images minimize.
+
+Holds one file for each paper, and the table of them.
+Import from it: `PRIORS`, `SynthesisState`.
+It may import `stars.losses`, `stars.teacher` and what these may import.
+All of it needs torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Data-free synthesis methods by name; their defaults stand in `stars.config.recipes`."""
+"""Data-free synthesis: one file for each method, and the table of them.
+
+Holds the methods, the generator, the critic that scores images, and their views.
+Import from it: `synthesiser`, `METHODS`; their defaults are in `stars.config.recipes`.
+It may import `stars.priors`, `stars.teacher` and what these may import.
+All of it needs torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random graphs, random inputs and assertions on traces: public, as numpy.testing is.
+"""Random graphs and random inputs: public, as numpy.testing is.
 
 graph = random_graph(np.random.default_rng(0), kind="residual")
 inputs = random_inputs(rng, graph, batch=8)

@@ -3,9 +3,9 @@
 A synaptic operation is one spike that meets one synapse: counted by fan-out, so that
 borders, strides and zero weights are right. Pools and flattening are composed into the
 next weights, as on the chip (the lowering "routed"): a spike is routed to every synapse
-of the product. `targets.energy.pooled_dense` counts the other lowering, "pooled-dense". Whether an
-operation is an accumulate (AC) or a multiply-accumulate (MAC) follows from where the
-connection starts, never from values.
+of the product. `targets.energy.pooled_dense` counts the other lowering, "pooled-dense".
+Whether an operation is an accumulate (AC) or a multiply-accumulate (MAC) follows from
+where the connection starts, never from values.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""The pages that people look at: report.html, report.json and MODEL_CARD.md of a run.
+"""The pages that people read: report.html, report.json and MODEL_CARD.md of a run.
 
-    data.collect(path) -> Report       everything that a page says (model.py)
-    page.html(report, picture) -> str  drawings (plots.py, svg.py) in templates/
-    model_card.model_card(report) -> str
-    output.write_report(...)           the three files
-    compare.compare(reports)           runs side by side
-
-`data` opens runs; all else works on a Report alone.
+Holds: `collect.collect(path)`, which gives a Report (`model`); `page.report_html`, with
+drawings (`plots`, `svg`) in templates/; `model_card.model_card`; `write.write_report`
+for the three files; `side_by_side.compare` for several runs.
+Import from it: these functions. It may import everything in `targets`.
+`collect` opens runs; all else works on a Report alone and needs no torch.
 """

@@ -39,6 +39,8 @@ from stars.networks.network import ann
 from stars.networks.student import build
 from stars.run_directory import Run
 from stars.teacher import loading
+from stars.teacher.spec import TeacherSpec
+from stars.teacher.teacher import Teacher
 from stars.testing.random_graphs import random_graph
 from targets.hardware import costs, limits
 from targets.inputs import read_array
@@ -106,10 +108,10 @@ def student_tensors(path: Path) -> None:
     student_file.save(build(small_blueprint(), 2, LIFConstants()), file, path)
 
 
-def teacher_of() -> loading.Teacher:
+def teacher_of() -> Teacher:
     options = {"widths": [3, 4], "depths": [1, 1]}
-    spec = loading.TeacherSpec("resnet", options, (1, 8, 8), 3, (0.4,), (0.3,))
-    return loading.Teacher(ann(small_blueprint()), spec)
+    spec = TeacherSpec("resnet", options, (1, 8, 8), 3, (0.4,), (0.3,))
+    return Teacher(ann(small_blueprint()), spec)
 
 
 def teacher_tensors(path: Path) -> None:

@@ -1,4 +1,10 @@
-"""The primitives of a spiking graph: numpy only, one file per family."""
+"""The primitives of a spiking graph: NumPy only, one file for each family.
+
+Holds neurons, maps, delays, and the input and output of a graph.
+Import from it: the names in `__all__`.
+It may import `stars.errors`.
+Nothing here imports torch.
+"""
 
 from stars.graph.nodes.base import Array, Map, Neuron, Node, Shape, Stateful
 from stars.graph.nodes.conv import Conv2d

@@ -20,7 +20,10 @@ VERSIONS = (1, 2)
 
 @dataclass(frozen=True)
 class Population:
-    """One population; one unit is 2^exponent volts. See `stars.grid.plan.Population`."""
+    """One population; one unit is 2^exponent volts.
+
+    See `stars.grid.plan.Population`.
+    """
 
     name: str
     size: int
