@@ -16,7 +16,7 @@ RUN := runs/demo
 .PHONY: help setup demo test lint pytest test-lowest test-highest torture browser-test bench clean
 
 help:
-	@echo 'make demo   distil the bundled teacher, export it, prove parity, estimate energy, report'
+	@echo 'make demo   distill the bundled teacher, export it, prove parity, estimate energy, report'
 	@echo 'make test   lint, types, import contracts and every test, those in Lava included'
 	@echo 'make test-lowest   the tests with the lowest versions that are supported, on Python 3.11'
 	@echo 'make test-highest  the tests with the newest versions, on Python 3.13'

@@ -4,7 +4,7 @@
         [--crop N] [--out FILE]
 
 SWEEP is the --out of `stars bench ablation`, finished; --real names real images, --crop
-says by how many pixels they were shifted where the teacher learnt them. Prints two
+says by how many pixels they were shifted where the teacher learned them. Prints two
 tables and writes benchmarks/results/criterion.json, or FILE.
 
 The first is of the newest images of each cell, means over the seeds, and of the real
@@ -39,8 +39,8 @@ from stars import teacher as teachers
 from stars.config.models import DistillConfig, SynthesisConfig, TeacherConfig
 from stars.data import images as data
 from stars.data.augment import augment
-from stars.data.images import LabelledImages
-from stars.distillation.distiller import quantised
+from stars.data.images import LabeledImages
+from stars.distillation.distiller import quantized
 from stars.distillation.evaluation import accuracy
 from stars.errors import DataError, StarsError
 from stars.files.writing import read_json, write_json
@@ -95,8 +95,8 @@ class Cell:
         return self.method, self.seed
 
     def see(self, images: Tensor) -> Outputs:
-        """What the student says of normalised images [N, C, H, W]."""
-        outputs: Outputs = self.student(quantised(images, self.encoding))
+        """What the student says of normalized images [N, C, H, W]."""
+        outputs: Outputs = self.student(quantized(images, self.encoding))
         return outputs
 
 
@@ -128,7 +128,7 @@ def cells(folder: Path) -> list[Cell]:
 
 def judged(images: NDArray[np.uint8], critic: Critic, cell: Cell) -> SynthesisState:
     """What the teacher and a cell's student say of images [N, C, H, W]."""
-    normal = critic.teacher.normalise(torch.from_numpy(images))
+    normal = critic.teacher.normalize(torch.from_numpy(images))
     return critic.state(normal, None, cell.see)
 
 
@@ -161,7 +161,7 @@ def agreements(found: Sequence[Cell], teacher: Teacher) -> list[float]:
         others = [n for n, other in enumerate(found) if other.origin != cell.origin]
         images = np.concatenate([samples[n] for n in others])
         labels = np.concatenate([answers[n] for n in others])
-        held_back = LabelledImages(images, labels)
+        held_back = LabeledImages(images, labels)
         shares.append(accuracy(cell.student, cell.encoding, held_back))
     return shares
 
@@ -195,7 +195,7 @@ def spaced(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 def named_by(teacher: Teacher, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The teacher's classes of images [N, C, H, W]: [N]."""
-    normal = teacher.normalise(torch.from_numpy(images))
+    normal = teacher.normalize(torch.from_numpy(images))
     outputs = teacher.answer(normal, bf16=False)
     named: NDArray[np.int64] = outputs.mean_logits.argmax(1).numpy()
     return named

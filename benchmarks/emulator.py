@@ -53,7 +53,7 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.lowering import lower
 from stars.grid.plan_file import write_plan
-from stars.grid.quantization import quantise
+from stars.grid.quantization import quantize
 from stars.networks.architectures import blueprint
 from stars.networks.student import build, to_graph
 from stars.runtime.allocator import keep_freed_memory
@@ -105,7 +105,7 @@ def spiking(rng: np.random.Generator, *between: Any) -> SpikingGraph:
     nodes = [Input(SHAPE), *between, readout, Output()]
     named = {f"{i}_{type(n).__name__.lower()}": n for i, n in enumerate(nodes)}
     graph = SpikingGraph(named, tuple(pairwise(named)), DT, STEPS, ENCODING)
-    return quantise(calibrate(rng, graph, on_grid=False))
+    return quantize(calibrate(rng, graph, on_grid=False))
 
 
 def run_lava(graph: SpikingGraph, inputs: Array) -> tuple[Trace, dict[str, float]]:
@@ -189,7 +189,7 @@ def student(run: Path | None) -> SpikingGraph:
         return Subject.open(run).graph
     torch.manual_seed(0)
     plan = blueprint("resnet", SHAPE, CLASSES, StudentConfig().options)
-    return quantise(to_graph(build(plan, 4).eval(), ENCODING))
+    return quantize(to_graph(build(plan, 4).eval(), ENCODING))
 
 
 def demo(run: Path | None, pictures: Array) -> dict[str, Any]:

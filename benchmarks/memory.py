@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--json FILE] [--device cuda] [--backend norse-eager]
 
 Each figure is that of a process of its own: the student is built and takes one small
-step, so that all that stays (weights, optimiser, code) is there; then one step of the
+step, so that all that stays (weights, optimizer, code) is there; then one step of the
 case, with and without checkpointing. What is given is the peak above what stays: on the
 CPU of the resident memory (Linux, large tensors given back as soon as they are free,
 as MALLOC_MMAP_THRESHOLD_ has it), on CUDA of what torch's allocator gave out.
@@ -61,24 +61,24 @@ def student(case: Case, backend: Any, device: str) -> Network:
     return network
 
 
-def train(network: Network, optimiser: torch.optim.Optimizer, batch: int) -> None:
+def train(network: Network, optimizer: torch.optim.Optimizer, batch: int) -> None:
     """One step."""
     device = next(network.parameters()).device
     outputs = network(torch.randn(batch, 1, 28, 28, device=device))
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     outputs.logits.square().mean().backward()
-    optimiser.step()
+    optimizer.step()
 
 
 def peak(case: Case, backend: str, device: str) -> float:
     """Largest memory during one step above that before it, MiB."""
     torch.manual_seed(0)
     network = student(case, backend, device)
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-6)
-    train(network, optimiser, 2)
-    train(network, optimiser, 3)  # a compiler makes its kernels for any size only now
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-6)
+    train(network, optimizer, 2)
+    train(network, optimizer, 3)  # a compiler makes its kernels for any size only now
     before = forget_peak(device)
-    train(network, optimiser, case.batch)
+    train(network, optimizer, case.batch)
     return (peak_bytes(device) - before) / MIB
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from stars.graph import reference
 from stars.graph.nodes import Affine, Array, Conv2d, Input, Integrator, Map, Output
 from stars.graph.spiking_graph import SpikingGraph
-from targets.energy.counts import count
+from targets.energy_model.counts import count
 
 RESULTS = Path(__file__).parent / "results" / "neurobench_operations.json"
 STEPS, IMAGES, RATE = 4, 8, 0.1

@@ -31,7 +31,7 @@ from export.to_onnx import write
 from stars.config.models import StudentConfig
 from stars.graph.encoding import DirectEncoding
 from stars.graph.spiking_graph import SpikingGraph
-from stars.grid.quantization import quantise
+from stars.grid.quantization import quantize
 from stars.networks.architectures import blueprint
 from stars.networks.lif import Backend
 from stars.networks.network import Network
@@ -56,7 +56,7 @@ def student(steps: int, backend: Backend = "norse-eager") -> Network:
 
 def network(steps: int) -> SpikingGraph:
     """The student as a graph on the grid, for T steps."""
-    graph = quantise(to_graph(student(4), ENCODING))
+    graph = quantize(to_graph(student(4), ENCODING))
     return dataclasses.replace(graph, steps=steps)
 
 

@@ -185,7 +185,7 @@ def calls(
     module: Network, images: Tensor, *, bf16: bool
 ) -> dict[str, Callable[[], None]]:
     """One forward pass and one training step."""
-    optimiser = torch.optim.SGD(module.parameters(), 1e-6)
+    optimizer = torch.optim.SGD(module.parameters(), 1e-6)
     autocast = partial(torch.autocast, images.device.type, torch.bfloat16, bf16)
 
     def forward() -> None:
@@ -196,8 +196,8 @@ def calls(
         with autocast():
             outputs = module(images)
         outputs.logits.float().square().mean().backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     return {"forward": forward, "train": train}
 

@@ -79,7 +79,7 @@ def distill(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Distil a teacher into a spiking student on the grid; without data, or with it."""
+    """Distill a teacher into a spiking student on the grid, without real data."""
     from stars.config.models import distill_config, term_values
 
     output = Output.of(context, json=json)
@@ -99,10 +99,10 @@ def distill(
     from stars.runtime.distributed import Group  # torch, once the settings are right
 
     with Group() as group:
-        _distil(output, group, settings, out, resume)
+        _distill(output, group, settings, out, resume)
 
 
-def _distil(
+def _distill(
     output: Output,
     group: Group,
     settings: DistillConfig,

@@ -32,8 +32,8 @@ def energy(
     """Count synaptic operations and updates exactly, and price them per layer."""
     from cli.energy_view import energy_text
     from stars.files.writing import write_json
-    from targets.energy.counts import count, simulated
-    from targets.energy.report import report
+    from targets.energy_model.counts import count, simulated
+    from targets.energy_model.report import report
     from targets.hardware.costs import TABLES, load_table, read_table
     from targets.inputs import first
     from targets.subject import Subject
@@ -42,7 +42,7 @@ def energy(
     tables = [load_table(name) for name in dict.fromkeys(table or TABLES)]
     tables += [read_table(path) for path in costs or []]
     subject = Subject.open(run, dt=dt, steps=steps)
-    from targets.energy.teacher import teacher_of  # torch, once the run is found
+    from targets.energy_model.teacher import teacher_of  # torch, once the run is found
 
     available = subject.inputs(inputs)
     taken = first(available, min(1000, len(available)) if images is None else images)

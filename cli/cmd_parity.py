@@ -58,8 +58,8 @@ def parity(
     from stars.grid.certificate import certify
     from stars.runtime.allocator import keep_freed_memory
     from targets.inputs import first
-    from targets.parity.lane import Options
-    from targets.parity.run import choose_targets, run_parity, willing
+    from targets.parity_check.lane import Options
+    from targets.parity_check.run import choose_targets, run_parity, willing
     from targets.subject import Subject
 
     keep_freed_memory()

@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.energy.counts import Counts
-from targets.energy.estimate import EnergyEstimate
-from targets.energy.report import EnergyReport
+from targets.energy_model.counts import Counts
+from targets.energy_model.estimate import EnergyEstimate
+from targets.energy_model.report import EnergyReport
 
 NANO = 1e-9
 

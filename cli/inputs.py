@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stars.config.models import DistillConfig
-    from stars.data.images import LabelledImages
+    from stars.data.images import LabeledImages
     from stars.teacher.teacher import Teacher
 
 
 def read_inputs(
     config: DistillConfig,
-) -> tuple[Teacher, LabelledImages | None, LabelledImages | None]:
+) -> tuple[Teacher, LabeledImages | None, LabeledImages | None]:
     """(The teacher, the test images, the real training images); None where not named.
 
     Raises:

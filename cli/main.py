@@ -10,7 +10,7 @@ packages below, prints and exits:
         json: JsonFlag = False,
     ) -> None:
         \"\"\"Count the operations of a run and say what they cost.\"\"\"
-        from targets.energy.estimate import estimate      # heavy imports stay inside
+        from targets.energy_model.estimate import estimate  # heavy imports stay inside
 
         out = Output.of(context, json=json)      # see cli/output.py
         report = estimate(...)
@@ -43,7 +43,7 @@ from cli import (
     cmd_export,
     cmd_lava,
     cmd_parity,
-    cmd_quantise,
+    cmd_quantize,
     cmd_report,
     cmd_targets,
     cmd_teacher,
@@ -62,7 +62,7 @@ from stars.errors import (
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "distill": cmd_distill.distill,
-    "quantise": cmd_quantise.quantise,
+    "quantize": cmd_quantize.quantize,
     "check": cmd_check.check,
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
@@ -179,7 +179,7 @@ def _root(
         typer.Option("--debug", envvar="STARS_DEBUG", help="Show tracebacks."),
     ] = False,
 ) -> None:
-    """Distil a trained ANN into a spiking network, and prove what is deployed."""
+    """Distill a trained ANN into a spiking network, and prove what is deployed."""
     settings = context.ensure_object(Settings)
     settings.quiet, settings.debug = quiet, debug
 

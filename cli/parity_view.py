@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.parity.report import RATES, ParityReport, StateForced
+from targets.parity_check.report import RATES, ParityReport, StateForced
 
 
 def parity_text(report: ParityReport) -> RenderableType:

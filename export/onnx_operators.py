@@ -39,7 +39,7 @@ def onnx() -> Any:
 
 @dataclass
 class Constants:
-    """What all steps share: initializers, and the operators that dequantise some."""
+    """What all steps share: initializers, and the operators that dequantize some."""
 
     initializers: dict[str, Any] = field(default_factory=dict)
     operators: list[Any] = field(default_factory=list)
@@ -57,10 +57,10 @@ class Constants:
         """Weights: int8 times a power of two where that is exact, else float32."""
         if name in self.initializers or f"{name}_int8" in self.initializers:
             return name
-        quantised = int8(values)
-        if quantised is None:
+        quantized = int8(values)
+        if quantized is None:
             return self.float32(name, values)
-        integers, scale = quantised
+        integers, scale = quantized
         operands = [
             self._tensor(f"{name}_int8", integers),
             self.float32(f"{name}_scale", scale),

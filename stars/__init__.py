@@ -27,7 +27,7 @@ PUBLIC: dict[str, str] = {
     "Trace": "stars.graph",
     "certify": "stars.grid",
     "lower": "stars.grid",
-    "quantise": "stars.grid",
+    "quantize": "stars.grid",
 }
 
 __all__ = sorted(PUBLIC)  # noqa: PLE0605 - one list of names, not two

@@ -23,9 +23,9 @@ from stars.graph.nodes import IF, LIF, Array, CubaLIF, Weighted
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import Certificate, certify
-from stars.grid.quantization import NodeGrid, Quantisation, weighted
+from stars.grid.quantization import NodeGrid, Quantization, weighted
 from targets.inputs import ArrayInputs, Inputs, first, inputs_for, read_array
-from targets.parity.comparison import Comparison, compare
+from targets.parity_check.comparison import Comparison, compare
 from targets.subject import Subject
 
 CHUNK = 50  # samples a pass of the reference
@@ -95,7 +95,7 @@ class NeuronCost:
 
 
 @dataclass(frozen=True)
-class QuantisationReport:
+class QuantizationReport:
     """What it cost.
 
     Args:
@@ -124,7 +124,7 @@ class QuantisationReport:
 def choose_sample(
     subject: Subject, inputs: Path | None, data: str | None, count: int | None
 ) -> Sample:
-    """The inputs in a file, labelled images, a run's own test images, or random ones.
+    """The inputs in a file, labeled images, a run's own test images, or random ones.
 
     Args:
         subject: whose graph takes them.
@@ -177,15 +177,15 @@ def random_sample(graph: SpikingGraph, count: int) -> Sample:
 
 def measure(
     before: SpikingGraph,
-    done: Quantisation,
+    done: Quantization,
     sample: Sample,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
-) -> QuantisationReport:
+) -> QuantizationReport:
     """What `done` cost, against the graph that it was made from.
 
     Args:
         before: as it was given.
-        done: what `stars.grid.quantisation` made of it.
+        done: what `stars.grid.quantization` made of it.
         sample: to run both on.
         progress: called with the number of samples done, and of all.
 
@@ -204,7 +204,7 @@ def measure(
         progress(min(start + CHUNK, count), count)
     sums = reduce(Tally.plus, chunks)
     share = {n.node: n for n in sums.comparison.nodes}
-    return QuantisationReport(
+    return QuantizationReport(
         source=sample.source,
         samples=count,
         nodes=tuple(node_costs(done)),
@@ -251,7 +251,7 @@ def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> Tally:
     return Tally(compare(new, old), spikes, right)
 
 
-def node_costs(done: Quantisation) -> list[NodeCost]:
+def node_costs(done: Quantization) -> list[NodeCost]:
     """One row for each node with weights."""
     after = dict(weighted(done.graph))
     return [

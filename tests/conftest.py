@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.errors import MissingDependencyError
 from targets.lava import environment
 
@@ -64,10 +64,10 @@ def lava_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def striped() -> Callable[..., LabelledImages]:
+def striped() -> Callable[..., LabeledImages]:
     """Noisy images of 8 x 8 pixels in three classes: flat, rows and columns."""
 
-    def make(count: int, channels: int = 1, seed: int = 0) -> LabelledImages:
+    def make(count: int, channels: int = 1, seed: int = 0) -> LabeledImages:
         rng = np.random.default_rng(seed)
         stripe = np.arange(8) % 2 * 200
         rows = np.broadcast_to(stripe[:, None], (8, 8))
@@ -75,7 +75,7 @@ def striped() -> Callable[..., LabelledImages]:
         labels = np.arange(count) % 3
         noise = rng.integers(0, 56, (count, channels, 8, 8))
         images = classes[labels][:, None] + noise
-        return LabelledImages(images.astype(np.uint8), labels)
+        return LabeledImages(images.astype(np.uint8), labels)
 
     return make
 

@@ -64,7 +64,7 @@ def test_the_way_to_lava_can_be_walked(
     monkeypatch.chdir(tmp_path)
     lines = commands("deploy.md")
     assert {line.split()[1] for line in lines} == {
-        "quantise",
+        "quantize",
         "check",
         "export",
         "parity",

@@ -96,7 +96,7 @@ def test_its_configuration_is_one(folder):
 def test_its_checkpoint_opens(folder):
     state = checkpoint(folder / "last.pt")
     assert state["round"] == 2
-    assert {"student", "optimiser", "bank"} <= state["distillation"].keys()
+    assert {"student", "optimizer", "bank"} <= state["distillation"].keys()
 
 
 def test_its_reports_say_what_they_are(folder):

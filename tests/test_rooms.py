@@ -44,7 +44,7 @@ def test_every_public_name_can_be_imported(package: str) -> None:
 
 def test_the_names_that_users_rely_on_are_public() -> None:
     assert {"SpikingGraph", "Trace"} <= set(exported("stars.graph"))
-    assert {"certify", "lower", "quantise"} <= set(exported("stars.grid"))
+    assert {"certify", "lower", "quantize"} <= set(exported("stars.grid"))
     assert {"load", "save", "Teacher"} <= set(exported("stars.teacher"))
     assert set(stars.PUBLIC) == set(exported("stars"))
 

@@ -43,7 +43,7 @@ def converted(teacher: Teacher, steps: int, constants: LIFConstants) -> Network:
     Raises:
         ConfigError: it is no network of ours.
 
-    Source: weight normalisation of Rueckauer et al. 2017, Front. Neurosci. 11:682,
+    Source: weight normalization of Rueckauer et al. 2017, Front. Neurosci. 11:682,
         section 2.2.2.
     Differs: the largest activations are those of a Gaussian with BN's mean and
         deviation, for there are no data to measure them on; one scale a population.

@@ -1,4 +1,4 @@
-"""Accuracy on labelled images, one definition for teachers and students."""
+"""Accuracy on labeled images, one definition for teachers and students."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 
 CHUNK = 500  # images a pass
 
 
 def share_right(
-    scores: Callable[[NDArray[np.uint8]], Tensor], test: LabelledImages
+    scores: Callable[[NDArray[np.uint8]], Tensor], test: LabeledImages
 ) -> float:
     """Share of `test` whose largest score is the label's, 0 to 1.
 

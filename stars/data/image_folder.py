@@ -31,10 +31,10 @@ UNREADABLE = (
     Image.DecompressionBombWarning,
 )
 
-Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels
+Labeled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels
 
 
-def read_classes(path: Path, split: str) -> Labelled:
+def read_classes(path: Path, split: str) -> Labeled:
     """Images [N, H, W] or [N, H, W, 3] in one folder per class, and their labels.
 
     Classes are the folders' names in order.
@@ -65,7 +65,7 @@ def read_classes(path: Path, split: str) -> Labelled:
     return np.stack(images), np.array(labels)
 
 
-def read_tiny_imagenet(root: Path, split: str) -> Labelled:
+def read_tiny_imagenet(root: Path, split: str) -> Labeled:
     """Images [N, 3, 64, 64] of Tiny-ImageNet, and their labels.
 
     root/tiny-imagenet-200 or root itself, as it is unpacked. The test split is the
@@ -124,7 +124,7 @@ def read_image(path: Path, mode: str | None = None) -> NDArray[np.uint8]:
 
     Args:
         path: of the file.
-        mode: Pillow's, to convert to; None for grey or colour as it is.
+        mode: Pillow's, to convert to; None for gray or color as it is.
 
     Raises:
         DataError: not an image, or a damaged one.

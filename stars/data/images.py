@@ -1,6 +1,6 @@
-"""Labelled images from the bundled sample, torchvision, .npz files or image folders.
+"""Labeled images from the bundled sample, torchvision, .npz files or image folders.
 
-Images are uint8 [N, C, H, W] throughout; normalisation belongs to the teacher, rounding
+Images are uint8 [N, C, H, W] throughout; normalization belongs to the teacher, rounding
 to the encoding. Torch is imported only where torchvision reads the data.
 """
 
@@ -36,7 +36,7 @@ PART = re.compile(
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
+class LabeledImages:
     """Images with their classes.
 
     Args:
@@ -89,7 +89,7 @@ class LabelledImages:
         """SHA-256 of the images' bytes."""
         return hashlib.sha256(self.images.tobytes()).hexdigest()
 
-    def first(self, count: int) -> LabelledImages:
+    def first(self, count: int) -> LabeledImages:
         """The first `count` images, or all when there are fewer.
 
         Raises:
@@ -97,9 +97,9 @@ class LabelledImages:
         """
         if count < 1:
             raise DataError(f"asked for {count} images; at least 1 is needed")
-        return LabelledImages(self.images[:count], self.labels[:count])
+        return LabeledImages(self.images[:count], self.labels[:count])
 
-    def part(self, low: int, high: int) -> LabelledImages:
+    def part(self, low: int, high: int) -> LabeledImages:
         """The images low .. high - 1.
 
         Raises:
@@ -107,9 +107,9 @@ class LabelledImages:
         """
         if not 0 <= low < high <= len(self):
             raise DataError(f"images [{low}:{high}] are not among {len(self)}")
-        return LabelledImages(self.images[low:high], self.labels[low:high])
+        return LabeledImages(self.images[low:high], self.labels[low:high])
 
-    def share_in(self, other: LabelledImages) -> float:
+    def share_in(self, other: LabeledImages) -> float:
         """Share of these images that are also in `other`, pixel for pixel."""
         known = {image.tobytes() for image in other.images}
         return sum(image.tobytes() in known for image in self.images) / len(self)
@@ -126,7 +126,7 @@ def kind_of(spec: str) -> str:
     return "test"
 
 
-def load(spec: str, split: str = "test") -> LabelledImages:
+def load(spec: str, split: str = "test") -> LabeledImages:
     """The images that `spec` names.
 
     Args:
@@ -139,7 +139,7 @@ def load(spec: str, split: str = "test") -> LabelledImages:
         split: "train" or "test", where `spec` does not say.
 
     Raises:
-        DataError: nothing of that name, or the content is not labelled images.
+        DataError: nothing of that name, or the content is not labeled images.
     """
     if split not in ("train", "test"):
         raise DataError(f"split is {split!r}, expected 'train' or 'test'")
@@ -154,13 +154,13 @@ def load(spec: str, split: str = "test") -> LabelledImages:
     if name in TORCHVISION and root:
         return from_torchvision(name, Path(root).expanduser(), split)
     if name in FOLDERS and root:
-        return LabelledImages(*FOLDERS[name](Path(root).expanduser(), split))
+        return LabeledImages(*FOLDERS[name](Path(root).expanduser(), split))
     path = Path(spec).expanduser()
     if path.suffix == ".npz":
         return from_npz(path, split)
     if path.is_dir():
         images, labels = read_classes(path, split)
-        return LabelledImages(channels_first(images), labels)
+        return LabeledImages(channels_first(images), labels)
     raise DataError(
         f"data {spec!r}: no such file or folder; allowed are '{BUNDLED}' (bundled test"
         f" images), NAME:ROOT with NAME in {sorted({**TORCHVISION, **FOLDERS})}, a .npz"
@@ -168,7 +168,7 @@ def load(spec: str, split: str = "test") -> LabelledImages:
     )
 
 
-def bundled(split: str) -> LabelledImages:
+def bundled(split: str) -> LabeledImages:
     """The 10,000 test images of Fashion-MNIST that come with the package.
 
     Raises:
@@ -180,7 +180,7 @@ def bundled(split: str) -> LabelledImages:
             f" '{BUNDLED}:ROOT' with the data set under ROOT"
         )
     with read_asset("fashion_mnist_test.npz") as file, np.load(file) as archive:
-        return LabelledImages(archive["images"], archive["labels"])
+        return LabeledImages(archive["images"], archive["labels"])
 
 
 def read_asset(name: str) -> Any:
@@ -204,7 +204,7 @@ def read_asset(name: str) -> Any:
     return asset.open("rb")
 
 
-def from_torchvision(name: str, root: Path, split: str) -> LabelledImages:
+def from_torchvision(name: str, root: Path, split: str) -> LabeledImages:
     """A torchvision data set under `root`, downloaded if it is not there.
 
     Raises:
@@ -220,7 +220,7 @@ def from_torchvision(name: str, root: Path, split: str) -> LabelledImages:
             f"data '{name}:{root}': not found there and not downloadable ({error})"
         ) from error
     images = np.asarray(dataset.data)
-    return LabelledImages(channels_first(images), np.asarray(dataset.targets))
+    return LabeledImages(channels_first(images), np.asarray(dataset.targets))
 
 
 def channels_first(images: NDArray[Any]) -> NDArray[np.uint8]:
@@ -236,7 +236,7 @@ def channels_first(images: NDArray[Any]) -> NDArray[np.uint8]:
     return images
 
 
-def from_npz(path: Path, split: str) -> LabelledImages:
+def from_npz(path: Path, split: str) -> LabeledImages:
     """x_train, y_train, x_test, y_test (or images, labels) of an .npz file.
 
     Raises:
@@ -248,7 +248,7 @@ def from_npz(path: Path, split: str) -> LabelledImages:
         arrays = read_npz(path)
         for x, y in ((f"x_{split}", f"y_{split}"), ("images", "labels")):
             if x in arrays and y in arrays:
-                return LabelledImages(channels_first(arrays[x]), arrays[y].reshape(-1))
+                return LabeledImages(channels_first(arrays[x]), arrays[y].reshape(-1))
     except FormatError as error:
         raise DataError(f"data {error}") from error
     except DataError as error:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from stars.config.models import DistillConfig
 from stars.data.augment import augment, mix, mixing
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.distillation.diagnostics import collapsed, firing_rates, silent
 from stars.distillation.grid_training import BudgetProjection, to_grid
 from stars.distillation.optimizer import descent
@@ -46,7 +46,7 @@ from stars.runtime.distributed import (
     share,
     sum_gradients,
 )
-from stars.synthesis import synthesiser
+from stars.synthesis import synthesizer
 from stars.teacher.teacher import Teacher
 
 RATE_IMAGES = 200  # of the bank, on which the firing rates are measured
@@ -70,7 +70,7 @@ class Distillation:
         self,
         config: DistillConfig,
         teacher: Teacher,
-        real: LabelledImages | None = None,
+        real: LabeledImages | None = None,
     ) -> None:
         if config.training.steps < config.synthesis.rounds:
             raise ConfigError(
@@ -110,23 +110,23 @@ class Distillation:
         if fused:
             fuse(self.student)
         self.student.checkpointing = config.training.checkpointing
-        self.synthesiser = synthesiser(self.teacher, priors, config.synthesis)
+        self.synthesizer = synthesizer(self.teacher, priors, config.synthesis)
         self.bank = image_bank(config.synthesis.bank)
         self.real = real
         if real is not None:
             check_alike(self.checksums["data"], "the training images' checksum")
             self.bank.fill(torch.from_numpy(real.images))
-        self.optimiser, self.schedule = descent(self.student, config.training)
+        self.optimizer, self.schedule = descent(self.student, config.training)
         self.try_losses()
 
     def round(self, number: int) -> dict[str, float]:
-        """Synthesise if need be, then train; what to log. `number` starts at 1.
+        """Synthesize if need be, then train; what to log. `number` starts at 1.
 
         Raises:
             TrainingError: the synthesis, a loss, or the student is not finite.
         """
         seed_everything(self.config.seed, number)
-        terms = {} if self.real is not None else self.synthesise(number)
+        terms = {} if self.real is not None else self.synthesize(number)
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
         values: dict[str, float] = {}
@@ -135,7 +135,7 @@ class Distillation:
         )
         for _ in range(steps):
             values = self.learn(
-                self.student, self.optimiser, rng, bf16=self.config.training.bf16
+                self.student, self.optimizer, rng, bf16=self.config.training.bf16
             )
             self.schedule.step()
         if not all(bool(p.isfinite().all()) for p in self.student.parameters()):
@@ -145,7 +145,7 @@ class Distillation:
             )
         return {**terms, **values, "student_steps": self.schedule.last_epoch}
 
-    def synthesise(self, number: int) -> dict[str, float]:
+    def synthesize(self, number: int) -> dict[str, float]:
         """Add one round's images to the bank; the priors' last values.
 
         With them the length of each one's gradient, and "teacher_images": how many
@@ -156,7 +156,7 @@ class Distillation:
         """
         self.student.eval().requires_grad_(requires_grad=False)
         with self.teacher.counted() as judged:
-            images, terms = self.synthesiser.round(self.see)
+            images, terms = self.synthesizer.round(self.see)
         if not (bool(images.isfinite().all()) and np.isfinite([*terms.values()]).all()):
             raise TrainingError(
                 f"the synthesis of round {number} is not finite ({terms}); lower"
@@ -169,8 +169,8 @@ class Distillation:
     def troubles(self) -> list[str]:
         """What is wrong with the last round's images, and with the student on them."""
         newest = self.bank.newest(RATE_IMAGES)
-        images = self.teacher.normalise(torch.from_numpy(newest).to(self.device))
-        rates = firing_rates(self.student, quantised(images, self.encoding))
+        images = self.teacher.normalize(torch.from_numpy(newest).to(self.device))
+        rates = firing_rates(self.student, quantized(images, self.encoding))
         synthesis = self.config.synthesis
         harvest = self.bank.newest(synthesis.harvest * synthesis.batch_size)
         alike = collapsed(harvest) if self.real is None else []
@@ -216,11 +216,11 @@ class Distillation:
         project()
         if config.steps == 0:
             return network.eval()
-        optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
         network.train()
         for step in range(config.steps):
-            values = self.learn(network, optimiser, rng, bf16=False)
+            values = self.learn(network, optimizer, rng, bf16=False)
             project()
             schedule.step()
             progress("grid", step + 1, config.steps, values)
@@ -233,7 +233,7 @@ class Distillation:
     def learn(
         self,
         network: Network,
-        optimiser: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         rng: np.random.Generator,
         *,
         bf16: bool,
@@ -247,7 +247,7 @@ class Distillation:
         teacher = self.teacher.answer(images, bf16=self.config.training.bf16)
         teacher = replace(teacher, labels=labels)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            student = network(quantised(images, self.encoding))
+            student = network(quantized(images, self.encoding))
         student, teacher = gathered_outputs(student), gathered_outputs(teacher)
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):
@@ -255,14 +255,14 @@ class Distillation:
                 f"the distillation loss became {float(loss.detach())} ({values}); lower"
                 " training.learning_rate"
             )
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        sum_gradients(optimiser)
-        optimiser.step()
+        sum_gradients(optimizer)
+        optimizer.step()
         return values
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-        """Augmented and mixed images of the bank, normalised, [B, C, H, W].
+        """Augmented and mixed images of the bank, normalized, [B, C, H, W].
 
         And the share of each class in them, [B, K]; None where they were invented. Of a
         batch that processes share, the rows of this one.
@@ -271,7 +271,7 @@ class Distillation:
         images, places = self.bank.drawn(training.batch_size, rng)
         images = augment(images, rng, flip=training.flip, crop=training.crop)
         weights = mixing(len(images), rng, training.mixup)
-        mixed = mix(self.teacher.normalise(images.to(self.device)), weights)
+        mixed = mix(self.teacher.normalize(images.to(self.device)), weights)
         labels = self.labels(places, weights)
         return share(mixed), None if labels is None else share(labels)
 
@@ -284,8 +284,8 @@ class Distillation:
         return mix(one_hot.to(self.device), weights)
 
     def see(self, images: Tensor) -> Outputs:
-        """The student's outputs on normalised images, rounded like the chip's input."""
-        inputs = quantised(images, self.encoding)
+        """The student's outputs on normalized images, rounded like the chip's input."""
+        inputs = quantized(images, self.encoding)
         if self.membranes:
             return with_membranes(self.student, inputs)
         outputs: Outputs = self.student(inputs)
@@ -309,8 +309,8 @@ class Distillation:
         """All that the rounds change."""
         return {
             "student": self.student.state_dict(),
-            "synthesiser": self.synthesiser.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "synthesizer": self.synthesizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "bank": self.bank.whole() if self.real is None else None,
             **self.checksums,
@@ -333,8 +333,8 @@ class Distillation:
                 f" {self.config.data!r} gives now; start a new run"
             )
         self.student.load_state_dict(state["student"])
-        self.synthesiser.load_state_dict(state["synthesiser"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.synthesizer.load_state_dict(state["synthesizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.real is None:
             self.bank.fill(state["bank"])
@@ -348,7 +348,7 @@ def portion(total: int, parts: int, number: int) -> int:
     return number * total // parts - (number - 1) * total // parts
 
 
-def quantised(images: Tensor, encoding: DirectEncoding) -> Tensor:
+def quantized(images: Tensor, encoding: DirectEncoding) -> Tensor:
     """Images on the encoding's 8-bit grid; the rounding's gradient is the identity."""
     step = 2.0**encoding.exponent
     on_grid = (images / step).round().clamp(-127, 127) * step

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stars.data.accuracy import share_right
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.errors import DataError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
@@ -91,7 +91,7 @@ class DistillResult:
 def measure(
     students: Students,
     teacher: Teacher,
-    test: LabelledImages | None,
+    test: LabeledImages | None,
     images: NDArray[np.uint8],
     metadata: Mapping[str, str],
     seconds: float,
@@ -124,7 +124,7 @@ def measure(
     )
 
 
-def check_images(images: LabelledImages, teacher: Teacher, kind: str) -> None:
+def check_images(images: LabeledImages, teacher: Teacher, kind: str) -> None:
     """Refuse images of a `kind`, test or training, that are not what the teacher names.
 
     Raises:
@@ -143,7 +143,7 @@ def check_images(images: LabelledImages, teacher: Teacher, kind: str) -> None:
         )
 
 
-def accuracy(network: Network, encoding: DirectEncoding, test: LabelledImages) -> float:
+def accuracy(network: Network, encoding: DirectEncoding, test: LabeledImages) -> float:
     """Share of `test` whose largest final membrane is the label's."""
 
     def scores(images: NDArray[np.uint8]) -> Tensor:
@@ -154,11 +154,11 @@ def accuracy(network: Network, encoding: DirectEncoding, test: LabelledImages) -
     return share_right(scores, test)
 
 
-def teacher_accuracy(teacher: Teacher, test: LabelledImages) -> float:
+def teacher_accuracy(teacher: Teacher, test: LabeledImages) -> float:
     """Share of `test` that the teacher names rightly."""
 
     def scores(images: NDArray[np.uint8]) -> Tensor:
-        outputs: Outputs = teacher(teacher.normalise(torch.from_numpy(images)))
+        outputs: Outputs = teacher(teacher.normalize(torch.from_numpy(images)))
         return outputs.mean_logits
 
     return share_right(scores, test)

@@ -150,7 +150,7 @@ def choose_grids(
 ) -> dict[str, LayerGrid]:
     """The finest steps with which every population fits its budget, by `grid_of`.
 
-    Unlike `stars.grid.quantise`, whose network learns no more, this leaves headroom to
+    Unlike `stars.grid.quantize`, whose network learns no more, this leaves headroom to
     learn in, and never clips a bias, however coarse the weights. Biases stay within 12
     bits of the population's unit, as netx files hold them.
 

@@ -61,7 +61,7 @@ class ImageBank:
             DataError: the bank is empty.
         """
         if self.images is None:
-            raise DataError("the image bank is empty; synthesise before training")
+            raise DataError("the image bank is empty; synthesize before training")
         return self.images
 
     def whole(self) -> Tensor:
@@ -87,7 +87,7 @@ class ImageBank:
     def write_png(self, path: Path | None, rows: int = 10, columns: int = 16) -> None:
         """The newest images as one picture of `rows` x `columns`, all or nothing.
 
-        Three channels are shown in colour; of any other number the first, in grey.
+        Three channels are shown in color; of any other number the first, in gray.
         A process that is not to write, but holds some of the images, gives no path.
         """
         newest = self.newest(rows * columns)

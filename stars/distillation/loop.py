@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 from stars.config.models import DistillConfig
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.distillation.diagnostics import check_speaks, tell
 from stars.distillation.distiller import Distillation
 from stars.distillation.evaluation import DistillResult, Students, check_images, measure
@@ -57,19 +57,19 @@ def run_rounds(
         if run:
             run.save_checkpoint({**state, "seconds": seconds})
         shown = {k: v for k, v in metrics.items() if "/" not in k}  # no gradients
-        progress("distil", number, rounds, shown)
+        progress("distill", number, rounds, shown)
     return seconds
 
 
 def distill(
     config: DistillConfig,
     teacher: Teacher,
-    test: LabelledImages | None,
+    test: LabeledImages | None,
     run: Run,
     progress: Progress,
-    real: LabelledImages | None = None,
+    real: LabeledImages | None = None,
 ) -> DistillResult:
-    """Distil `teacher` into `run`: checkpoints, metrics, picture and both students.
+    """Distill `teacher` into `run`: checkpoints, metrics, picture and both students.
 
     Goes on from the run's last checkpoint when there is one.
     An error before the first one takes back the directory.
@@ -142,7 +142,7 @@ def distill(
 
 
 def follow(
-    config: DistillConfig, teacher: Teacher, real: LabelledImages | None = None
+    config: DistillConfig, teacher: Teacher, real: LabeledImages | None = None
 ) -> None:
     """What all processes but the first do while that one runs `distill`.
 

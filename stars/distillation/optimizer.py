@@ -1,4 +1,4 @@
-"""The optimiser of a student, and how its learning rate rises and falls."""
+"""The optimizer of a student, and how its learning rate rises and falls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def descent(student: Network, config: TrainingConfig) -> tuple[AdamW, OneCycleLR
     parts: dict[bool, list[Parameter]] = {False: [], True: []}
     for name, layer in student.layers.items():
         parts[name in heads] += layer.parameters()
-    optimiser = AdamW(
+    optimizer = AdamW(
         [
             {"params": parts[False], "weight_decay": config.weight_decay},
             {"params": parts[True], "weight_decay": 0.0},
@@ -39,9 +39,9 @@ def descent(student: Network, config: TrainingConfig) -> tuple[AdamW, OneCycleLR
     )
     rate = config.learning_rate
     schedule = OneCycleLR(
-        optimiser,
+        optimizer,
         [rate, rate * config.head_rate],
         total_steps=config.steps,
         pct_start=WARM_UP,
     )
-    return optimiser, schedule
+    return optimizer, schedule

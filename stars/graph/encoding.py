@@ -41,7 +41,7 @@ class Encoding(Protocol):
 
 @dataclass(frozen=True)
 class DirectEncoding:
-    """The normalised image, rounded to a signed 8-bit grid, handed in at every step.
+    """The normalized image, rounded to a signed 8-bit grid, handed in at every step.
 
         q = clip(round((p / 255 - mean) / deviation / 2^exponent), -127, 127)
         x_t = q 2^exponent          (round half to even)
@@ -161,7 +161,7 @@ class LatencyEncoding:
     Args:
         threshold: the darkest pixel that spikes, 0 to 255; 1 leaves out black.
 
-    Source: time-to-first-spike coding in its linear, normalised form, as
+    Source: time-to-first-spike coding in its linear, normalized form, as
         `spikegen.latency(linear=True, normalize=True)` of snnTorch.
     """
 

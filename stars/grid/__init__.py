@@ -15,9 +15,9 @@ from stars.grid.lowering import lower as lower
 from stars.grid.plan import IntegerPlan as IntegerPlan
 from stars.grid.plan_file import read_plan as read_plan, write_plan as write_plan
 from stars.grid.quantization import (
-    Quantisation as Quantisation,
+    Quantization as Quantization,
     is_on_grid as is_on_grid,
-    quantisation as quantisation,
-    quantise as quantise,
+    quantization as quantization,
+    quantize as quantize,
 )
 from stars.grid.rewrite import with_truncating_decay as with_truncating_decay

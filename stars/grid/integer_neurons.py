@@ -111,7 +111,7 @@ def draft_population(
         draft = rule(name, graph.nodes[name], graph.dt)
     except GraphError as error:
         raise GraphError(
-            f"not on the grid, where 'stars quantise' may put it: node {name!r}:"
+            f"not on the grid, where 'stars quantize' may put it: node {name!r}:"
             f" {error}"
         ) from error
     for way, linear in zip(graph.predecessors(name), arriving, strict=True):
@@ -239,7 +239,7 @@ def decay_shift(
     ratio = f"k = dt / {tau_name}" if tau_name == "tau" else f"dt / {tau_name}"
     return shift, [
         f"node {name!r}: {ratio} is {k!r}, expected 2^-j with j from {allowed[0]} to"
-        f" {allowed[-1]}; 'stars quantise --round-decay' takes the nearest"
+        f" {allowed[-1]}; 'stars quantize --round-decay' takes the nearest"
     ]
 
 

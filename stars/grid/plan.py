@@ -1,7 +1,7 @@
 """IntegerPlan: an on-grid graph in integers, and the bounds of its registers.
 
 The emulator, the Lava worker, the HDF5 writer and the certificate all read it; none of
-them quantises by itself. Between two neuron nodes (or the input and one) every chain of
+them quantizes by itself. Between two neuron nodes (or the input and one) every chain of
 maps is one sparse integer product, so pooling and flattening have no special case. On
 disk it is what `stars.grid.plan_file` says, and `stars.grid.lowering` makes it.
 

@@ -2,8 +2,8 @@
 
 On the grid every weight and bias is an integer times a power of two. Then sums are
 exact whatever their order, and every target that stays within its bits agrees. The
-proof is `certify`; what puts a graph there is `quantise`. Steps are chosen by `grid_of`
-alone, for `quantise` and for training on the grid.
+proof is `certify`; what puts a graph there is `quantize`. Steps are chosen by `grid_of`
+alone, for `quantize` and for training on the grid.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def is_on_grid(graph: SpikingGraph) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Quantisation:
-    """What `quantise` did.
+class Quantization:
+    """What `quantize` did.
 
     Args:
         exact: the graph before it was rounded: pools and resistances in the weights.
@@ -105,16 +105,16 @@ class Quantisation:
     grids: Mapping[str, NodeGrid]
 
 
-def quantise(
+def quantize(
     graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
 ) -> SpikingGraph:
-    """A new graph on the grid, near `graph`; see `quantisation`."""
-    return quantisation(graph, bits=bits, round_decay=round_decay).graph
+    """A new graph on the grid, near `graph`; see `quantization`."""
+    return quantization(graph, bits=bits, round_decay=round_decay).graph
 
 
-def quantisation(
+def quantization(
     graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
-) -> Quantisation:
+) -> Quantization:
     """`graph` put on the grid; one that is there already stays as it is.
 
     Mean pools become sum pools, their 1 / area goes into the next weights, and an r
@@ -136,12 +136,12 @@ def quantisation(
     check_bits(bits)
     pooled = sum_pools(round_decays(graph) if round_decay else graph)
     if is_on_grid(pooled) and widest(pooled) <= weight_limit(bits):
-        return Quantisation(pooled, pooled, {})
+        return Quantization(pooled, pooled, {})
     exact = fold_resistances(pooled)
     grids = grid_of(exact, bits=bits)
     result = rounded(exact, grids)
     lower(result)
-    return Quantisation(exact, result, grids)
+    return Quantization(exact, result, grids)
 
 
 Grids = Mapping[str, NodeGrid]
@@ -257,7 +257,7 @@ def nodes_to_coarsen(
 def without_room(
     graph: SpikingGraph, exponents: Mapping[str, int], limit: int
 ) -> Callable[[Grids], set[str]]:
-    """What `quantise` takes for crowded, when steps begin at `exponents`.
+    """What `quantize` takes for crowded, when steps begin at `exponents`.
 
     What the coarsest steps do not mend, as float32 over many steps of an exact decay,
     is no reason for coarser weights.

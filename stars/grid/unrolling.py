@@ -102,7 +102,7 @@ def check_on_grid(graph: SpikingGraph) -> None:
             wrong.append(f"node {name!r}: {error}")
     if wrong:
         raise GraphError(
-            "the graph is not on the grid ('stars quantise' puts it there):\n  "
+            "the graph is not on the grid ('stars quantize' puts it there):\n  "
             + "\n  ".join(wrong)
         )
 

@@ -1,4 +1,4 @@
-"""TSER: temporal separation with entropy regularisation."""
+"""TSER: temporal separation with entropy regularization."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tser(
         ConfigError: an option out of its range.
 
     Source: arXiv:2503.03144 (CVPR 2025), abstract: logit distillation at every step,
-        and an entropy regularisation.
+        and an entropy regularization.
     Differs: the paper's equations were not at hand. The form of the three terms is a
         reading of the abstract, their weights and the entropy's sign follow a third
         party, the defaults are ours. y is the teacher's class, not a true label.

@@ -21,7 +21,7 @@ COLUMN = (slice(None), None, None)  # [C] beside [B, C, H, W]
 class BatchNorm2d(nn.BatchNorm2d):
     """torch's BatchNorm2d, affine, whose batch is that of all processes.
 
-    Same eps, momentum, biased variance to normalise with and unbiased one to remember.
+    Same eps, momentum, biased variance to normalize with and unbiased one to remember.
 
     Args:
         features: C.
@@ -53,7 +53,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         else:
             mean, variance = self.running_mean, self.running_var
         inverse = (variance + self.eps).rsqrt()
-        result: Tensor = Normalised.apply(
+        result: Tensor = Normalized.apply(
             x, self.weight, self.bias, (mean, inverse), dtype, self
         )
         return result
@@ -79,7 +79,7 @@ def global_moments(x: Tensor, *, fused: bool) -> tuple[Tensor, Tensor]:
     return mean, variance + variances.mean(0)
 
 
-class Normalised(torch.autograd.Function):
+class Normalized(torch.autograd.Function):
     """y = gamma z + beta,  z = (x - mean) / s, of a shared batch of N.
 
     With sums over all processes, and without them where the statistics are constants,
@@ -102,7 +102,7 @@ class Normalised(torch.autograd.Function):
         mean, inverse = statistics
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.of_batch, ctx.fused = layer.training, layer.fused
-        run = kernel(normalised, (x.dtype, dtype), fused=layer.fused)
+        run = kernel(normalized, (x.dtype, dtype), fused=layer.fused)
         y: Tensor = run(x.detach(), mean, weight * inverse, bias.detach(), dtype)
         return y
 
@@ -133,7 +133,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return (wide(x) - mean[COLUMN]).square().mean(IMAGE), mean
 
 
-def normalised(
+def normalized(
     x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
 ) -> Tensor:
     """Scale (x - mean) + shift of each channel."""

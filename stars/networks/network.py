@@ -112,7 +112,7 @@ class Network(nn.Module):
         self.checkpointing = False
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images [B, C, H, W], normalised -> Outputs over the steps.
+        """Images [B, C, H, W], normalized -> Outputs over the steps.
 
         Raises:
             DataError: images of another shape than the blueprint's.

@@ -108,7 +108,7 @@ def with_membranes(network: Network, images: Tensor) -> Outputs:
 
     Args:
         network: a student.
-        images: normalised, [B, C, H, W].
+        images: normalized, [B, C, H, W].
     """
     layers = lif_layers(network)
     found: dict[str, Tensor] = {}

@@ -64,7 +64,7 @@ def membrane_tail(
 
 
 def by_stage(shares: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """Means over neighbours of one image size: (size, share) -> [stages]."""
+    """Means over neighbors of one image size: (size, share) -> [stages]."""
     stages: list[list[Tensor]] = []
     before = None
     for size, share in shares:

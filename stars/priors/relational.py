@@ -72,6 +72,6 @@ def others(relations: Float[Tensor, "B B"]) -> Float[Tensor, "B B-1"]:
 
 
 def similarities(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
-    """Cosine similarities of the batch-centred rows."""
-    centred = F.normalize(features - features.mean(0), dim=1)
-    return centred @ centred.T
+    """Cosine similarities of the batch-centered rows."""
+    centered = F.normalize(features - features.mean(0), dim=1)
+    return centered @ centered.T

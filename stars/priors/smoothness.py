@@ -9,12 +9,12 @@ from stars.priors.state import SynthesisState
 
 
 def total_variation(state: SynthesisState) -> Tensor:
-    """How much neighbouring pixels differ.
+    """How much neighboring pixels differ.
 
     L = sum_d |x - shift_d(x)|_2  over right, down and both diagonals
 
     Returns:
-        Scalar >= 0; 0 iff every image is of one colour.
+        Scalar >= 0; 0 iff every image is of one color.
 
     Source: Yin et al. 2020, arXiv:1912.08795, equation 3, R_TV.
     Differs: norms over the whole batch and in four directions, as in the authors' code.
@@ -30,7 +30,7 @@ def total_variation(state: SynthesisState) -> Tensor:
 
 
 def l2(state: SynthesisState) -> Tensor:
-    """Length of the normalised images, |x|_2 over the batch.
+    """Length of the normalized images, |x|_2 over the batch.
 
     Source: Yin et al. 2020, arXiv:1912.08795, equation 3, R_l2.
     """

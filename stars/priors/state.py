@@ -18,7 +18,7 @@ class SynthesisState:
     """One batch of synthetic images and what both networks say of it.
 
     Args:
-        images: [B, C, H, W], normalised; gradients flow to them.
+        images: [B, C, H, W], normalized; gradients flow to them.
         labels: [B], the classes that the generator was asked for.
         teacher: its outputs, T = 1.
         taps: what each BatchNorm2d of the teacher saw.

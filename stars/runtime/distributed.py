@@ -208,11 +208,11 @@ def sum_in_place(x: Tensor) -> Tensor:
     return x
 
 
-def sum_gradients(optimiser: torch.optim.Optimizer) -> None:
-    """Sum what `backward` left in the optimiser's parameters over the processes."""
+def sum_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Sum what `backward` left in the optimizer's parameters over the processes."""
     if processes() == 1:
         return
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = sum_in_place(torch.cat([g.flatten() for g in gradients]))
     for gradient, total in zip(

@@ -1,7 +1,7 @@
 """Data-free synthesis: one file for each method, and the table of them.
 
 Holds the methods, the generator, the critic that scores images, and their views.
-Import from it: `synthesiser`, `METHODS`; their defaults are in `stars.config.recipes`.
+Import from it: `synthesizer`, `METHODS`; their defaults are in `stars.config.recipes`.
 It may import `stars.priors`, `stars.teacher` and what these may import.
 All of it needs torch.
 """
@@ -26,7 +26,7 @@ from stars.synthesis.generative import LastingGenerator
 from stars.teacher.teacher import Teacher
 
 
-class Synthesiser(Protocol):
+class Synthesizer(Protocol):
     """Makes images in rounds; between rounds the student learns from them."""
 
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
@@ -47,7 +47,7 @@ class Synthesiser(Protocol):
 
 
 # (teacher, priors, config, *, options)
-METHODS: dict[str, Callable[..., Synthesiser]] = {
+METHODS: dict[str, Callable[..., Synthesizer]] = {
     "forgetful": ForgetfulGenerator,
     "deepinversion": DeepInversion,
     "dafl": LastingGenerator,
@@ -57,9 +57,9 @@ METHODS: dict[str, Callable[..., Synthesiser]] = {
 }
 
 
-def synthesiser(
+def synthesizer(
     teacher: Teacher, priors: tuple[Term, ...], config: SynthesisConfig
-) -> Synthesiser:
+) -> Synthesizer:
     """The method that `config` names, with its options.
 
     Raises:

@@ -87,7 +87,7 @@ class ContrastiveInversion:
         for parameter in self.head.parameters():
             # It sees the whole batch in every process; the sum is to be that once.
             parameter.register_hook(lambda gradient: gradient / processes())
-        self.optimiser = torch.optim.Adam(self.head.parameters(), config.learning_rate)
+        self.optimizer = torch.optim.Adam(self.head.parameters(), config.learning_rate)
         self.memory = torch.zeros(0, 2 * length, device=self.critic.device)
 
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
@@ -95,7 +95,7 @@ class ContrastiveInversion:
         critic, best = self.critic, Cheapest()
         generator = critic.generator()
         codes, labels = critic.noise().requires_grad_(), critic.labels()
-        optimiser = torch.optim.Adam(
+        optimizer = torch.optim.Adam(
             [*generator.parameters(), codes],
             self.config.learning_rate,
             betas=ADAM_BETAS,
@@ -104,10 +104,10 @@ class ContrastiveInversion:
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with critic.autocast():
                 pixels = generator(share(codes))
-            images = critic.normalised(shifted(pixels))
+            images = critic.normalized(shifted(pixels))
             state = critic.state(images, labels, student)
             total, values = critic.score(state, images, last=last)
-            part = critic.normalised(zoomed(pixels))
+            part = critic.normalized(zoomed(pixels))
             local, whole = map(
                 gathered, (self._features(part), instance_means(state.taps))
             )
@@ -119,19 +119,19 @@ class ContrastiveInversion:
             best.offer(total, pixels, torch.cat([local, whole], 1))
             return total, values
 
-        values = descend(self.config.steps, loss, optimiser, self.optimiser)
+        values = descend(self.config.steps, loss, optimizer, self.optimizer)
         images, features = best.tensors
         self.memory = torch.cat([self.memory, features])[-self.capacity :].clone()
         return gathered(images), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        parts = states(head=self.head, optimiser=self.optimiser)
+        parts = states(head=self.head, optimizer=self.optimizer)
         return {**parts, "memory": self.memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        restore(state, head=self.head, optimiser=self.optimiser)
+        restore(state, head=self.head, optimizer=self.optimizer)
         self.memory = state["memory"].to(self.critic.device)
 
     def _features(self, images: Tensor) -> Float[Tensor, "B F"]:

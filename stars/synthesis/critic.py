@@ -20,7 +20,7 @@ from stars.teacher.teacher import Teacher
 
 ADAM_BETAS = (0.5, 0.999)  # of generators, in the code of CMI, Fast and NAYER
 
-Student = Callable[[Tensor], Outputs]  # normalised images -> its outputs
+Student = Callable[[Tensor], Outputs]  # normalized images -> its outputs
 
 
 class StepLoss(Protocol):
@@ -32,7 +32,7 @@ class StepLoss(Protocol):
 
 
 class Stateful(Protocol):
-    """A module or an optimiser."""
+    """A module or an optimizer."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -96,14 +96,14 @@ class Critic:
         start = torch.randint(classes, ()) if batch < classes else 0
         return ((torch.arange(batch) + start) % classes).to(self.device)
 
-    def normalised(self, pixels: Tensor) -> Tensor:
+    def normalized(self, pixels: Tensor) -> Tensor:
         """Pixels / 255 in 0..1 -> what the networks take."""
-        return self.teacher.normalise(pixels * 255)
+        return self.teacher.normalize(pixels * 255)
 
     def state(
         self, images: Tensor, labels: Tensor | None, student: Student
     ) -> SynthesisState:
-        """What both networks say of normalised images [B, C, H, W].
+        """What both networks say of normalized images [B, C, H, W].
 
         Args:
             images: gradients flow to them; this process's rows.
@@ -159,22 +159,22 @@ def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, f
 
 
 def descend(
-    steps: int, loss: StepLoss, *optimisers: torch.optim.Optimizer
+    steps: int, loss: StepLoss, *optimizers: torch.optim.Optimizer
 ) -> dict[str, float]:
     """Take `steps` steps down the loss; the last one's values.
 
-    Of what they optimise, every process holds all, and has the part of the gradient
+    Of what they optimize, every process holds all, and has the part of the gradient
     that comes from its own rows.
     """
     values: dict[str, float] = {}
     for step in range(1, steps + 1):
         total, values = loss(last=step == steps)
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         total.backward()
-        for optimiser in optimisers:
-            sum_gradients(optimiser)
-            optimiser.step()
+        for optimizer in optimizers:
+            sum_gradients(optimizer)
+            optimizer.step()
     return values
 
 

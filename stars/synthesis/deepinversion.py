@@ -1,4 +1,4 @@
-"""DeepInversion: the pixels themselves are optimised, no generator."""
+"""DeepInversion: the pixels themselves are optimized, no generator."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DeepInversion:
         shape = (self.config.batch_size, *spec.input_shape)
         images = torch.randn(shape).to(critic.device).requires_grad_()
         labels = critic.labels()
-        optimiser = torch.optim.Adam(
+        optimizer = torch.optim.Adam(
             [images], self.config.learning_rate, betas=(0.5, 0.9)
         )
 
@@ -67,8 +67,8 @@ class DeepInversion:
             state = critic.state(rows, labels, student)
             return critic.score(state, rows, last=last)
 
-        optimiser.register_step_post_hook(clip)
-        values = descend(self.config.steps, loss, optimiser)
+        optimizer.register_step_post_hook(clip)
+        values = descend(self.config.steps, loss, optimizer)
         return (images.detach() * deviation + mean).clamp(0, 1), values
 
     def state_dict(self) -> dict[str, Any]:

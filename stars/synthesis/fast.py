@@ -56,7 +56,7 @@ class FastGenerator:
         self.critic = Critic(teacher, priors, config)
         self.code_rate = code_rate
         self.generator = self.critic.generator()
-        self.optimiser = torch.optim.Adam(
+        self.optimizer = torch.optim.Adam(
             self.generator.parameters(),
             config.learning_rate * config.steps,
             betas=ADAM_BETAS,
@@ -67,33 +67,33 @@ class FastGenerator:
         critic, best = self.critic, Cheapest()
         copy = deepcopy(self.generator).train()
         codes, labels = critic.noise().requires_grad_(), critic.labels()
-        optimiser = torch.optim.Adam(
+        optimizer = torch.optim.Adam(
             copy.parameters(), self.config.learning_rate, betas=ADAM_BETAS
         )
-        optimiser.add_param_group({"params": [codes], "lr": self.code_rate})
+        optimizer.add_param_group({"params": [codes], "lr": self.code_rate})
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with critic.autocast():
                 pixels = copy(share(codes))
-            images = critic.normalised(shifted(pixels))
+            images = critic.normalized(shifted(pixels))
             state = critic.state(images, labels, student)
             total, values = critic.score(state, images, last=last)
             best.offer(total, pixels)
             return total, values
 
-        self.optimiser.zero_grad(set_to_none=True)
-        optimiser.register_step_pre_hook(lambda *_: self._learn_from(copy))
-        values = descend(self.config.steps, loss, optimiser)
-        self.optimiser.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.register_step_pre_hook(lambda *_: self._learn_from(copy))
+        values = descend(self.config.steps, loss, optimizer)
+        self.optimizer.step()
         return gathered(best.tensors[0]), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return states(generator=self.generator, optimiser=self.optimiser)
+        return states(generator=self.generator, optimizer=self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        restore(state, generator=self.generator, optimiser=self.optimiser)
+        restore(state, generator=self.generator, optimizer=self.optimizer)
 
     def _learn_from(self, copy: Generator) -> None:
         for mine, theirs in zip(

@@ -38,7 +38,7 @@ class ForgetfulGenerator:
         """Images for this student, pixels / 255 [N, C, H, W], and the last terms."""
         self.generator.forget()
         self.generator.train()
-        optimiser = torch.optim.Adam(
+        optimizer = torch.optim.Adam(
             self.generator.parameters(), self.config.learning_rate, betas=ADAM_BETAS
         )
 
@@ -46,11 +46,11 @@ class ForgetfulGenerator:
             noise, labels = self.critic.noise(), self.critic.labels()
             with self.critic.autocast():
                 pixels = self.generator(share(noise), share(labels))
-                images = self.critic.normalised(pixels)
+                images = self.critic.normalized(pixels)
             state = self.critic.state(images, labels, student)
             return self.critic.score(state, images, last=last)
 
-        values = descend(self.config.steps, loss, optimiser)
+        values = descend(self.config.steps, loss, optimizer)
         return self._harvest(), values
 
     def state_dict(self) -> dict[str, Any]:

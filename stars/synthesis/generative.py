@@ -15,7 +15,7 @@ from stars.teacher.teacher import Teacher
 
 
 class LastingGenerator:
-    """An unconditional generator that, with its optimiser, lives through all rounds.
+    """An unconditional generator that, with its optimizer, lives through all rounds.
 
     No class is asked for: the label of an image is what the teacher sees in it, and the
     prior `balance` keeps the classes equally frequent.
@@ -39,7 +39,7 @@ class LastingGenerator:
         self.config = config
         self.critic = Critic(teacher, priors, config)
         self.generator = self.critic.generator()
-        self.optimiser = torch.optim.Adam(
+        self.optimizer = torch.optim.Adam(
             self.generator.parameters(), config.learning_rate, betas=ADAM_BETAS
         )
 
@@ -50,11 +50,11 @@ class LastingGenerator:
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with self.critic.autocast():
                 pixels = self.generator(share(self.critic.noise()))
-                images = self.critic.normalised(pixels)
+                images = self.critic.normalized(pixels)
             state = self.critic.state(images, None, student)
             return self.critic.score(state, images, last=last)
 
-        values = descend(self.config.steps, loss, self.optimiser)
+        values = descend(self.config.steps, loss, self.optimizer)
         with torch.no_grad(), self.critic.autocast():
             batches = [
                 gathered(self.generator(share(self.critic.noise())))
@@ -64,8 +64,8 @@ class LastingGenerator:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return states(generator=self.generator, optimiser=self.optimiser)
+        return states(generator=self.generator, optimizer=self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        restore(state, generator=self.generator, optimiser=self.optimiser)
+        restore(state, generator=self.generator, optimizer=self.optimizer)

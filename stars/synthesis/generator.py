@@ -16,7 +16,7 @@ LABEL_SCALE = 7.0  # of the one-hot vector, beside noise of deviation 1
 class Generator(nn.Module):
     """Two upsampling stages after a linear layer that takes noise, or noise and label.
 
-    `forget` re-initialises that linear layer. A conditional generator that keeps it
+    `forget` re-initializes that linear layer. A conditional generator that keeps it
     learns one image per class; one that must start again each round does not.
 
     Args:
@@ -26,7 +26,7 @@ class Generator(nn.Module):
         classes: K, of one-hot labels beside the noise; 0 for noise alone.
 
     Source: layers as in Fang et al. 2022 (Fast), arXiv:2112.06253, authors' code;
-        the re-initialised layer after Tran et al. 2024 (NAYER), arXiv:2310.00258.
+        the re-initialized layer after Tran et al. 2024 (NAYER), arXiv:2310.00258.
     Differs: one-hot labels instead of text embeddings, noise beside the label; half as
         wide by default.
     """

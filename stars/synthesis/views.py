@@ -44,7 +44,7 @@ def seen_through(pixels: Tensor, size: Tensor, columns: Tensor, rows: Tensor) ->
     Args:
         pixels: [B, C, H, W]; of a batch that processes share, the rows of this one.
         size: of each window, [B], those of the whole batch.
-        columns: of its centre, in -1..1, [B].
+        columns: of its center, in -1..1, [B].
         rows: likewise.
     """
     mirror = torch.randint(2, size.shape) * 2 - 1

@@ -29,7 +29,7 @@ class BatchNormTap:
 
     Args:
         layer: the module, with running_mean, running_var, weight, bias.
-        inputs: [B, C, H, W], before normalisation; of a batch that processes share, the
+        inputs: [B, C, H, W], before normalization; of a batch that processes share, the
             rows of this one.
         fused: whether what is computed of them may be compiled.
         shared: whether processes share the batch.
@@ -94,7 +94,7 @@ class Teacher(nn.Module):
         return super().train(mode=False)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Normalised images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
+        """Normalized images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
 
         The features are what its last Linear layer reads, the maps [1, B, F, H, W] what
         they are the mean of; None for a module of the user's own that has no such maps,
@@ -134,7 +134,7 @@ class Teacher(nn.Module):
         """What `forward` gives, where no gradient is wanted.
 
         Args:
-            images: normalised, [B, C, H, W].
+            images: normalized, [B, C, H, W].
             bf16: convolutions in bfloat16.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
@@ -209,7 +209,7 @@ class Teacher(nn.Module):
             digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32, as the teacher was trained."""
         mean = torch.tensor(self.spec.mean, device=images.device)[:, None, None]
         deviation = torch.tensor(self.spec.deviation, device=images.device)

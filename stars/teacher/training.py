@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stars.config.models import TeacherTrainingConfig
 from stars.data.accuracy import share_right
 from stars.data.augment import augment
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.errors import DataError, TrainingError
 from stars.networks.architectures import blueprint
 from stars.networks.network import Network, ann
@@ -41,8 +41,8 @@ class TeacherResult:
 
 def train(
     config: TeacherTrainingConfig,
-    data: LabelledImages,
-    test: LabelledImages,
+    data: LabeledImages,
+    test: LabeledImages,
     run: Run,
     progress: Progress,
 ) -> TeacherResult:
@@ -61,7 +61,7 @@ def train(
         return train_into(config, data, test, run, progress)
 
 
-def check_data(data: LabelledImages, test: LabelledImages) -> None:
+def check_data(data: LabeledImages, test: LabeledImages) -> None:
     """Refuse a test split that cannot measure what `data` teaches.
 
     Raises:
@@ -86,8 +86,8 @@ def check_data(data: LabelledImages, test: LabelledImages) -> None:
 
 def train_into(
     config: TeacherTrainingConfig,
-    data: LabelledImages,
-    test: LabelledImages,
+    data: LabeledImages,
+    test: LabeledImages,
     run: Run,
     progress: Progress,
 ) -> TeacherResult:
@@ -122,13 +122,13 @@ def fit(
     network: Network,
     spec: TeacherSpec,
     config: TeacherTrainingConfig,
-    data: LabelledImages,
-    test: LabelledImages,
+    data: LabeledImages,
+    test: LabeledImages,
     run: Run,
     progress: Progress,
 ) -> tuple[float, float]:
     """Run the epochs that are left; (last test accuracy, seconds of earlier runs)."""
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         parameter_groups(network, config.weight_decay),
         lr=config.learning_rate,
         momentum=0.9,
@@ -140,20 +140,20 @@ def fit(
             f"{len(data)} training images do not fill one batch of {config.batch_size}"
         )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=batches
+        optimizer, config.learning_rate, epochs=config.epochs, steps_per_epoch=batches
     )
     state = run.load_checkpoint()
     first, accuracy, seconds = 0, 0.0, 0.0
     if state is not None:
         network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
+        optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         first, accuracy, seconds = state["epoch"], state["accuracy"], state["seconds"]
     run.forget_log(after=first)
     for epoch in range(first, config.epochs):
         started = time.monotonic()
         generator = np.random.default_rng((config.seed, epoch))
-        loss = epoch_loss(network, spec, config, data, optimiser, schedule, generator)
+        loss = epoch_loss(network, spec, config, data, optimizer, schedule, generator)
         accuracy = test_accuracy(network, spec, test)
         seconds += time.monotonic() - started
         metrics = {"loss": loss, "test_accuracy": accuracy}
@@ -161,7 +161,7 @@ def fit(
         run.save_checkpoint(
             {
                 "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
+                "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "epoch": epoch + 1,
                 "accuracy": accuracy,
@@ -188,8 +188,8 @@ def epoch_loss(
     network: Network,
     spec: TeacherSpec,
     config: TeacherTrainingConfig,
-    data: LabelledImages,
-    optimiser: torch.optim.Optimizer,
+    data: LabeledImages,
+    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     rng: np.random.Generator,
 ) -> float:
@@ -203,7 +203,7 @@ def epoch_loss(
     total, count = 0.0, 0
     for images, labels in shuffled(data, config.batch_size, rng):
         x = augment(images, rng, flip=config.flip, crop=config.crop)
-        x = normalise(x, spec).to(config.device)
+        x = normalize(x, spec).to(config.device)
         with torch.autocast(kind, torch.bfloat16, enabled=config.bf16):
             logits = network(x).logits[0]
         loss = F.cross_entropy(logits.float(), labels.to(config.device))
@@ -212,16 +212,16 @@ def epoch_loss(
                 f"the loss became {float(loss.detach())} after {count} batches; lower"
                 " learning_rate"
             )
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         total, count = total + float(loss.detach()), count + 1
     return total / count
 
 
 def shuffled(
-    data: LabelledImages, batch_size: int, rng: np.random.Generator
+    data: LabeledImages, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Full batches (uint8 images, labels) in a new order; the rest is left out."""
     order = rng.permutation(len(data))
@@ -233,20 +233,20 @@ def shuffled(
         )
 
 
-def normalise(images: Tensor, spec: TeacherSpec) -> Tensor:
+def normalize(images: Tensor, spec: TeacherSpec) -> Tensor:
     """uint8 [B, C, H, W] -> float32 with the spec's mean and deviation."""
     mean = torch.tensor(spec.mean)[:, None, None]
     deviation = torch.tensor(spec.deviation)[:, None, None]
     return (images.float() / 255 - mean) / deviation
 
 
-def test_accuracy(network: Network, spec: TeacherSpec, test: LabelledImages) -> float:
+def test_accuracy(network: Network, spec: TeacherSpec, test: LabeledImages) -> float:
     """Share of `test` that the network names rightly, in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
 
     def scores(images: NDArray[np.uint8]) -> Tensor:
-        x = normalise(torch.from_numpy(images), spec).to(device)
+        x = normalize(torch.from_numpy(images), spec).to(device)
         outputs: Outputs = network(x)
         return outputs.mean_logits
 

@@ -21,7 +21,7 @@ block.py; 8 bits hold a weight of mixed sign. The chip's formats can be denser.
 With shared kernels, a convolution's weights are stored once in each core for every
 channel that the core has neurons of, as Loihi's population connectivity allows (Davies
 et al. 2018; Rueckauer et al., NxTF, arXiv:2101.04261). What that saves in axons depends
-on the layout and is not modelled, so that its number of cores is a lower bound.
+on the layout and is not modeled, so that its number of cores is a lower bound.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class CostTable:
         bound: whether the numbers are bounds, not measurements or simulations.
         ann_mac: a multiply-accumulate of an ANN on the same process; None where the
             table prices none.
-        qnn_bit, qnn_add: of a quantised network on the same process, for each weight:
+        qnn_bit, qnn_add: of a quantized network on the same process, for each weight:
             for each bit of the activation, and once. None where it prices none.
         address_ac, address_mac: an add and a multiply-accumulate of an address.
         memory: accesses, on top of the operations; None where they are not priced or

@@ -1,7 +1,7 @@
 """Two targets: real Lava, in floating point and bit-accurate to the chip.
 
 Lava lives in a Python of its own; a job folder goes in, memory-mapped records come out.
-Both targets start from the same integer plan; nothing is quantised on the way.
+Both targets start from the same integer plan; nothing is quantized on the way.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from targets.inputs import Inputs
 from targets.loihi.emulator import LoihiEmulator
-from targets.parity.comparison import compare
+from targets.parity_check.comparison import compare
 from targets.report.model import Activity, MembraneRecord, Raster, StepMap
 
 STEPS_SHOWN = 36  # of all images together

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
 from stars.run_directory import Run
-from targets.parity.report import RATES
+from targets.parity_check.report import RATES
 from targets.report.activity import activity, sample, step_map
 from targets.report.model import (
     Accuracies,

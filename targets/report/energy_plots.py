@@ -14,7 +14,7 @@ from targets.report.svg import (
     decades,
     drawing,
     element,
-    labelled_row,
+    labeled_row,
     legend,
     line,
     si,
@@ -64,7 +64,7 @@ def totals_plot(energy: Energy) -> Plot:
         ]
     for i, (one, found) in enumerate(rows):
         y = i * ROW_OF_DOTS
-        drawn.append(labelled_row(y, one.title, si(one.joules, "J"), Markup("")))
+        drawn.append(labeled_row(y, one.title, si(one.joules, "J"), Markup("")))
         for name, joules in found.items():
             if joules > 0:
                 tip = f"{name}: {si(joules, 'J')} per image"
@@ -105,7 +105,7 @@ def position(value: float, ticks: range) -> float:
 
 
 def dot(x: float, y: float, number: int, tip: str = "") -> Markup:
-    """A mark whose form, not only its colour, says which network it is."""
+    """A mark whose form, not only its color, says which network it is."""
     kind = DOT_CLASSES[number % len(DOT_CLASSES)]
     inside = element("title", escape(tip))
     if number == 0:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from targets.parity.report import RATES
+from targets.parity_check.report import RATES
 from targets.report.model import Accuracies, Gauge, Parity, Rate, StepMap
 from targets.report.sentences import counted, percent
 from targets.report.svg import (
@@ -232,7 +232,7 @@ def heat_map(
     counts: Sequence[Sequence[int]],
     note: str,
 ) -> Plot:
-    """Counts in cells; a zero is a zero, not a colour alone."""
+    """Counts in cells; a zero is a zero, not a color alone."""
     left, top, cell = 92, 22, 24
     width = (WIDTH - left) / max(len(columns), 1)
     most = max((max(row, default=0) for row in counts), default=0)

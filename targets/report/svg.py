@@ -1,7 +1,7 @@
 """Small pure functions that draw SVG: elements, text, bars, axes. No data, no page.
 
 A drawing is 320 units wide, so that a phone shows it at its own size and text stays
-readable; colours are classes that the page's style sheet defines for light, dark and
+readable; colors are classes that the page's style sheet defines for light, dark and
 paper. Every function escapes what it is given.
 """
 
@@ -55,7 +55,7 @@ def drawing(name: str, title: str, summary: str, height: float, body: str) -> Ma
         id=name,
         role="img",
         viewBox=f"0 0 {WIDTH} {plain(float(height))}",
-        aria_labelledby=f"{name}-title {name}-desc",
+        aria_labeledby=f"{name}-title {name}-desc",
     )
 
 
@@ -106,7 +106,7 @@ def shortened(content: str, most: int = LABEL) -> str:
     return f"{content[:head]}…{content[len(content) - (most - 1 - head) :]}"
 
 
-def labelled_row(y: float, label: str, value: str, bar: str) -> Markup:
+def labeled_row(y: float, label: str, value: str, bar: str) -> Markup:
     """A label and a value above a bar that somebody else drew at y + 17."""
     most = LABEL - len(value)
     return element(
@@ -140,7 +140,7 @@ def bar_rows(
                 ),
             ]
         )
-        drawn.append(labelled_row(y, label, value, bar))
+        drawn.append(labeled_row(y, label, value, bar))
     return Markup("").join(drawn), len(rows) * ROW
 
 
@@ -163,7 +163,7 @@ def stacked_rows(
             tip = f"{name}: {100 * size / whole:.3g} %"
             pieces.append(rect(x, y + 17, max(width - 0.75, 0), BAR, kind, tip))
             x += width
-        drawn.append(labelled_row(y, label, value, Markup("").join(pieces)))
+        drawn.append(labeled_row(y, label, value, Markup("").join(pieces)))
     return Markup("").join(drawn), len(rows) * ROW
 
 

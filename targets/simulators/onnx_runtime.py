@@ -112,7 +112,7 @@ def run_file(
     Args:
         path: of the file.
         inputs: [T, B, *input shape].
-        level: how much the runtime optimises, a key of `LEVELS`.
+        level: how much the runtime optimizes, a key of `LEVELS`.
         threads: of one operator; 0 leaves it to the runtime.
         forced: every layer reads the spikes of this trace in place of those that the
             file makes; then only the tapped copy runs.

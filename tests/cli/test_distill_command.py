@@ -71,7 +71,7 @@ def folder(make_teacher, striped, tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def distil(*arguments: object) -> int:
+def distill(*arguments: object) -> int:
     base = ["distill", "--config", "tiny.toml", "--out", "run"]
     return main([*base, *map(str, arguments)])
 
@@ -91,7 +91,7 @@ def refused(capsys, code: int, message: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_it_leaves_a_run_that_ships_and_tells_the_accuracies(capsys):
-    assert distil("--json", "--seed", 5) == 0
+    assert distill("--json", "--seed", 5) == 0
     streams = capsys.readouterr()
     found = json.loads(streams.out)
     assert found["schema"] == "stars.distill/1"
@@ -111,7 +111,7 @@ def test_it_leaves_a_run_that_ships_and_tells_the_accuracies(capsys):
 def test_losses_on_the_command_line_replace_those_of_the_file():
     with Path("tiny.toml").open("a") as file:
         file.write("[[loss]]\nname = 'rkd'\n")
-    assert distil("--loss", "hta_kl:weight=1,temperature=3,masked=true") == 0
+    assert distill("--loss", "hta_kl:weight=1,temperature=3,masked=true") == 0
     config = tomllib.loads(Path("run/config.toml").read_text())
     assert config["loss"] == [
         {"name": "hta_kl", "weight": 1.0, "temperature": 3, "masked": True}
@@ -124,7 +124,7 @@ def test_losses_on_the_command_line_replace_those_of_the_file():
 def test_it_learns_from_real_images_where_there_are_any(folder, striped, capsys):
     real = striped(60, seed=1)
     np.savez(folder / "data.npz", x_train=real.images, y_train=real.labels)
-    assert distil("--data", "data.npz", "--json") == 0
+    assert distill("--data", "data.npz", "--json") == 0
     assert json.loads(capsys.readouterr().out)["grid_accuracy"] > 0
     manifest = json.loads(Path("run/manifest.json").read_text())
     assert manifest["data"] == {"source": "data.npz", "sha256": real.checksum()}
@@ -142,7 +142,7 @@ def test_the_recipe_for_a_loss_of_your_own_works():
     assert main([*arguments, "--config", "tiny.toml"]) == 0
     with Path("tiny.toml").open("a") as file:
         file.write(blocks["toml"])
-    assert distil() == 0
+    assert distill() == 0
     metrics = [Path(run, "metrics.jsonl") for run in ("runs/mine", "run")]
     for path in metrics:
         (*_, last) = path.read_text().splitlines()
@@ -153,27 +153,27 @@ def test_the_recipe_for_a_loss_of_your_own_works():
 
 @pytest.mark.usefixtures("folder")
 def test_without_test_images_it_says_that_nothing_was_measured(capsys):
-    assert distil("--test-data", "none", "--json") == 0
+    assert distill("--test-data", "none", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["grid_accuracy"] is None
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_run_is_not_made_twice_and_can_be_resumed(capsys):
-    assert distil() == 0
+    assert distill() == 0
     capsys.readouterr()
     before = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
-    assert distil() == 2
+    assert distill() == 2
     assert "holds a run already; give another --out" in capsys.readouterr().err
     after = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
     assert after == before
-    assert distil("--resume", "--json") == 0
+    assert distill("--resume", "--json") == 0
     assert (
         Path("run/student.safetensors").read_bytes()
         == before[Path("run/student.safetensors")]
     )
     capsys.readouterr()
-    assert distil("--resume", "--seed", 8) == 2
+    assert distill("--resume", "--seed", 8) == 2
     assert "made with another configuration" in capsys.readouterr().err
 
 
@@ -192,13 +192,13 @@ def test_ctrl_c_ends_the_round_and_the_second_one_does_not_wait(
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(Distillation, "learn", interrupted)
-        assert distil() == 130
+        assert distill() == 130
     assert signal.getsignal(signal.SIGINT) is before
     assert "stopping after this round; --resume goes on" in capsys.readouterr().err
     checkpoint = Run(Path("run")).load_checkpoint()
     assert (checkpoint is None) == (times == 2)
     assert checkpoint is None or checkpoint["round"] == 1
-    assert distil("--resume") == 0
+    assert distill("--resume") == 0
     assert main(["distill", "--config", "tiny.toml", "--out", "whole"]) == 0
     for name in ("student.safetensors", "artifacts/student.nir"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_the_round_and_the_second_one_does_not_wait(
 def test_a_folder_of_something_else_is_left_alone(folder, capsys):
     (folder / "run").mkdir()
     (folder / "run" / "thesis.tex").write_text("x")
-    assert distil() == 2
+    assert distill() == 2
     assert "exists and is not a run" in capsys.readouterr().err
     assert [p.name for p in (folder / "run").iterdir()] == ["thesis.tex"]
 
@@ -252,7 +252,7 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
     ],
 )
 def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
-    refused(capsys, distil(*arguments), message)
+    refused(capsys, distill(*arguments), message)
 
 
 @pytest.mark.parametrize(
@@ -282,19 +282,19 @@ def test_a_wrong_file_is_one_clear_error(folder, capsys, text, message):
     (folder / "tiny.toml").write_text(
         f"test_data = 'none'\n{text}\n[teacher]\nsource = 'teacher.safetensors'\n"
     )
-    refused(capsys, distil(), message)
+    refused(capsys, distill(), message)
 
 
 def test_a_foreign_checkpoint_is_one_clear_error(folder, make_teacher, capsys):
     weights = make_teacher("vgg").network.state_dict()
     torch.save(weights, folder / "vgg.pt")
-    refused(capsys, distil("--teacher", "vgg.pt"), "does not describe itself")
+    refused(capsys, distill("--teacher", "vgg.pt"), "does not describe itself")
     text = TINY.format(data="test.npz", teacher="vgg.pt")
     described = text.replace("[student]", DESCRIPTION + "\n[student]", 1)
     (folder / "tiny.toml").write_text(described)
-    refused(capsys, distil(), "teacher 'vgg.pt' is not a resnet with options")
+    refused(capsys, distill(), "teacher 'vgg.pt' is not a resnet with options")
     (folder / "vgg.pt").write_bytes(b"something else")
-    refused(capsys, distil(), "not a state dict that can be read safely")
+    refused(capsys, distill(), "not a state dict that can be read safely")
 
 
 MODULE = """
@@ -321,13 +321,13 @@ def test_a_teacher_that_cannot_teach_is_one_clear_error(folder, capsys, name, me
     text = TINY.format(data="test.npz", teacher=f"{module}:{name}")
     described = text.replace("[student]", DESCRIPTION + "\n[student]", 1)
     (folder / "tiny.toml").write_text(described)
-    refused(capsys, distil(), message)
+    refused(capsys, distill(), message)
 
 
 def test_test_images_of_another_size_are_one_clear_error(folder, striped, capsys):
     wide = np.repeat(striped(6).images, 2, axis=3)
     np.savez(folder / "test.npz", images=wide, labels=np.zeros(6, np.int64))
-    refused(capsys, distil(), "have shape (1, 8, 16), the teacher takes (1, 8, 8)")
+    refused(capsys, distill(), "have shape (1, 8, 16), the teacher takes (1, 8, 8)")
 
 
 # stars teacher train
@@ -362,7 +362,7 @@ def test_a_trained_teacher_can_be_distilled(capsys):
     assert found["schema"] == "stars.teacher/1"
     assert 0 <= found["test_accuracy"] <= 1
     Path("run").rename("teacher-run")
-    assert distil("--teacher", "teacher-run/teacher.safetensors") == 0
+    assert distill("--teacher", "teacher-run/teacher.safetensors") == 0
 
 
 @pytest.mark.usefixtures("data")

@@ -69,7 +69,7 @@ FILES = [
 
 
 def make(golden: Path) -> None:
-    """Distil a tiny student here, and keep what that leaves."""
+    """Distill a tiny student here, and keep what that leaves."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (12, 1, 8, 8), dtype=np.uint8)

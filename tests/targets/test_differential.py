@@ -37,10 +37,10 @@ from stars.testing.random_graphs import random_graph, random_inputs
 from targets import table
 from targets.base import Target
 from targets.inputs import ArrayInputs
-from targets.parity.comparison import compare
-from targets.parity.lane import Options
-from targets.parity.report import TOLERANCES
-from targets.parity.run import run_parity
+from targets.parity_check.comparison import compare
+from targets.parity_check.lane import Options
+from targets.parity_check.report import TOLERANCES
+from targets.parity_check.run import run_parity
 
 SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
 ALL = [

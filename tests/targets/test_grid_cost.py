@@ -1,4 +1,4 @@
-"""What quantising costs, by hand on one neuron and against numpy on real graphs."""
+"""What quantizing costs, by hand on one neuron and against numpy on real graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stars.errors import DataError
 from stars.graph import reference
 from stars.graph.nodes import LIF, Affine, Input, Integrator, Output
 from stars.graph.spiking_graph import SpikingGraph
-from stars.grid.quantization import quantisation
+from stars.grid.quantization import quantization
 from stars.testing.random_graphs import random_graph, random_inputs
 from targets.grid_cost import CHUNK, Sample, measure, random_sample
 from targets.inputs import ArrayInputs
@@ -45,7 +45,7 @@ def test_one_neuron_by_hand():
     graph = one_neuron([127 / 64, 0.7], 0.3, v_threshold=1.01)
     # one input gives v = 0.35 + 0.15 = 0.5, then 0.75; 45 and 19 steps give the same
     sample = Sample(ArrayInputs(np.ones((2, 3, 2)) * [0, 1]), np.array([1, 1, 0]), "")
-    report = measure(graph, quantisation(graph), sample)
+    report = measure(graph, quantization(graph), sample)
     fc, dense = report.nodes
     assert (fc.node, fc.step_exponent, fc.weights) == ("fc", -6, 2)
     assert fc.weight_error == pytest.approx(0.2 / 64)
@@ -64,7 +64,7 @@ def test_one_neuron_by_hand():
 def test_a_clipped_bias_is_counted():
     graph = one_neuron([1.0, 0.3], 10_000.0)
     sample = random_sample(graph, 4)
-    fc = measure(graph, quantisation(graph), sample).nodes[0]
+    fc = measure(graph, quantization(graph), sample).nodes[0]
     assert fc.clipped_biases == 1
     assert fc.bias_error == 10_000 - 8190 / 64
 
@@ -72,7 +72,7 @@ def test_a_clipped_bias_is_counted():
 def test_a_changed_time_constant_is_reported():
     graph = one_neuron([1.0], 0.0, tau=3 * DT)
     report = measure(
-        graph, quantisation(graph, round_decay=True), random_sample(graph, 4)
+        graph, quantization(graph, round_decay=True), random_sample(graph, 4)
     )
     assert report.neurons[0].tau_before == 3 * DT
     assert report.neurons[0].tau_after == 4 * DT
@@ -81,7 +81,7 @@ def test_a_changed_time_constant_is_reported():
 @pytest.mark.parametrize("kind", ["vgg", "residual"])
 def test_shares_are_those_of_the_two_traces_however_many_chunks(kind):
     graph = float_graph(3, kind)
-    done = quantisation(graph, bits=3)
+    done = quantization(graph, bits=3)
     sample = random_sample(graph, CHUNK + 7)
     labels = np.arange(CHUNK + 7) % 4
     report = measure(graph, done, replace(sample, labels=labels))
@@ -102,7 +102,7 @@ def test_a_graph_on_the_grid_costs_nothing():
     rng = np.random.default_rng(0)
     graph = random_graph(rng, kind="shortcut")
     sample = Sample(ArrayInputs(random_inputs(rng, graph, 5)), None, "noise")
-    report = measure(graph, quantisation(graph), sample)
+    report = measure(graph, quantization(graph), sample)
     assert all(row.weight_error == row.bias_error == 0 for row in report.nodes)
     assert all(row.agreement == 1 for row in report.neurons)
     assert report.decisions == 1
@@ -113,4 +113,4 @@ def test_labels_must_be_as_many_as_inputs():
     graph = one_neuron([1.0], 0.0)
     sample = replace(random_sample(graph, 4), labels=np.zeros(3, np.int64))
     with pytest.raises(DataError, match="3 labels for 4 inputs"):
-        measure(graph, quantisation(graph), sample)
+        measure(graph, quantization(graph), sample)

@@ -2,7 +2,7 @@
 
     python kills.py SEED COUNT CONFIG FOLDER
 
-Distils by `stars distill --config CONFIG` once without a kill, then COUNT times with
+Distills by `stars distill --config CONFIG` once without a kill, then COUNT times with
 one to three: at a random time, when a write is half done, or before a rename; every
 fourth time by Ctrl-C instead. Prints one JSON object: how each attempt ended, and which
 files differ in the end. A fork per attempt: importing torch and its compiler takes

@@ -31,7 +31,7 @@ from stars.errors import StarsError
 from stars.graph.encoding import DirectEncoding
 from stars.grid import plan_file
 from stars.grid.lowering import lower
-from stars.grid.quantization import quantise
+from stars.grid.quantization import quantize
 from stars.networks import student_file
 from stars.networks.architectures import blueprint
 from stars.networks.lif import LIFConstants
@@ -51,7 +51,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "0.1"
 
 
 def graph_of(seed: int = 3) -> Any:
-    return quantise(random_graph(np.random.default_rng(seed), kind="residual"))
+    return quantize(random_graph(np.random.default_rng(seed), kind="residual"))
 
 
 def nir_file(path: Path) -> None:

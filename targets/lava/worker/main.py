@@ -63,7 +63,7 @@ if __name__ == "__main__":
         traceback.print_exc()
         raise
     finally:
-        # Lava's finalisers would call stop() and wait for actors that have died.
+        # Lava's finalizers would call stop() and wait for actors that have died.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stars.data import accuracy
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 
 
 def test_it_is_the_share_of_all_images_over_uneven_chunks(monkeypatch):
@@ -22,5 +22,5 @@ def test_it_is_the_share_of_all_images_over_uneven_chunks(monkeypatch):
         sizes.append(len(chunk))
         return torch.eye(3)[torch.from_numpy(chunk).flatten().long()]
 
-    assert accuracy.share_right(scores, LabelledImages(images, labels)) == 0.7
+    assert accuracy.share_right(scores, LabeledImages(images, labels)) == 0.7
     assert sizes == [4, 4, 2]

@@ -56,7 +56,7 @@ def test_the_same_generator_gives_the_same_images():
     assert not torch.equal(a, augment(x, rng(6), flip=True, crop=1))
 
 
-def test_mix_leaves_a_share_alone_and_blends_the_rest_with_a_neighbour():
+def test_mix_leaves_a_share_alone_and_blends_the_rest_with_a_neighbor():
     x = torch.arange(400.0).reshape(400, 1, 1, 1)
     mixed = mix(x, mixing(400, rng(), 0.25))
     blended = (mixed != x).flatten()

@@ -55,14 +55,14 @@ def test_the_training_folders_name_the_classes_of_the_test_images(tmp_path: Path
 @pytest.mark.parametrize(
     ("mode", "channels"), [("P", 3), ("RGBA", 3), ("1", 1), ("LA", 1), ("L", 1)]
 )
-def test_palettes_and_alpha_become_plain_colour_or_grey(tmp_path, mode, channels):
-    grey = np.where(pixels(4, 4) > 127, 255, 0).astype(np.uint8)
-    save(tmp_path / "a" / "1.png", np.repeat(grey[..., None], 3, 2), mode)
+def test_palettes_and_alpha_become_plain_color_or_gray(tmp_path, mode, channels):
+    gray = np.where(pixels(4, 4) > 127, 255, 0).astype(np.uint8)
+    save(tmp_path / "a" / "1.png", np.repeat(gray[..., None], 3, 2), mode)
     loaded = data.load(str(tmp_path)).images
-    assert np.array_equal(loaded[0], np.repeat(grey[None], channels, 0))
+    assert np.array_equal(loaded[0], np.repeat(gray[None], channels, 0))
 
 
-def test_a_folder_that_holds_no_labelled_images_is_refused(tmp_path: Path):
+def test_a_folder_that_holds_no_labeled_images_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="no class folders with images"):
         data.load(str(tmp_path))
     save(tmp_path / "a" / "1.png", pixels(4, 4))
@@ -78,7 +78,7 @@ def test_a_folder_that_holds_no_labelled_images_is_refused(tmp_path: Path):
 
 
 def tiny_imagenet(root: Path) -> np.ndarray:
-    """Two classes, two training and one validation image each; one is grey."""
+    """Two classes, two training and one validation image each; one is gray."""
     images = pixels(6, 64, 64, 3)
     names = ["n02", "n01"]
     (root / "val").mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path: Path, inner):
     test = data.load(f"tiny-imagenet:{tmp_path}", "test")
     assert test.labels.tolist() == [1, 0]
     assert test.images.shape == (2, 3, 64, 64)
-    assert np.array_equal(test.images[:, 0], test.images[:, 1])  # grey became colour
+    assert np.array_equal(test.images[:, 0], test.images[:, 1])  # gray became color
 
 
 def test_a_damaged_tiny_imagenet_is_told(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Where labelled images come from, and what is refused."""
+"""Where labeled images come from, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stars.data import images as data
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def pixels(*shape: int) -> np.ndarray:
     return RNG.integers(0, 256, shape, dtype=np.uint8)
 
 
-# LabelledImages
+# LabeledImages
 
 
 @pytest.mark.parametrize(
@@ -37,22 +37,22 @@ def pixels(*shape: int) -> np.ndarray:
         (pixels(2, 1, 4, 4), [0, -1], "a label is -1; labels start at 0"),
     ],
 )
-def test_what_is_not_labelled_images_is_refused(images, labels, message):
+def test_what_is_not_labeled_images_is_refused(images, labels, message):
     with pytest.raises(DataError, match=message):
-        LabelledImages(images, np.array(labels))
+        LabeledImages(images, np.array(labels))
 
 
 def test_statistics_by_hand():
     """Pixels 0 and 255 in one channel, 51 = .2 in the other."""
     images = np.zeros((2, 2, 1, 1), np.uint8)
     images[1, 0], images[:, 1] = 255, 51
-    mean, deviation = LabelledImages(images, np.array([0, 4])).statistics()
+    mean, deviation = LabeledImages(images, np.array([0, 4])).statistics()
     assert mean == (0.5, 0.2)
     assert deviation == (0.5, 0.0)
 
 
 def test_first_takes_as_many_as_there_are_and_at_least_one():
-    both = LabelledImages(pixels(3, 1, 2, 2), np.array([0, 2, 1]))
+    both = LabeledImages(pixels(3, 1, 2, 2), np.array([0, 2, 1]))
     assert both.first(2).labels.tolist() == [0, 2]
     assert len(both.first(9)) == 3
     assert both.classes == 3
@@ -187,8 +187,8 @@ def test_what_is_measured_on_training_images_is_called_development():
 
 def test_the_share_of_images_that_another_set_holds_too():
     images = pixels(4, 1, 3, 3)
-    one = LabelledImages(images, np.arange(4))
-    other = LabelledImages(images[[3, 0]], np.arange(2))
+    one = LabeledImages(images, np.arange(4))
+    other = LabeledImages(images[[3, 0]], np.arange(2))
     assert one.share_in(other) == 0.5
     assert other.share_in(one) == 1.0
 
@@ -229,7 +229,7 @@ def write_cifar(root: Path, name: str, entries: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("name", "key"), [("cifar10", "labels"), ("cifar100", "fine_labels")]
 )
-def test_cifar_is_read_in_colour(tmp_path, monkeypatch, name, key):
+def test_cifar_is_read_in_color(tmp_path, monkeypatch, name, key):
     from torchvision import datasets  # noqa: PLC0415 - it imports torch
 
     kind = getattr(datasets, data.TORCHVISION[name])

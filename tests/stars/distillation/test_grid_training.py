@@ -71,14 +71,14 @@ def trained(case: Case, learning_rate: float, steps: int = 5) -> Network:
     network = to_grid(case.student(), case.encoding)
     project = BudgetProjection(network, case.encoding)
     project()
-    optimiser = torch.optim.Adam(network.parameters(), learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     for seed in range(steps):
         logits = network(case.images(16, seed)).mean_logits
         labels = torch.arange(16) % 3
         loss = torch.nn.functional.cross_entropy(logits, labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         project()
     return network.eval()
 
@@ -248,7 +248,7 @@ def test_rounding_by_hand():
     assert x.grad.tolist() == [1.0] * 7
 
 
-def test_rounding_gives_the_grid_itself_and_not_a_neighbour():
+def test_rounding_gives_the_grid_itself_and_not_a_neighbor():
     x = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * 3
     steps = rounded(x, -7, WEIGHT_LIMIT) * 2**7
     assert torch.equal(steps, steps.round())

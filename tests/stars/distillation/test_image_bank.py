@@ -13,7 +13,7 @@ from stars.distillation.image_bank import ImageBank
 from stars.errors import DataError
 
 
-def grey(*levels: int) -> torch.Tensor:
+def gray(*levels: int) -> torch.Tensor:
     """Images [N, 1, 2, 2], each of one level of 0..255, as pixels / 255."""
     return torch.tensor(levels)[:, None, None, None].expand(-1, 1, 2, 2) / 255
 
@@ -35,8 +35,8 @@ def test_images_are_rounded_to_eight_bits():
 
 def test_the_oldest_make_room():
     bank = ImageBank(3)
-    bank.add(grey(1, 2))
-    bank.add(grey(3, 4))
+    bank.add(gray(1, 2))
+    bank.add(gray(3, 4))
     assert levels(bank) == [2, 3, 4]
     assert len(bank) == 3
 
@@ -52,7 +52,7 @@ def test_what_made_room_takes_no_place_in_a_checkpoint():
 
 def test_samples_are_drawn_from_all_images_by_the_passed_generator():
     bank = ImageBank(4)
-    bank.add(grey(1, 2, 3, 4))
+    bank.add(gray(1, 2, 3, 4))
     drawn = bank.drawn(200, np.random.default_rng(0))[0]
     assert drawn.shape == (200, 1, 2, 2)
     assert set(drawn[:, 0, 0, 0].tolist()) == {1, 2, 3, 4}
@@ -60,7 +60,7 @@ def test_samples_are_drawn_from_all_images_by_the_passed_generator():
 
 
 def test_an_empty_bank_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match="empty; synthesise before training"):
+    with pytest.raises(DataError, match="empty; synthesize before training"):
         ImageBank(4).drawn(1, np.random.default_rng(0))
     with pytest.raises(DataError, match="nothing to show"):
         ImageBank(4).write_png(tmp_path / "a.png")
@@ -68,7 +68,7 @@ def test_an_empty_bank_says_what_to_do(tmp_path):
 
 def test_the_picture_shows_the_newest_in_rows(tmp_path):
     bank = ImageBank(10)
-    bank.add(grey(9, 10, 20, 30, 40))
+    bank.add(gray(9, 10, 20, 30, 40))
     bank.write_png(tmp_path / "a.png", rows=2, columns=2)
     picture = np.asarray(Image.open(tmp_path / "a.png"))
     assert picture.shape == (4, 4)

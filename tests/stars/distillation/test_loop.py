@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stars.config.models import DistillConfig, merged
-from stars.distillation.distiller import Distillation, portion, quantised
+from stars.distillation.distiller import Distillation, portion, quantized
 from stars.distillation.evaluation import DistillResult
 from stars.distillation.loop import distill
 from stars.errors import ConfigError, DataError, TrainingError
@@ -136,7 +136,7 @@ def test_steps_that_the_rounds_do_not_divide_are_all_taken():
     assert [portion(6, 3, n) for n in (1, 2, 3)] == [2, 2, 2]
 
 
-def test_the_picture_shows_synthetic_images_that_are_not_one_colour(finished):
+def test_the_picture_shows_synthetic_images_that_are_not_one_color(finished):
     run, _ = finished
     picture = np.asarray(Image.open(run.synthetic_path))
     assert picture.shape == (10 * 8, 16 * 8)
@@ -172,7 +172,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("stage", "number"), [("distil", 1), ("distil", 3), ("grid", 1)]
+    ("stage", "number"), [("distill", 1), ("distill", 3), ("grid", 1)]
 )
 def test_a_run_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
     finished, teacher, striped, tmp_path, stage, number
@@ -397,22 +397,22 @@ def test_the_batches_are_of_the_real_images(teacher, striped):
     plain = {"flip": False, "crop": 0, "mixup": 0.0, "steps": 6, "batch_size": 12}
     distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
     batch, labels = distillation.batch(np.random.default_rng(0))
-    known = teacher.normalise(torch.from_numpy(images.images))
+    known = teacher.normalize(torch.from_numpy(images.images))
     same = [(known == image).flatten(1).all(1).nonzero()[0, 0] for image in batch]
     assert labels.argmax(1).tolist() == images.labels[same].tolist()
     assert labels.sum(1).tolist() == [1.0] * 12
 
 
 def test_labels_are_mixed_as_their_images_are(teacher, striped):
-    """Images of one grey for each class: what the pixels say, the labels say."""
+    """Images of one gray for each class: what the pixels say, the labels say."""
     images = striped(30)
     images.images[:] = (images.labels * 100)[:, None, None, None]
     plain = {"flip": False, "crop": 0, "mixup": 1.0, "steps": 6, "batch_size": 12}
     distillation = Distillation(tiny(training=plain, data="x"), teacher, images)
     batch, labels = distillation.batch(np.random.default_rng(0))
-    grey = (batch[:, 0, 0, 0] * 0.3 + 0.45) * 255 / 100
+    gray = (batch[:, 0, 0, 0] * 0.3 + 0.45) * 255 / 100
     expected = labels @ torch.arange(3.0)
-    torch.testing.assert_close(grey, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gray, expected, atol=1e-4, rtol=1e-4)
     assert 0.01 < float(labels.max(1).values.min()) < 0.99
 
 
@@ -441,7 +441,7 @@ def test_a_killed_run_with_real_images_ends_as_one_that_was_not(
     learned, teacher, striped, tmp_path
 ):
     def kill(*now: object) -> None:
-        if now[:2] == ("distil", 2):
+        if now[:2] == ("distill", 2):
             raise KilledError
 
     config, real = tiny(data="striped"), striped(90, seed=1)
@@ -481,7 +481,7 @@ def test_training_rounds_images_as_the_encoding_does():
         :, None, None
     ]
     x.requires_grad_()
-    rounded = quantised(x, encoding)
+    rounded = quantized(x, encoding)
     expected = encoding.encode(pixels, 1)[0]
     assert np.array_equal(rounded.detach().numpy(), expected)
     rounded.sum().backward()
@@ -493,7 +493,7 @@ def test_synthesis_moves_neither_the_students_weights_nor_its_statistics(teacher
     student = distillation.student
     before = {k: v.clone() for k, v in student.state_dict().items()}
     student.eval().requires_grad_(requires_grad=False)
-    distillation.synthesiser.round(distillation.see)
+    distillation.synthesizer.round(distillation.see)
     assert all(torch.equal(before[k], v) for k, v in student.state_dict().items())
 
 

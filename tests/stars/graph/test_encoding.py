@@ -66,13 +66,13 @@ def test_impossible_statistics_are_refused(mean, deviation):
         DirectEncoding(mean, deviation)
 
 
-def grey(*pixels):
+def gray(*pixels):
     """One image of these pixels."""
     return np.array(pixels, np.uint8).reshape(1, 1, 1, -1)
 
 
 def test_poisson_spikes_at_the_rate_of_the_pixel():
-    images = grey(*([0] * 500), *([51] * 500), *([255] * 500))
+    images = gray(*([0] * 500), *([51] * 500), *([255] * 500))
     spikes = PoissonEncoding(rate=0.5, seed=7).encode(images, 400)
     rates = spikes.reshape(400, 3, 500).mean(axis=(0, 2))
     assert rates[0] == 0
@@ -81,7 +81,7 @@ def test_poisson_spikes_at_the_rate_of_the_pixel():
 
 
 def test_poisson_is_the_published_generator_number_by_number():
-    image = grey(255, 128, 1)
+    image = gray(255, 128, 1)
     encoding = PoissonEncoding(seed=2**64 - 1)
     digest = hashlib.sha256(bytes([255, 128, 1])).digest()
     key = (2**64 - 1) | int.from_bytes(digest[:8], "little") << 64
@@ -102,11 +102,11 @@ def test_poisson_of_an_image_depends_on_the_seed_and_the_image_alone():
 
 
 def test_white_spikes_at_every_step_at_rate_one():
-    assert PoissonEncoding().encode(grey(255), 50).all()
+    assert PoissonEncoding().encode(gray(255), 50).all()
 
 
 def test_latency_by_hand():
-    spikes = LatencyEncoding().encode(grey(255, 204, 127, 128, 1, 0), 6)
+    spikes = LatencyEncoding().encode(gray(255, 204, 127, 128, 1, 0), 6)
     # 5 (1 - p / 255): 0, 1, 2.51 -> 3, 2.49 -> 2, 4.98 -> 5, and black never
     times = [spikes[:, 0, 0, 0, i].nonzero()[0].tolist() for i in range(6)]
     assert times == [[0], [1], [3], [2], [5], []]
@@ -114,7 +114,7 @@ def test_latency_by_hand():
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 300])
 def test_the_brighter_the_earlier_and_at_most_once(steps):
-    spikes = LatencyEncoding(threshold=10).encode(grey(*range(256)), steps)
+    spikes = LatencyEncoding(threshold=10).encode(gray(*range(256)), steps)
     counts = spikes.sum(axis=0).ravel()
     assert counts[:10].tolist() == [0] * 10
     assert (counts[10:] == 1).all()

@@ -1,4 +1,4 @@
-"""Quantising, and each bound of the certificate at its edge, by brute force."""
+"""Quantizing, and each bound of the certificate at its edge, by brute force."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from stars.graph.nodes import (
 )
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.certificate import certify
-from stars.grid.quantization import grid_of, is_on_grid, quantise, weight_exponent
+from stars.grid.quantization import grid_of, is_on_grid, quantize, weight_exponent
 from stars.grid.rewrite import fold_resistances, round_decays, sum_pools
 from stars.testing.assertions import assert_same_membranes, assert_same_spikes
 from stars.testing.kinds import KINDS
@@ -92,7 +92,7 @@ def test_weight_exponent_uses_the_range_but_does_not_leave_it(value, bits):
     assert round(value / 2.0 ** (exponent - 1)) > limit
 
 
-# --- quantise ---
+# --- quantize ---
 
 
 def float_graph(seed, kind=None):
@@ -103,20 +103,20 @@ def float_graph(seed, kind=None):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))
-def test_quantise_puts_any_kind_on_the_grid_and_certifies(kind, seed):
+def test_quantize_puts_any_kind_on_the_grid_and_certifies(kind, seed):
     graph = float_graph(seed, kind)
     assert not is_on_grid(graph)
-    result = quantise(graph)
+    result = quantize(graph)
     assert is_on_grid(result)
     assert certify(result).verdict == "spikes and membranes exact"
-    assert quantise(result) == result
+    assert quantize(result) == result
     inputs = random_inputs(np.random.default_rng(seed), graph, 4)
     assert is_exact(result, inputs)
 
 
-def test_quantise_rounds_to_half_a_step_at_most():
+def test_quantize_rounds_to_half_a_step_at_most():
     graph = float_graph(0, "conv")
-    result = quantise(graph)
+    result = quantize(graph)
     for name, grid in grid_of(graph).items():
         step = 2.0**grid.weight_exponent
         before, after = graph.nodes[name].weight, result.nodes[name].weight
@@ -124,22 +124,22 @@ def test_quantise_rounds_to_half_a_step_at_most():
         assert (after == np.rint(after / step) * step).all()
 
 
-def test_quantise_leaves_its_argument_alone_and_on_grid_graphs_as_they_are():
+def test_quantize_leaves_its_argument_alone_and_on_grid_graphs_as_they_are():
     graph = float_graph(0, "shortcut")
     before = {name: node.parameters() for name, node in graph.nodes.items()}
-    quantise(graph)
+    quantize(graph)
     assert {n: node.parameters() for n, node in graph.nodes.items()} == before
     on_grid = random_graph(np.random.default_rng(0), kind="shortcut")
-    assert quantise(on_grid) is on_grid
+    assert quantize(on_grid) is on_grid
 
 
 def test_fewer_bits_make_fewer_levels():
-    graph = quantise(float_graph(0, "mlp"), bits=3)
+    graph = quantize(float_graph(0, "mlp"), bits=3)
     weight = graph.nodes["fc0"].weight
     assert len(np.unique(weight)) <= 7
     with pytest.raises(GraphError, match="bits is 9; it must be 2 to 8"):
-        quantise(float_graph(0, "mlp"), bits=9)
-    again = quantise(quantise(float_graph(0, "mlp")), bits=3)
+        quantize(float_graph(0, "mlp"), bits=9)
+    again = quantize(quantize(float_graph(0, "mlp")), bits=3)
     assert len(np.unique(again.nodes["fc0"].weight)) <= 7
 
 
@@ -157,7 +157,7 @@ def test_a_mean_pools_area_goes_into_the_next_weights_before_they_are_rounded():
     assert pooled.nodes["n1"] == SumPool2d((7, 7), (7, 7))
     np.testing.assert_array_equal(pooled.nodes["n3"].weight, weight * (1 / 49))
     assert pooled.nodes["n3"].bias.tolist() == [0.25]
-    result = quantise(graph)
+    result = quantize(graph)
     # .5 / 49 = .0102 = 83.6 steps of 2^-13
     assert result.nodes["n3"].weight.tolist() == [[84 * 2.0**-13, -50 * 2.0**-13]]
 
@@ -172,17 +172,17 @@ def test_a_mean_pool_after_the_weights_goes_into_them_and_their_bias():
 
 def test_a_mean_pool_without_weights_stays_if_it_is_a_power_of_two():
     graph = chain(Input((1, 2, 2)), AvgPool2d((2, 2), (2, 2)), lif(1, 1, 1))
-    assert quantise(graph) == graph
+    assert quantize(graph) == graph
     graph = chain(Input((1, 3, 3)), AvgPool2d((3, 3), (3, 3)), lif(1, 1, 1))
     with pytest.raises(GraphError, match=r"'n0': its factor 0\.11"):
-        quantise(graph)
+        quantize(graph)
 
 
 def test_steps_are_doubled_rather_than_a_bias_clipped():
     """200 is 12800 steps of 2^-6, and 6400 of 2^-5, which 13 even bits hold."""
     weight = np.array([[1.0], [0.53]])
     graph = chain(Input((1,)), Affine(weight, [200.0, 33.01]), lif(2))
-    node = quantise(graph).nodes["n0"]
+    node = quantize(graph).nodes["n0"]
     assert node.bias.tolist() == [200.0, 1056 * 2.0**-5]
     assert node.weight.ravel().tolist() == [1.0, 17 * 2.0**-5]
 
@@ -191,17 +191,17 @@ def test_a_bias_that_no_step_in_reach_holds_is_clipped_in_steps_of_two():
     """10000 is 40000 steps of 2^-2; weights keep their step of 2^-6."""
     weight = np.array([[1.0], [0.53]])
     graph = chain(Input((1,)), Affine(weight, [10_000.0, 33.01]), lif(2))
-    node = quantise(graph).nodes["n0"]
+    node = quantize(graph).nodes["n0"]
     assert node.bias.tolist() == [8190 * 2.0**-6, 2112 * 2.0**-6]
     assert node.weight.ravel().tolist() == [1.0, 34 * 2.0**-6]
 
 
 def test_a_threshold_is_rounded_to_the_grid_of_its_increments():
     graph = chain(Input((1,)), Affine([[1.0]], [0.0]), lif(1, v_threshold=0.3))
-    assert quantise(graph).nodes["n1"].v_threshold.item() == 38 * 2.0**-7
+    assert quantize(graph).nodes["n1"].v_threshold.item() == 38 * 2.0**-7
 
 
-def test_quantise_doubles_a_step_where_a_sum_would_leave_its_bits():
+def test_quantize_doubles_a_step_where_a_sum_would_leave_its_bits():
     encoding = DirectEncoding((0.5,), (0.1,), exponent=-5)
     weight = np.full((1, 1, 3, 3), 1.9)  # 122 steps of 2^-6; times 9 times 127: 18 bits
     weight[0, 0, 1, 1] = 1.95
@@ -210,14 +210,14 @@ def test_quantise_doubles_a_step_where_a_sum_would_leave_its_bits():
     grid = grid_of(graph)["n0"]
     assert weight_exponent(weight.max()) == -6
     assert grid.weight_exponent == -5
-    assert certify(quantise(graph)).ok
+    assert certify(quantize(graph)).ok
 
 
 def test_steps_stay_fine_where_no_doubling_would_make_float32_exact():
     """After 64 steps of an exact decay a membrane has 63 bits more."""
     weight = np.array([[1.0], [0.53]])
     graph = chain(Input((1,)), Affine(weight, [0.0, 0.0]), lif(2), steps=64)
-    assert not certify(quantise(graph)).ok
+    assert not certify(quantize(graph)).ok
     assert grid_of(graph)["n0"].weight_exponent == weight_exponent(1.0)
 
 
@@ -248,18 +248,18 @@ def test_branches_too_far_apart_are_brought_together():
     }
     edges = (("in", "wide"), ("in", "fine"), ("wide", "lif"), ("fine", "lif"))
     graph = SpikingGraph(nodes, (*edges, ("lif", "out")), DT, 4)
-    assert certify(quantise(graph)).ok
+    assert certify(quantize(graph)).ok
 
 
 def test_what_rounding_cannot_mend_is_refused():
     graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, tau=3 * DT))
     with pytest.raises(LimitError, match="k = dt / tau"):
-        quantise(graph)
+        quantize(graph)
     uneven = LIF(*(np.full((1, 1, 2), x) for x in (2 * DT, 1.0, 0.0, 1.0, 0.0)))
     uneven = replace(uneven, r=np.array([[[0.1, 0.2]]]))
     conv = Conv2d([[[[0.1]]]], [0.0])
     with pytest.raises(GraphError, match=r"r\[0, 0, 0\] is 0\.1"):
-        quantise(chain(Input((1, 1, 2)), conv, uneven))
+        quantize(chain(Input((1, 1, 2)), conv, uneven))
 
 
 cuba = partial(CubaLIF.uniform, tau_syn=4 * DT, tau_mem=2 * DT, w_in=4.0)
@@ -279,7 +279,7 @@ def test_a_synaptic_current_is_put_on_the_grid():
     before, after = reference.run(graph, inputs), reference.run(folded, inputs)
     assert before.spikes["n1"].any()
     assert_same_spikes(after, before)
-    result = quantise(graph)
+    result = quantize(graph)
     assert (result.nodes["n1"].r == 1).all()
     assert (result.nodes["n1"].w_in == 1).all()
     assert certify(result).ok
@@ -298,7 +298,7 @@ def test_both_decays_of_a_current_are_rounded():
     node = cuba((1,), tau_syn=1.1 * DT, tau_mem=3.1 * DT)
     graph = chain(Input((1,)), Affine([[1.0]], [0.0]), node)
     with pytest.raises(LimitError, match=r"(?s)dt / tau_mem.*dt / tau_syn"):
-        quantise(graph)
+        quantize(graph)
     rounded = round_decays(graph).nodes["n1"]
     assert (rounded.tau_syn, rounded.tau_mem) == (DT, 4 * DT)
 
@@ -337,7 +337,7 @@ def test_a_resistance_goes_into_the_weights_before_it():
     np.testing.assert_allclose(
         after.membranes["n4"], before.membranes["n4"], rtol=1e-12
     )
-    assert certify(quantise(graph)).ok
+    assert certify(quantize(graph)).ok
 
 
 def test_a_resistance_before_which_a_pool_stands_goes_through_it():
@@ -376,9 +376,9 @@ def test_time_constants_go_to_the_nearest_power_of_two(ratio, shift):
     assert rounded.nodes["n1"].tau.item() == DT * 2**shift
 
 
-def test_quantise_rounds_time_constants_on_request():
+def test_quantize_rounds_time_constants_on_request():
     graph = chain(Input((1,)), Affine([[0.1]], [0.0]), lif(1, tau=3 * DT))
-    result = quantise(graph, round_decay=True)
+    result = quantize(graph, round_decay=True)
     assert result.nodes["n1"].tau.item() == 4 * DT
     assert certify(result).ok
 

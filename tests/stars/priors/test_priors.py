@@ -336,7 +336,7 @@ def test_rca_is_zero_where_samples_relate_alike():
 def test_rca_of_three_samples_by_hand():
     """On a line at -1, 0, 1 and at -1, -1, 2.
 
-    Centred, the teacher's cosines are R_12 = R_23 = 0 and R_13 = -1; the student's
+    Centered, the teacher's cosines are R_12 = R_23 = 0 and R_13 = -1; the student's
     R_12 = 1, R_13 = R_23 = -1. Squared gaps 1, 0, 1, each twice of six: L = 4 / 6.
     """
     value = PRIORS["relational"](

@@ -19,7 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stars import teacher as teachers
 from stars.config.models import DistillConfig, TermConfig
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.distillation.distiller import Distillation
 from stars.distillation.loop import distill, follow, run_rounds, unseen
 from stars.networks.architectures import blueprint
@@ -28,7 +28,7 @@ from stars.objective import bind, weighted_sum
 from stars.priors import PRIORS
 from stars.run_directory import Run
 from stars.runtime.distributed import Group, gathered, leave, processes, share
-from stars.synthesis import METHODS, synthesiser
+from stars.synthesis import METHODS, synthesizer
 from stars.synthesis.critic import Critic
 from stars.teacher.teacher import Teacher
 
@@ -67,7 +67,7 @@ class KilledError(Exception):
 
 def kill_after_two(stage: str, done: int, *_: object) -> None:
     """A progress that stops all processes at the same place."""
-    if (stage, done) == ("distil", 2):
+    if (stage, done) == ("distill", 2):
         raise KilledError
 
 
@@ -89,7 +89,7 @@ def float64(teacher: Teacher) -> Iterator[Teacher]:
     """
     teacher = Teacher(teacher.network.double(), teacher.spec)
     mean, deviation = teacher.spec.mean[0], teacher.spec.deviation[0]
-    teacher.normalise = lambda images: (images.double() / 255 - mean) / deviation
+    teacher.normalize = lambda images: (images.double() / 255 - mean) / deviation
     torch.set_default_dtype(torch.float64)
     try:
         yield teacher
@@ -112,8 +112,8 @@ def trace(teacher: Teacher) -> dict[str, Any]:
         losses.append(result[1])
         return result
 
-    def keep_gradients(optimiser: torch.optim.Optimizer, *_: object) -> None:
-        groups = optimiser.param_groups
+    def keep_gradients(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        groups = optimizer.param_groups
         gradients.append([p.grad.clone() for g in groups for p in g["params"]])
 
     score = Critic.score
@@ -130,7 +130,7 @@ def trace(teacher: Teacher) -> dict[str, Any]:
         "losses": losses,
         "gradients": gradients,
         "student": state["student"],
-        "generator": state["synthesiser"],
+        "generator": state["synthesizer"],
         "bank": state["bank"],
         "held": len(distillation.bank.held()),
     }
@@ -146,17 +146,17 @@ def inverted(teacher: Teacher) -> dict[str, dict[str, Any]]:
     for method in METHODS:
         config = CONFIG.synthesis.model_copy(update={"method": method})
         torch.manual_seed(1)
-        made = synthesiser(teacher, priors, config)
+        made = synthesizer(teacher, priors, config)
         rounds = [made.round(partial(with_membranes, student)) for _ in range(2)]
         images = torch.stack([images for images, _ in rounds])
         found[method] = {"images": images, **rounds[-1][1]}
     return found
 
 
-def labelled(teacher: Teacher) -> dict[str, Any]:
+def labeled(teacher: Teacher) -> dict[str, Any]:
     """A batch of real images and its labels, and the loss that reads them."""
     rng = np.random.default_rng(0)
-    real = LabelledImages(
+    real = LabeledImages(
         rng.integers(0, 256, (50, *teacher.spec.input_shape), np.uint8),
         rng.integers(0, teacher.spec.classes, 50),
     )
@@ -167,7 +167,7 @@ def labelled(teacher: Teacher) -> dict[str, Any]:
     images, labels = distillation.batch(np.random.default_rng(1))
     assert labels is not None
     values = distillation.learn(
-        distillation.student, distillation.optimiser, rng, bf16=False
+        distillation.student, distillation.optimizer, rng, bf16=False
     )
     return {"images": gathered(images), "labels": gathered(labels), **values}
 
@@ -187,7 +187,7 @@ def main(teacher_path: str, folder: Path) -> None:
         else:
             follow(CONFIG, teacher)
         found = {**trace(teacher), "inverted": inverted(teacher)}
-        found["labelled"] = labelled(teacher)
+        found["labeled"] = labeled(teacher)
         if group.first:
             torch.save(found, folder / "trace.pt")
 

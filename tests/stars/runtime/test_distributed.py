@@ -78,8 +78,8 @@ def test_every_method_makes_the_images_of_one_process(method, inverted, traces):
 @pytest.mark.slow
 def test_labels_of_real_images_go_with_their_images(job, traces, make_teacher):
     with job["float64"](make_teacher()) as teacher:
-        one = job["labelled"](teacher)
-    two = traces[1]["labelled"]
+        one = job["labeled"](teacher)
+    two = traces[1]["labeled"]
     assert one["labels"].shape == (12, 3)
     assert torch.equal(one["images"], two["images"])
     assert torch.equal(one["labels"], two["labels"])

@@ -16,7 +16,7 @@ from stars.networks.outputs import Outputs
 from stars.networks.student import build, with_membranes
 from stars.objective import bind
 from stars.priors import PRIORS
-from stars.synthesis import METHODS, synthesiser
+from stars.synthesis import METHODS, synthesizer
 from stars.synthesis.generator import Generator
 from stars.synthesis.views import shifted, zoomed
 
@@ -53,7 +53,7 @@ def make(method: str, teacher, *names: str, **changes):
     )
     terms = [TermConfig(name=name) for name in names or sorted(PRIORS)]
     torch.manual_seed(1)
-    return synthesiser(teacher, bind(PRIORS, terms, "prior"), config)
+    return synthesizer(teacher, bind(PRIORS, terms, "prior"), config)
 
 
 @every_method
@@ -150,7 +150,7 @@ def seen_labels(method, teacher, student, **changes) -> list[list[int]]:
     values = {"batch_size": 12, "steps": 2, "harvest": 1, "latent": 4, "width": 4}
     config = SynthesisConfig.model_validate({"method": method, **values, **changes})
     terms = bind({"labels": labels}, [TermConfig(name="labels")], "prior")
-    one = synthesiser(teacher, terms, config)
+    one = synthesizer(teacher, terms, config)
     for _ in range(12):
         one.round(student)
     return asked
@@ -183,7 +183,7 @@ def test_where_no_class_is_asked_for_the_label_is_what_the_teacher_sees(
 
     terms = bind({"check": check}, [TermConfig(name="check")], "prior")
     config = SynthesisConfig(method=method, steps=2, batch_size=4, latent=4, width=4)
-    synthesiser(teacher, terms, config).round(student)
+    synthesizer(teacher, terms, config).round(student)
     assert seen == [True, True]
 
 
@@ -199,8 +199,8 @@ def test_a_round_judges_as_many_images_as_its_recipe_says(method, networks):
 
 @every_method
 def test_an_unknown_option_is_refused_with_those_that_there_are(method, networks):
-    with pytest.raises(ConfigError, match=rf"'{method}' has no option .'colour'.; it"):
-        make(method, networks[0], options={"colour": 1})
+    with pytest.raises(ConfigError, match=rf"'{method}' has no option .'color'.; it"):
+        make(method, networks[0], options={"color": 1})
 
 
 def test_options_have_types(networks):

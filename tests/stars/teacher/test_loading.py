@@ -161,7 +161,7 @@ def test_the_bundled_teacher_names_the_bundled_images():
     bundled, test = load("fashion-mnist"), data.load("fashion-mnist").first(200)
     assert bundled.spec.input_shape == (1, 28, 28)
     assert bundled.spec.notes["test_accuracy"] >= 0.93
-    scores = bundled(bundled.normalise(torch.from_numpy(test.images))).mean_logits
+    scores = bundled(bundled.normalize(torch.from_numpy(test.images))).mean_logits
     assert (scores.argmax(1).numpy() == test.labels).mean() > 0.88
 
 

@@ -182,7 +182,7 @@ def test_no_hook_stays(teacher):
     assert sum(hooks) == 0
 
 
-def test_normalise_is_that_of_its_training(teacher):
+def test_normalize_is_that_of_its_training(teacher):
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1, 1)
     expected = [(0 - 0.45) / 0.3, (0.2 - 0.45) / 0.3, (1 - 0.45) / 0.3]
-    assert teacher.normalise(pixels).flatten().tolist() == pytest.approx(expected)
+    assert teacher.normalize(pixels).flatten().tolist() == pytest.approx(expected)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from stars import teacher as teachers
 from stars.config.models import TeacherTrainingConfig
-from stars.data.images import LabelledImages
+from stars.data.images import LabeledImages
 from stars.errors import ConfigError, DataError, TrainingError
 from stars.run_directory import Run
 from stars.teacher import training as teacher_training
@@ -76,7 +76,7 @@ def test_the_file_is_a_teacher_that_describes_itself(finished, striped):
     mean, deviation = striped(90).statistics()
     assert (teacher.spec.mean, teacher.spec.deviation) == (mean, deviation)
     test = striped(45, seed=1)
-    named = teacher(teacher.normalise(torch.from_numpy(test.images)))
+    named = teacher(teacher.normalize(torch.from_numpy(test.images)))
     right = named.mean_logits.argmax(1).numpy() == test.labels
     assert right.mean() == result.test_accuracy
 
@@ -108,7 +108,7 @@ def test_a_loss_that_is_not_finite_stops_it_and_leaves_nothing(striped, tmp_path
     assert not (tmp_path / "a").exists()
 
 
-def relabelled(data: LabelledImages, label: int) -> LabelledImages:
+def relabeled(data: LabeledImages, label: int) -> LabeledImages:
     return replace(data, labels=np.full(len(data), label))
 
 
@@ -117,7 +117,7 @@ def test_data_that_cannot_teach_is_refused_and_leaves_nothing(striped, tmp_path)
     cases = [
         (data, striped(45, channels=3), "training images have shape"),
         (data, data, "the test images are the training images"),
-        (data, relabelled(test, 3), "test labels go up to 3, training labels up to 2"),
+        (data, relabeled(test, 3), "test labels go up to 3, training labels up to 2"),
         (data.first(14), test, "14 training images do not fill one batch of 15"),
     ]
     for training, testing, message in cases:

@@ -126,7 +126,7 @@ def test_what_the_neuron_model_cannot_be_is_a_violation_too():
 
 
 def test_a_graph_off_the_grid_is_refused_with_the_command_that_mends_it():
-    with pytest.raises(GraphError, match="'stars quantise' puts it there"):
+    with pytest.raises(GraphError, match="'stars quantize' puts it there"):
         fit(neuron(0.1), chip())
 
 

@@ -146,7 +146,7 @@ def test_a_screen_reader_finds_named_landmarks_and_drawings(opened):
         assert page.get_by_role(role).count() >= least, role
     unnamed = page.evaluate(
         "() => [...document.querySelectorAll('svg[role=img]')].filter(one =>"
-        " !one.getAttribute('aria-labelledby').split(' ')"
+        " !one.getAttribute('aria-labeledby').split(' ')"
         ".every(id => document.getElementById(id).textContent.trim()))"
         ".map(one => one.id)"
     )
@@ -155,7 +155,7 @@ def test_a_screen_reader_finds_named_landmarks_and_drawings(opened):
     assert "Exact on 1 target" in data
 
 
-def test_paper_shows_every_section_in_light_colours(opened):
+def test_paper_shows_every_section_in_light_colors(opened):
     page = opened("full", 1280, "dark")
     page.emulate_media(media="print", color_scheme="dark")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -166,7 +166,7 @@ def check_page(text: str) -> Page:
     ids = [one["id"] for one in page.elements if "id" in one]
     assert len(ids) == len(set(ids))
     for one in page.elements:
-        for key in ("aria-labelledby", "aria-describedby", "for"):
+        for key in ("aria-labeledby", "aria-describedby", "for"):
             assert set(one.get(key, "").split()) <= set(ids)
         if one.get("href", "").startswith("#"):
             assert one["href"][1:] in ids
@@ -221,9 +221,9 @@ def test_the_page_is_sound_and_every_drawing_has_a_name_and_a_table(page, graph)
     assert found.all("img")[0]["src"].startswith("data:image/png;base64,")
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance of #rrggbb. Source: WCAG 2.2, "relative luminance"."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [
         c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
     ]
@@ -234,13 +234,13 @@ def luminance(colour: str) -> float:
 def test_text_stands_out_from_what_is_behind_it(page, scheme):
     """WCAG 2.2, success criterion 1.4.3: a contrast of 4.5 to 1."""
     blocks = re.findall(r":root \{(.*?)\}", page, re.DOTALL)
-    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", blocks[scheme]))
+    colors = dict(re.findall(r"--([\w-]+): (#\w{6})", blocks[scheme]))
     pairs = [(ink, on) for ink in ("ink", "muted", "blue") for on in ("paper", "card")]
     pairs += [(name, f"{name}-soft") for name in ("good", "bad", "unsure")]
     pairs += [(name, "card") for name in ("good", "bad")]
     pairs += [("muted", "zero"), ("ink", "bad-soft"), ("muted", "card")]
     for pair in pairs:
-        dark, light = sorted(luminance(colours[name]) for name in pair)
+        dark, light = sorted(luminance(colors[name]) for name in pair)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, pair
 
 

@@ -19,7 +19,7 @@ from stars.graph.trace import Trace
 from stars.testing.assertions import assert_same_membranes, assert_same_spikes
 from stars.testing.kinds import KINDS
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.parity.comparison import compare
+from targets.parity_check.comparison import compare
 from targets.simulators.onnx_runtime import LEVELS, OnnxTarget, put_results, run_file
 
 
@@ -40,7 +40,7 @@ def wide_convolution() -> tuple[SpikingGraph, np.ndarray]:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("level", LEVELS)
-def test_bits_depend_on_neither_optimisation_nor_threads(level, threads, tmp_path):
+def test_bits_depend_on_neither_optimization_nor_threads(level, threads, tmp_path):
     path = tmp_path / "net.onnx"
     cases = [wide_convolution()]
     for kind in KINDS:

@@ -20,8 +20,8 @@ from stars.testing.assertions import assert_same_membranes, assert_same_spikes
 from stars.testing.random_graphs import random_images
 from targets import table
 from targets.inputs import ImageInputs
-from targets.parity.lane import Options
-from targets.parity.run import run_parity
+from targets.parity_check.lane import Options
+from targets.parity_check.run import run_parity
 from targets.simulators.student import StudentTarget
 
 ENCODING = DirectEncoding((0.3,), (0.35,), -5)

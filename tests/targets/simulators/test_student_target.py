@@ -21,7 +21,7 @@ from stars.networks.student import build, to_graph
 from stars.networks.student_file import StudentFile
 from stars.testing.assertions import assert_same_membranes, assert_same_spikes
 from stars.testing.random_graphs import random_images
-from targets.parity.comparison import compare
+from targets.parity_check.comparison import compare
 from targets.simulators.student import StudentTarget
 
 ENCODING = DirectEncoding((0.45,), (0.3,))

@@ -17,9 +17,9 @@ from stars.graph.trace import Trace
 from stars.testing.random_graphs import random_graph, random_images, random_inputs
 from targets import table
 from targets.inputs import ArrayInputs, ImageInputs, inputs_for
-from targets.parity.lane import Options
-from targets.parity.report import SILENT, TOLERANCES
-from targets.parity.run import run_parity, willing
+from targets.parity_check.lane import Options
+from targets.parity_check.report import SILENT, TOLERANCES
+from targets.parity_check.run import run_parity, willing
 from targets.simulators.reference import ReferenceTarget
 
 

@@ -17,13 +17,13 @@ from stars.graph.nodes import (
 )
 from stars.graph.spiking_graph import SpikingGraph
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy.counts import Counts, count
-from targets.energy.report import report
+from targets.energy_model.counts import Counts, count
+from targets.energy_model.report import report
 from targets.hardware.costs import (
     TABLES,
     load_table,
 )
-from targets.parity.report import SILENT
+from targets.parity_check.report import SILENT
 
 
 def measured(graph: SpikingGraph, inputs: np.ndarray) -> Counts:

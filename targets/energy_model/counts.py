@@ -3,7 +3,8 @@
 A synaptic operation is one spike that meets one synapse: counted by fan-out, so that
 borders, strides and zero weights are right. Pools and flattening are composed into the
 next weights, as on the chip (the lowering "routed"): a spike is routed to every synapse
-of the product. `targets.energy.pooled_dense` counts the other lowering, "pooled-dense".
+of the product. `targets.energy_model.pooled_dense` counts the other lowering,
+"pooled-dense".
 Whether an operation is an accumulate (AC) or a multiply-accumulate (MAC) follows from
 where the connection starts, never from values.
 """
@@ -24,8 +25,13 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.exact import dyadic, largest
 from stars.grid.unrolling import check_on_grid
-from targets.energy.pooled_dense import StageCount, count_stages, has_pools, stages
-from targets.energy.synapses import AnnLayer, Kind, ann_layers, fans
+from targets.energy_model.pooled_dense import (
+    StageCount,
+    count_stages,
+    has_pools,
+    stages,
+)
+from targets.energy_model.synapses import AnnLayer, Kind, ann_layers, fans
 from targets.inputs import Inputs
 
 FLOAT_BYTES = 4

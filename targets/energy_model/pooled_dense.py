@@ -21,7 +21,12 @@ from stars.graph.reference import sum_of
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.unrolling import unroll
-from targets.energy.synapses import Kind, column_counts, composable, population_after
+from targets.energy_model.synapses import (
+    Kind,
+    column_counts,
+    composable,
+    population_after,
+)
 
 
 class Value(IntEnum):

@@ -1,4 +1,4 @@
-"""`stars quantise`: the file it writes, what it says, and what it refuses."""
+"""`stars quantize`: the file it writes, what it says, and what it refuses."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def test_the_written_file_is_on_the_grid_and_the_report_says_what_it_cost(
 ) -> None:
     assert not is_on_grid(graph)
     out = tmp_path / "grid.nir"
-    arguments = ["--quiet", "quantise", str(file), "--out", str(out), "--json"]
+    arguments = ["--quiet", "quantize", str(file), "--out", str(out), "--json"]
     assert main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
     assert certify(read(out)).ok
-    assert report["schema"] == "stars.quantise/1"
+    assert report["schema"] == "stars.quantize/1"
     assert report["path"] == str(out)
     assert report["certificate"]["verdict"] == "spikes and membranes exact"
     assert report["source"] == (
@@ -64,7 +64,7 @@ def test_the_text_has_the_tables_the_certificate_and_the_accuracies(
     rng = np.random.default_rng(0)
     images = random_images(rng, 9, graph.shapes[graph.input])
     np.savez(tmp_path / "data.npz", images=images, labels=rng.integers(0, 4, 9))
-    arguments = ["quantise", str(file), "--out", str(tmp_path / "grid.nir")]
+    arguments = ["quantize", str(file), "--out", str(tmp_path / "grid.nir")]
     arguments += ["--data", str(tmp_path / "data.npz"), "--images", "7"]
     assert main(arguments) == 0
     text = capsys.readouterr().out
@@ -78,10 +78,10 @@ def test_another_decay_is_refused_unless_it_may_be_rounded(
     capsys: pytest.CaptureFixture[str], graph: SpikingGraph, tmp_path: Path
 ) -> None:
     write(with_tau(graph, 3), tmp_path / "float.nir")
-    arguments = ["--quiet", "quantise", str(tmp_path / "float.nir")]
+    arguments = ["--quiet", "quantize", str(tmp_path / "float.nir")]
     arguments += ["--out", str(tmp_path / "grid.nir")]
     assert main(arguments) == 4
-    assert "'stars quantise --round-decay' takes the nearest" in capsys.readouterr().err
+    assert "'stars quantize --round-decay' takes the nearest" in capsys.readouterr().err
     assert not (tmp_path / "grid.nir").exists()
     assert main([*arguments, "--round-decay"]) == 0
     assert f"{3 * graph.dt:.6g} -> {4 * graph.dt:.6g}" in capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_another_decay_is_refused_unless_it_may_be_rounded(
 def test_where_exactness_ends_is_said_with_node_bound_and_number(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
 ) -> None:
-    arguments = ["quantise", str(file), "--out", str(tmp_path / "grid.nir")]
+    arguments = ["quantize", str(file), "--out", str(tmp_path / "grid.nir")]
     assert main([*arguments, "--steps", "20", "--images", "4"]) == 0
     streams = capsys.readouterr()
     assert "certificate for T = 20: exact up to T = " in streams.out
@@ -101,7 +101,7 @@ def test_where_exactness_ends_is_said_with_node_bound_and_number(
 def test_inputs_and_data_exclude_each_other(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
 ) -> None:
-    arguments = ["quantise", str(file), "--out", str(tmp_path / "grid.nir")]
+    arguments = ["quantize", str(file), "--out", str(tmp_path / "grid.nir")]
     assert main([*arguments, "--inputs", "x.npy", "--data", "fashion-mnist"]) == 2
     assert "exclude each other" in capsys.readouterr().err
 
@@ -111,5 +111,5 @@ def test_an_export_of_a_float_network_names_the_command(
 ) -> None:
     arguments = ["export", str(file), "--target", "lava", "--out", str(tmp_path / "b")]
     assert main(arguments) == 2
-    assert "'stars quantise' puts it there" in capsys.readouterr().err
+    assert "'stars quantize' puts it there" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()

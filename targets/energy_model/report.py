@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from targets.energy.alternatives import NOT_AT_HAND, Alternative, Teacher
-from targets.energy.counts import Counts
-from targets.energy.estimate import EnergyEstimate, estimate
+from targets.energy_model.alternatives import NOT_AT_HAND, Alternative, Teacher
+from targets.energy_model.counts import Counts
+from targets.energy_model.estimate import EnergyEstimate, estimate
 from targets.hardware.costs import CostTable
-from targets.parity.report import silence
+from targets.parity_check.report import silence
 
 SCHEMA = "stars.energy/1"
 CALLED = {
     "ann": "the ANN of the same topology",
     "teacher": "the teacher",
     "teacher zero-skipping": "the teacher with zeros skipped",
-    "qnn": "the bit-matched quantised network",
+    "qnn": "the bit-matched quantized network",
 }
 
 

@@ -21,8 +21,8 @@ from stars.config.models import TeacherConfig, validated
 from stars.errors import StarsError
 from stars.run_directory import Run
 from stars.teacher.teacher import Teacher as Network
-from targets.energy.alternatives import NOT_AT_HAND, Teacher
-from targets.energy.synapses import AnnLayer
+from targets.energy_model.alternatives import NOT_AT_HAND, Teacher
+from targets.energy_model.synapses import AnnLayer
 from targets.inputs import Head, ImageInputs, Inputs
 
 CHUNK = 100
@@ -121,7 +121,7 @@ def measure(
     ]
     try:
         for images in chunks:
-            network(network.normalise(torch.from_numpy(images)))
+            network(network.normalize(torch.from_numpy(images)))
     finally:
         for hook in hooks:
             hook.remove()

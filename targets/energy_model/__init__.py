@@ -2,6 +2,6 @@
 
 Holds the counts, synapses, the estimate, alternatives to it, the teacher, the report.
 Import from it: `estimate` and `report`.
-It may import `targets.parity`, `targets.hardware` and `stars`.
+It may import `targets.parity_check`, `targets.hardware` and `stars`.
 Only `teacher` needs torch.
 """

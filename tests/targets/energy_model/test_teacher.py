@@ -13,8 +13,8 @@ from stars import teacher as teachers
 from stars.config.models import DistillConfig, TeacherConfig
 from stars.graph.encoding import DirectEncoding
 from stars.run_directory import Run
-from targets.energy.alternatives import NOT_AT_HAND
-from targets.energy.teacher import measure, teacher_of
+from targets.energy_model.alternatives import NOT_AT_HAND
+from targets.energy_model.teacher import measure, teacher_of
 from targets.inputs import ArrayInputs, ImageInputs, first
 
 
@@ -59,7 +59,7 @@ def test_every_product_of_two_numbers_that_are_not_zero_is_counted(
     ]
     images = striped(7).images
     with torch.no_grad():
-        network(network.normalise(torch.from_numpy(images)))
+        network(network.normalize(torch.from_numpy(images)))
     for hook in hooks:
         hook.remove()
     layers = measure(network, [images[:4], images[4:]])

@@ -19,9 +19,9 @@ from stars.graph.nodes import (
 )
 from stars.graph.spiking_graph import SpikingGraph
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy.counts import Counts, count
-from targets.energy.estimate import estimate
-from targets.energy.report import report
+from targets.energy_model.counts import Counts, count
+from targets.energy_model.estimate import estimate
+from targets.energy_model.report import report
 from targets.hardware.costs import (
     TABLES,
     Cost,

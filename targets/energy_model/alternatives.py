@@ -1,4 +1,4 @@
-"""What the same would cost without spikes: the ANN, the teacher, a quantised network.
+"""What the same would cost without spikes: the ANN, the teacher, a quantized network.
 
 Always under the table, hence on the process node, that priced the spikes.
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from targets.energy.counts import Counts
-from targets.energy.synapses import AnnLayer
+from targets.energy_model.counts import Counts
+from targets.energy_model.synapses import AnnLayer
 from targets.hardware.costs import CostTable, Memory
 
 IMAGE_BITS = 8
@@ -35,7 +35,7 @@ class Alternative:
     """A network without spikes, under the same table.
 
     Args:
-        name: "ann" of the same topology, "teacher" that the student learnt from, each
+        name: "ann" of the same topology, "teacher" that the student learned from, each
             with every product or, "... zero-skipping", with those alone whose two
             factors are not zero; "qnn" of the same topology, bit-matched.
         bits: of an activation; None for the table's own width.
@@ -54,7 +54,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Teacher:
-    """What is known of the network that the student learnt from.
+    """What is known of the network that the student learned from.
 
     Args:
         layers: with `macs_lit` measured; None where it is not at hand.
@@ -79,7 +79,7 @@ def alternatives(
 ) -> tuple[Alternative, ...]:
     """What networks without spikes would need under the same table.
 
-    The bit-matched quantised network has activations of ceil(log2(T + 1)) bits: as many
+    The bit-matched quantized network has activations of ceil(log2(T + 1)) bits: as many
     levels as T steps have spike counts. Source: Yan et al., arXiv:2409.08290, abstract.
     """
     bits = math.ceil(math.log2(counts.steps + 1))

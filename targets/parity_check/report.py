@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from targets.parity.comparison import Comparison
+from targets.parity_check.comparison import Comparison
 
 SCHEMA = "stars.parity/1"
 SILENT = (

@@ -29,8 +29,8 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.lowering import lower
 from stars.testing.kinds import KINDS
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy.counts import Counts, count
-from targets.energy.estimate import estimate
+from targets.energy_model.counts import Counts, count
+from targets.energy_model.estimate import estimate
 from targets.hardware.costs import (
     load_table,
 )

@@ -1,4 +1,4 @@
-"""`stars quantise`: put a float network on the grid, and say what it costs."""
+"""`stars quantize`: put a float network on the grid, and say what it costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.options import DtOption, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, stage_progress
 
 
-def quantise(
+def quantize(
     context: typer.Context,
     run: RunArgument,
     out: Annotated[Path, typer.Option(help="The .nir file to write.")],
@@ -25,7 +25,7 @@ def quantise(
     ] = False,
     inputs: InputsOption = None,
     data: Annotated[
-        str | None, typer.Option(help="Labelled images, for the accuracies.")
+        str | None, typer.Option(help="Labeled images, for the accuracies.")
     ] = None,
     images: Annotated[
         int | None, typer.Option(help="How many inputs; default: 200, or 64 random.")
@@ -38,16 +38,16 @@ def quantise(
 
     Both networks run on the given inputs, the run's test images, or random ones.
     """
-    from cli.quantise_view import quantise_text
+    from cli.quantize_view import quantize_text
     from export.formats import write_checked
-    from stars.grid.quantization import quantisation
+    from stars.grid.quantization import quantization
     from targets.grid_cost import choose_sample, measure
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
     sample = choose_sample(subject, inputs, data, images)
-    done = quantisation(subject.graph, bits=bits, round_decay=round_decay)
+    done = quantization(subject.graph, bits=bits, round_decay=round_decay)
     with stage_progress(output) as progress:
         report = measure(
             subject.graph,
@@ -57,5 +57,5 @@ def quantise(
         )
     write_checked("nir", done.graph, out)
     result = {"path": str(out), "bits": bits, **report.to_json()}
-    output.emit("stars.quantise/1", result, quantise_text(report))
+    output.emit("stars.quantize/1", result, quantize_text(report))
     output.note(f"{out}: written; {report.certificate.verdict}")

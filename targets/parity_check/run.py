@@ -29,8 +29,8 @@ from stars.graph.trace import Trace
 from targets import table
 from targets.base import Target
 from targets.inputs import Inputs
-from targets.parity.lane import Lane, Options, chunks, make_lanes, run_truth
-from targets.parity.report import ParityReport
+from targets.parity_check.lane import Lane, Options, chunks, make_lanes, run_truth
+from targets.parity_check.report import ParityReport
 from targets.simulators.reference import ReferenceTarget
 
 # What a target raises that has no way to run a graph, before it runs anything.

@@ -1,4 +1,4 @@
-"""A quantisation report for people."""
+"""A quantization report for people."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.parity_view import certificate_lines
-from targets.grid_cost import QuantisationReport
+from targets.grid_cost import QuantizationReport
 
 
-def quantise_text(report: QuantisationReport) -> RenderableType:
+def quantize_text(report: QuantizationReport) -> RenderableType:
     """Weights, spikes, certificate, and last the decisions."""
     return Group(
         weights_table(report),
@@ -21,7 +21,7 @@ def quantise_text(report: QuantisationReport) -> RenderableType:
     )
 
 
-def weights_table(report: QuantisationReport) -> Table:
+def weights_table(report: QuantizationReport) -> Table:
     """One row a node with weights."""
     text = Table(
         "node",
@@ -48,7 +48,7 @@ def weights_table(report: QuantisationReport) -> Table:
     return text
 
 
-def spikes_table(report: QuantisationReport) -> Table:
+def spikes_table(report: QuantizationReport) -> Table:
     """One row a spiking layer."""
     text = Table(
         "layer", "equal spikes", "rate", "rate on the grid", "threshold error", "tau, s"
@@ -68,7 +68,7 @@ def spikes_table(report: QuantisationReport) -> Table:
     return text
 
 
-def decisions(report: QuantisationReport) -> list[str]:
+def decisions(report: QuantizationReport) -> list[str]:
     """On what it was measured, how many decisions are equal, and the accuracies."""
     lines = [
         f"measured on {report.source}",

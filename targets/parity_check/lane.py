@@ -12,9 +12,9 @@ from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from targets.base import Target
-from targets.parity.comparison import Comparison, compare
-from targets.parity.forced import FORCED, head
-from targets.parity.report import StateForced, TargetReport
+from targets.parity_check.comparison import Comparison, compare
+from targets.parity_check.forced import FORCED, head
+from targets.parity_check.report import StateForced, TargetReport
 from targets.simulators.reference import ReferenceTarget
 from targets.simulators.student import StudentTarget
 

@@ -12,7 +12,7 @@ from stars.graph import reference
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.parity.comparison import compare
+from targets.parity_check.comparison import compare
 
 
 @pytest.fixture(scope="module")

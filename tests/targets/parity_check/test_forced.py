@@ -16,9 +16,9 @@ from stars.testing.kinds import KINDS
 from stars.testing.random_graphs import random_graph, random_inputs
 from targets import table
 from targets.inputs import ArrayInputs
-from targets.parity.forced import FORCED
-from targets.parity.lane import Options
-from targets.parity.run import run_parity
+from targets.parity_check.forced import FORCED
+from targets.parity_check.lane import Options
+from targets.parity_check.run import run_parity
 
 
 def drawn(kind: str, seed: int = 3) -> tuple[SpikingGraph, Array, Trace]:

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from targets.energy.alternatives import (
+from targets.energy_model.alternatives import (
     NOT_AT_HAND,
     Alternative,
     Snn,
     Teacher,
     alternatives,
 )
-from targets.energy.counts import (
+from targets.energy_model.counts import (
     ConnectionCount,
     Counts,
     PopulationCount,
@@ -67,7 +67,7 @@ class EnergyEstimate:
         images: inputs that the joules are for.
         layers: in execution order.
         pooled_dense: joules under that lowering; None without a pool, or where the
-            table prices memory, whose accesses are modelled for the other one alone.
+            table prices memory, whose accesses are modeled for the other one alone.
         alternatives: what would do the same without spikes.
         spike_rate: of the counts.
     """
