@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.inputs import read_inputs
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -106,6 +105,8 @@ def check_inputs(cells: Sequence[Cell]) -> None:
     Raises:
         StarsError: one of them cannot be read.
     """
+    from stars.distillation.inputs import read_inputs
+
     configs = [cell.config for cell in cells]
     for one in {(repr(c.teacher), c.test_data, c.data): c for c in configs}.values():
         read_inputs(one)

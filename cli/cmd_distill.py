@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from cli.inputs import read_inputs
 from cli.interrupt import ending_rounds
 from cli.options import PresetOption
 from cli.output import JsonFlag, Output, stage_progress
-
-if TYPE_CHECKING:
-    from stars.config.models import DistillConfig
-    from stars.runtime.distributed import Group
-
-
-def present(flags: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given."""
-    return {key: value for key, value in flags.items() if value is not None}
 
 
 def distill(
@@ -80,64 +71,46 @@ def distill(
     json: JsonFlag = False,
 ) -> None:
     """Distill a teacher into a spiking student on the grid, without real data."""
-    from stars.config.models import distill_config, term_values
+    from stars.config.arguments import distill_settings
 
     output = Output.of(context, json=json)
-    flags: dict[str, Any] = {
-        "teacher": None if teacher is None else {"source": teacher},
-        "student": present({"steps": steps, "architecture": student}) or None,
-        "synthesis": None if method is None else {"method": method},
-        "add_prior": [term_values(text) for text in add_prior or []],
-        "loss": [term_values(text) for text in loss] if loss else None,
-        "data": data,
-        "test_data": test_data,
-        "device": device,
-        "backend": backend,
-        "seed": seed,
-    }
-    settings = distill_config(preset, config, present(flags))
-    from stars.runtime.distributed import Group  # torch, once the settings are right
-
-    with Group() as group:
-        _distill(output, group, settings, out, resume)
-
-
-def _distill(
-    output: Output,
-    group: Group,
-    settings: DistillConfig,
-    out: Path,
-    resume: bool,
-) -> None:
-    from export import to_nir
+    settings = distill_settings(
+        preset=preset,
+        config=config,
+        teacher=teacher,
+        student=student,
+        steps=steps,
+        losses=loss,
+        priors=add_prior,
+        method=method,
+        data=data,
+        test_data=test_data,
+        seed=seed,
+        device=device,
+        backend=backend,
+    )
     from stars.data.images import kind_of
-    from stars.distillation.loop import distill as run_distillation, follow
-    from stars.run_directory import Run
-    from stars.runtime.allocator import keep_freed_memory
-    from stars.runtime.distributed import processes
+    from stars.distillation.api import (
+        run_settings,
+    )  # torch, once the settings are right
 
-    keep_freed_memory()
-    teacher, test, real = read_inputs(settings)
-    if not group.first:
-        follow(settings, teacher, real)
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    with (
+        stage_progress(output) as bars,
+        ending_rounds(output, bars, alone=alone) as progress,
+    ):
+        distilled = run_settings(settings, out, resume=resume, progress=progress)
+    if int(os.environ.get("RANK", "0")):
         return
-    run = Run.create(out, settings, resume=resume)
-    with run.locked():
-        with (
-            stage_progress(output) as bars,
-            ending_rounds(output, bars, alone=processes() == 1) as progress,
-        ):
-            result = run_distillation(settings, teacher, test, run, progress, real)
-        to_nir.write(result.graph, run.graph_path)
-        run.record_artifact(run.graph_path)
     kind = kind_of(settings.test_data)
     text = Table("network", f"accuracy on real {kind} images")
-    for name, value in result.accuracies().items():
+    for name, value in distilled.accuracies.items():
         text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")
-    data_json = {"run": str(out), "evaluated_on": kind, **result.to_json()}
+    data_json = {"run": str(out), "evaluated_on": kind, **distilled.report}
     output.emit("stars.distill/1", data_json, text)
-    for warning in result.warnings():
+    for warning in distilled.report["warnings"]:
         output.note(f"warning: {warning}")
     output.note(
-        f"{out}: distilled in {result.seconds:.0f} s; {result.certificate.verdict}"
+        f"{out}: distilled in {distilled.report['seconds']:.0f} s;"
+        f" {distilled.certificate.verdict}"
     )

@@ -11,8 +11,6 @@ from cli.options import DtOption, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, stage_progress
 from stars.errors import ConfigError
 
-LAVA = ("lava-float", "lava-fixed")  # one sample at a time, hence fewer images
-
 
 def parity(
     context: typer.Context,
@@ -54,48 +52,28 @@ def parity(
     targets that cannot express it are left out with the reason, unless named.
     """
     from cli.parity_view import parity_text
-    from stars.files.writing import write_json
-    from stars.grid.certificate import certify
     from stars.runtime.allocator import keep_freed_memory
-    from targets.inputs import first
-    from targets.parity_check.lane import Options
-    from targets.parity_check.run import choose_targets, run_parity, willing
-    from targets.subject import Subject
+    from targets.api import parity as compare
 
     keep_freed_memory()
     output = Output.of(context, json=json)
     files = parse_substitutes(substitute or [])
-    subject = Subject.open(run, dt=dt, steps=steps)
-    own = subject.targets(onnx)
-    targets, skipped = choose_targets(target or [], own)
-    (truth,), _ = choose_targets([against], own)
-    samples = first(subject.inputs(inputs), images)
-    if subject.run is None and not target:
-        targets, refused = willing(subject.graph, samples, targets)
-        skipped |= refused
-    names = [one.name for one in targets]
-    if onnx is not None and "onnx" not in names:
-        raise ConfigError(f"--onnx {onnx}: target 'onnx' is not among {names}")
-    limited = names if against in LAVA else [name for name in LAVA if name in names]
-    proof = certify(subject.graph).to_json()
-    options = Options(
-        against=truth,
-        forced_images=forced_images,
-        limits=dict.fromkeys(limited, lava_images),
-        substitutes={name: subject.substitute(name, f) for name, f in files.items()},
-    )
     with stage_progress(output) as progress:
-        report = run_parity(
-            subject.graph,
-            samples,
-            targets,
-            options,
+        report = compare(
+            run,
+            inputs,
+            on=target or (),
+            count=images,
+            lava_images=lava_images,
+            forced_images=forced_images,
+            against=against,
+            onnx=onnx,
+            substitutes=files,
             dump=dump,
+            dt=dt,
+            steps=steps,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    report = report.completed(skipped, proof)
-    if subject.run is not None:
-        write_json(subject.run.path / "parity.json", report.to_json())
     output.emit("stars.parity/1", report.to_json(), parity_text(report))
     if not report.ok:
         raise typer.Exit(3)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -111,8 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 ok, 1 unexpected, 2 usage or configuration, 3 parity failed, 4 unsupported
         or does not fit, 5 missing dependency, 130 interrupted.
     """
-    # Norse compiles its functions with it on import; nothing that a user can change.
-    warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
     settings = Settings()
     try:
         build_app()(args=arguments, prog_name="stars", obj=settings)

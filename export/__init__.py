@@ -1,7 +1,11 @@
 """Back ends: a SpikingGraph to a file, and a file to a SpikingGraph.
 
 Holds a writer for each format, the reader of NIR, and the guard around HDF5.
-Import from it: `to_nir`, `from_nir`, `to_onnx`, `to_lava`; `formats` lists them.
+Import from it: `write` and `read`, which are the API; `formats` lists the formats.
 It may import `stars`.
 Nothing here imports torch.
 """
+
+from export.formats import read as read, write as write
+
+__all__ = ["read", "write"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,57 @@ BACKENDS: Mapping[str, Backend] = {
         options=frozenset({"form", "record"}),
     ),
 }
+
+
+ENDINGS: Mapping[str, str] = {".nir": "nir", ".onnx": "onnx", "": "lava"}
+
+
+def write(graph: SpikingGraph, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a graph in the format that the path's ending names.
+
+    >>> import export
+    >>> export.write(student.graph, "student.onnx", form="step")  # doctest: +SKIP
+
+    Args:
+        graph: to write; a Lava bundle needs it on the grid.
+        path: ".nir", ".onnx", or a folder without an ending for the Lava bundle.
+        options: of ONNX: form ("scan", "step" or "unroll") and record.
+
+    Raises:
+        ConfigError: another ending, or an option that the format does not have.
+        UnsupportedNodeError: nodes that the format cannot express.
+        GraphError, LimitError: the graph is not on the grid, or does not fit the chip.
+        MissingDependencyError: a package for the format is not installed.
+        DataError: the path cannot be written.
+    """
+    file = Path(path)
+    if file.suffix not in ENDINGS:
+        raise ConfigError(
+            f"'{file}': no format has the ending {file.suffix!r}; allowed are"
+            f" {', '.join(filter(None, ENDINGS))}, or none for a Lava bundle"
+        )
+    write_checked(ENDINGS[file.suffix], graph, file, **options)
+
+
+def read(
+    path: str | os.PathLike[str], *, dt: float | None = None, steps: int | None = None
+) -> SpikingGraph:
+    """The graph in a NIR file.
+
+    Args:
+        path: of the file.
+        dt: seconds a step, for a file that does not say it.
+        steps: T, for a file that does not say it; else it takes precedence.
+
+    Raises:
+        FormatError: no such file, foreign or damaged.
+        GraphError: dt or steps is missing, or the network cannot run.
+        UnsupportedNodeError: primitives that have no node here.
+    """
+    graph: SpikingGraph = function("export.from_nir:read")(
+        Path(path), dt=dt, steps=steps
+    )
+    return graph
 
 
 def backend(name: str) -> Backend:

@@ -23,6 +23,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+BUNDLED = "fashion-mnist"  # the teacher and the test images that ship with us
 UNSIZED = ("resnet", "vgg")  # architectures whose name says nothing of their size
 
 
@@ -101,7 +102,7 @@ def toml_value(text: str) -> Any:
 class TeacherConfig(Config):
     """Which teacher; the rest is for files that do not describe themselves."""
 
-    source: str = "fashion-mnist"
+    source: str = BUNDLED
     architecture: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
     input_shape: tuple[int, int, int] | None = None
@@ -183,7 +184,7 @@ class DistillConfig(Config):
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
     data: str = ""  # real training images instead of invented ones; "" for none
-    test_data: str = "fashion-mnist"
+    test_data: str = BUNDLED
     # A silent layer or images all alike: "warn" tells, "stop" stops after that round,
     # "end" tells, and stops if the finished student is silent.
     trouble: Literal["warn", "end", "stop"] = "end"
@@ -195,6 +196,16 @@ class DistillConfig(Config):
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
         return with_recipe(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_foreign_test_data(cls, values: Any) -> Any:
+        """Only the bundled teacher is known to be of the bundled test images."""
+        teacher = values.get("teacher", {}) if isinstance(values, dict) else {}
+        source = teacher.get("source") if isinstance(teacher, dict) else None
+        if source in (None, BUNDLED):
+            return values
+        return {"test_data": "none", **values}
 
 
 def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:

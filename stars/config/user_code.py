@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,3 +39,18 @@ def working_folder_importable() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """The `module:function` by which `imported` finds a function or class again.
+
+    Raises:
+        ConfigError: it is defined inside a function, or is a lambda.
+    """
+    name = f"{function.__module__}:{function.__qualname__}"
+    if "." in function.__qualname__ or imported(name, "function") is not function:
+        raise ConfigError(
+            f"{name} cannot be imported by its name; define it at the top level of a"
+            " module, a script or a notebook"
+        )
+    return name

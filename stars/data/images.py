@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stars.config.models import BUNDLED
 from stars.data.image_folder import read_classes, read_tiny_imagenet
 from stars.errors import DataError, FormatError
 from stars.files.npz import read_npz
 
-BUNDLED = "fashion-mnist"
 TORCHVISION: dict[str, str] = {
     "fashion-mnist": "FashionMNIST",
     "mnist": "MNIST",

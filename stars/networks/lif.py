@@ -12,20 +12,18 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from norse.torch.functional.lif import (
-    LIFFeedForwardState,
-    LIFParameters,
-    lif_feed_forward_step,
-)
-from norse.torch.functional.lif_box import (
-    LIFBoxFeedForwardState,
-    LIFBoxParameters,
-    lif_box_feed_forward_step,
-)
 from torch import Tensor, nn
 
 from stars.errors import ConfigError
 from stars.networks.fused_lif import SURROGATES, Cell, Population, total
+from stars.networks.norse_names import (
+    LIFBoxFeedForwardState,
+    LIFBoxParameters,
+    LIFFeedForwardState,
+    LIFParameters,
+    lif_box_feed_forward_step,
+    lif_feed_forward_step,
+)
 from stars.runtime.device import wide
 
 DT = 2.0**-10  # seconds a step; a power of two, so that dt / tau is exact

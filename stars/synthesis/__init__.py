@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.config.options import checked_options
+from stars.config.user_code import imported
 from stars.errors import ConfigError
 from stars.objective import Term
 from stars.synthesis.cmi import ContrastiveInversion
@@ -65,12 +66,15 @@ def synthesizer(
     Raises:
         ConfigError: an unknown method or option; lists what there is.
     """
-    if config.method not in METHODS:
+    if config.method in METHODS:
+        method = METHODS[config.method]
+    elif ":" in config.method:
+        method = imported(config.method, "synthesis method")
+    else:
         raise ConfigError(
             f"synthesis method {config.method!r} is unknown; there are"
-            f" {sorted(METHODS)}"
+            f" {sorted(METHODS)}, or module:class for one of your own"
         )
-    method = METHODS[config.method]
     what = f"synthesis method {config.method!r}"
     return method(
         teacher, priors, config, **checked_options(method, config.options, what)

@@ -6,6 +6,7 @@ named architecture, or the user's own `module:function`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import is_zipfile
@@ -14,8 +15,9 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from stars.config.models import BUNDLED
 from stars.config.user_code import imported
-from stars.data.images import BUNDLED, read_asset
+from stars.data.images import read_asset
 from stars.errors import ConfigError, DataError, FormatError
 from stars.files.npz import check_archive
 from stars.files.writing import atomic
@@ -138,6 +140,40 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
         )
     teacher = Teacher(network, spec)
     check_pass(teacher, source)
+    teacher.find_maps()
+    return teacher
+
+
+def from_module(network: nn.Module) -> Teacher:
+    """A teacher from a module that says itself what must be known of it.
+
+    Args:
+        network: with the attributes input_shape, classes, mean and deviation.
+
+    Raises:
+        ConfigError: an attribute is missing, or the module is no teacher.
+    """
+    where = f"{type(network).__module__}:{type(network).__qualname__}"
+    needed = ("input_shape", "classes", "mean", "deviation")
+    if missing := [name for name in needed if not hasattr(network, name)]:
+        raise ConfigError(
+            f"teacher {where!r} lacks the attributes {', '.join(missing)}; set"
+            " input_shape (C, H, W), classes, and mean and deviation with one value for"
+            " each channel"
+        )
+    shape = tuple(int(n) for n in network.input_shape)  # type: ignore[union-attr]
+    if len(shape) != 3:
+        raise ConfigError(f"teacher {where!r}: input_shape is {shape}, not (C, H, W)")
+    spec = TeacherSpec(
+        architecture="",
+        options={},
+        input_shape=shape,
+        classes=int(network.classes),  # type: ignore[arg-type]
+        mean=tuple(float(m) for m in network.mean),  # type: ignore[union-attr]
+        deviation=tuple(float(d) for d in network.deviation),  # type: ignore[union-attr]
+    )
+    teacher = Teacher(copy.deepcopy(network), spec)
+    check_pass(teacher, where)
     teacher.find_maps()
     return teacher
 

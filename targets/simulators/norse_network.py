@@ -7,7 +7,6 @@ Importing this imports torch; `targets.simulators.norse` does not.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -42,20 +41,16 @@ from stars.graph.reference import arriving_values, sum_of
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.exact import as_float32
-
-with warnings.catch_warnings():
-    # Norse compiles some functions on import, in a way that torch deprecates.
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    from norse.torch import (
-        IAFCell,
-        IAFFeedForwardState,
-        IAFParameters,
-        LIBoxCell,
-        LIBoxParameters,
-        LIBoxState,
-        LIFBoxCell,
-        LIFBoxParameters,
-    )
+from stars.networks.norse_names import (
+    IAFCell,
+    IAFFeedForwardState,
+    IAFParameters,
+    LIBoxCell,
+    LIBoxParameters,
+    LIBoxState,
+    LIFBoxCell,
+    LIFBoxParameters,
+)
 
 MapModule = Callable[[Tensor], Tensor]  # [T B, ...] -> [T B, ...]
 # (current [B, ...], state or None) -> (output, membrane, state)

@@ -1,0 +1,186 @@
+"""parity(subject) and energy(subject): the calls behind the commands of these names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from stars.errors import ConfigError
+from stars.files.writing import write_json
+from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.certificate import certify
+from targets.energy_model.counts import count as counted, simulated
+from targets.energy_model.report import EnergyReport, report
+from targets.hardware.costs import TABLES, load_table, read_table
+from targets.inputs import Inputs, first, inputs_for
+from targets.parity_check.lane import Options
+from targets.parity_check.report import ParityReport
+from targets.parity_check.run import choose_targets, run_parity, willing
+from targets.subject import Subject
+
+LAVA = ("lava-float", "lava-fixed")  # one sample at a time, hence fewer images
+ENERGY_IMAGES = 1000
+
+Progress = Callable[[str, int, int], None]  # target, images done, images in all
+
+
+class HasPath(Protocol):
+    """What has a run directory, such as a `stars.DistilledStudent`."""
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+
+
+Source = str | os.PathLike[str] | HasPath | SpikingGraph
+Images = str | os.PathLike[str] | NDArray[Any] | None
+
+
+def parity(  # noqa: PLR0913 - every argument but the first is optional
+    subject: Source,
+    images: Images = None,
+    *,
+    on: Sequence[str] = (),
+    count: int | None = None,
+    lava_images: int = 32,
+    forced_images: int = 32,
+    against: str = "reference",
+    onnx: Path | None = None,
+    substitutes: Mapping[str, Path] | None = None,
+    dump: Path | None = None,
+    dt: float | None = None,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Compare every spike and membrane of every target with the reference.
+
+    For a run directory the report is also written to its parity.json.
+
+    >>> import targets
+    >>> report = targets.parity("student.nir", images, on=["norse"])  # doctest: +SKIP
+    >>> assert report.ok  # doctest: +SKIP
+
+    Args:
+        subject: a NIR file, a run directory, a student of `stars.distill` or a graph.
+        images: uint8 [N, C, H, W], an encoded input [T, N, *input shape], or a file of
+            either; None takes the test images of the run.
+        on: names of targets. None named: all that are available; of a NIR file, those
+            that can express it, and the report says why others are left out.
+        count: how many images; None takes all.
+        lava_images: how many of them on Lava, which is slow.
+        forced_images: how many of them also with each layer's inputs replaced by those
+            of the reference; 0 for none.
+        against: the target that the others are compared with.
+        onnx: the ONNX file to run; None takes the run's own.
+        substitutes: by target, another file to run there, which must fail.
+        dump: a folder for the traces of every target.
+        dt: seconds a step, for a NIR file that does not say it.
+        steps: T, for a NIR file that does not say it.
+        progress: called after each chunk of images of each target.
+
+    Raises:
+        ConfigError: an unknown target, or there are no images.
+        DataError: the images are not what the network takes.
+        FormatError: a file is missing, foreign or damaged.
+        MissingDependencyError: a named target is not installed.
+        UnsupportedNodeError: no target can express the network.
+        TargetError: a target failed.
+    """
+    found = opened(subject, dt=dt, steps=steps)
+    own = found.targets(onnx)
+    chosen, skipped = choose_targets(on, own)
+    (truth,), _ = choose_targets([against], own)
+    samples = first(samples_of(found, images), count)
+    if found.run is None and not on:
+        chosen, refused = willing(found.graph, samples, chosen)
+        skipped |= refused
+    names = [one.name for one in chosen]
+    if onnx is not None and "onnx" not in names:
+        raise ConfigError(f"ONNX file '{onnx}': target 'onnx' is not among {names}")
+    limited = names if against in LAVA else [name for name in LAVA if name in names]
+    files = substitutes or {}
+    options = Options(
+        against=truth,
+        forced_images=forced_images,
+        limits=dict.fromkeys(limited, lava_images),
+        substitutes={name: found.substitute(name, f) for name, f in files.items()},
+    )
+    result = run_parity(
+        found.graph, samples, chosen, options, dump=dump, progress=progress
+    ).completed(skipped, certify(found.graph).to_json())
+    if found.run is not None:
+        write_json(found.run.path / "parity.json", result.to_json())
+    return result
+
+
+def energy(  # noqa: PLR0913 - every argument but the first is optional
+    subject: Source,
+    images: Images = None,
+    *,
+    count: int | None = None,
+    tables: Sequence[str] = (),
+    costs: Sequence[Path] = (),
+    dt: float | None = None,
+    steps: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EnergyReport:
+    """Count the operations of a network exactly and price them by published tables.
+
+    For a run directory the report is also written to its energy.json.
+
+    >>> import targets
+    >>> print(targets.energy("student.nir", images))  # doctest: +SKIP
+
+    Args:
+        subject: as of `parity`.
+        images: as of `parity`.
+        count: how many images; None takes the first 1,000, or all.
+        tables: names of cost tables; none named: all.
+        costs: TOML files of cost tables of your own.
+        dt: seconds a step, for a NIR file that does not say it.
+        steps: T, for a NIR file that does not say it.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ConfigError: an unknown table, or there are no images.
+        DataError: the images are not what the network takes.
+        FormatError: a file is missing, foreign or damaged.
+        UnsupportedNodeError: a node whose operations cannot be counted.
+    """
+    found = opened(subject, dt=dt, steps=steps)
+    priced = [load_table(name) for name in dict.fromkeys(tables or TABLES)]
+    priced += [read_table(path) for path in costs]
+    available = samples_of(found, images)
+    taken = first(
+        available, min(ENERGY_IMAGES, len(available)) if count is None else count
+    )
+    from targets.energy_model.teacher import teacher_of  # noqa: PLC0415 - torch
+
+    chunks = simulated(found.graph, taken, progress or unseen)
+    result = report(counted(found.graph, chunks), priced, teacher_of(found.run, taken))
+    if found.run is not None:
+        write_json(found.run.path / "energy.json", result.to_json())
+    return result
+
+
+def opened(source: Source, *, dt: float | None, steps: int | None) -> Subject:
+    """The network of any kind of subject."""
+    if isinstance(source, SpikingGraph):
+        return Subject(source, Path("graph"), None)
+    place = source if isinstance(source, str | os.PathLike) else source.path
+    return Subject.open(Path(place), dt=dt, steps=steps)
+
+
+def samples_of(subject: Subject, images: Images) -> Inputs:
+    """The inputs of any kind of images."""
+    if images is None or isinstance(images, str | os.PathLike):
+        return subject.inputs(None if images is None else Path(images))
+    return inputs_for(subject.graph, images, "images")
+
+
+def unseen(_done: int, _total: int) -> None:
+    """A progress that shows nothing."""
