@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,61 +32,87 @@ from stars.grid.unrolling import Linear, total
 
 DECAY_SHIFTS = range(1, 13)  # k = 2^-j as a 12-bit fraction of 4096
 CURRENT_SHIFTS = range(13)  # likewise; at 2^0 nothing of a current is kept
-ZERO = Dyadic(np.zeros(1, np.int64), 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Arrival:
-    """What one edge brings to a population: exact, in volts a step, k r folded in."""
+class EdgeWeights:
+    """The exact weights of one edge into a population, volts a step, k r included."""
 
     source: str
     way: str
     weights: Dyadic
 
 
-@dataclass
-class Draft:
-    """A population before its unit is chosen.
+@dataclass(frozen=True, eq=False)
+class NeuronConstants:
+    """The exact constants of a population's neurons.
 
     Args:
-        name, shape, spiking, decay_shift, offset: see Population.
         gain: k r, [N]: volts a step for each volt of input; with a synaptic current
-            times (dt / tau_syn) w_in, for then it enters that.
-        current_decay_shift: see Population.
+            times (dt / tau_syn) w_in, because the input then enters that current.
+        spiking, decay_shift, current_decay_shift, offset: see Population.
         threshold: above v_reset, volts.
-        chip_step: log2 of the volts that the chip's membrane counts in, where the node
-            says so: its decay truncates there.
-        violations: what does not fit, whatever the unit.
+        chip_step: log2 of the chip's membrane step in volts, where the node sets it
+            because its decay truncates there.
+        violations: what does not fit the chip, in any unit.
     """
 
-    name: str
-    shape: Shape
-    spiking: bool
     gain: Dyadic
+    spiking: bool = True
     decay_shift: int | None = None
     current_decay_shift: int = 0
     threshold: Dyadic | None = None
     offset: float = 0.0
     chip_step: int | None = None
-    arrivals: list[Arrival] = field(default_factory=list)
-    bias: Dyadic = ZERO
-    violations: list[str] = field(default_factory=list)
-
-    def increment_exponent(self) -> int | None:
-        """log2 of the largest power of two in all that is added to the membrane."""
-        values = [*(a.weights for a in self.arrivals), self.bias]
-        return min(
-            (v.reduced().exponent for v in values if largest(v.mantissas)), default=None
-        )
+    violations: tuple[str, ...] = ()
 
     @property
     def finest_shift(self) -> int:
         """Bits that a step adds below the last one: the slower decay's shift."""
         return max(self.decay_shift or 0, self.current_decay_shift)
 
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A population before its unit is chosen; all values are exact, in volts.
+
+    Args:
+        name, shape: see Population.
+        neurons: its constants.
+        edges: the weights of each edge.
+        bias: added at every step, [N].
+    """
+
+    name: str
+    shape: Shape
+    neurons: NeuronConstants
+    edges: tuple[EdgeWeights, ...]
+    bias: Dyadic
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """What does not fit the chip, in any unit."""
+        if self.neurons.current_decay_shift and largest(self.bias.mantissas):
+            return (
+                *self.neurons.violations,
+                f"node {self.name!r}: a bias arrives with its input and would enter its"
+                " synaptic current; the chip adds a bias to the membrane alone: train"
+                " without bias before a CubaLIF",
+            )
+        return self.neurons.violations
+
+    def increment_exponent(self) -> int | None:
+        """log2 of the largest power of two in all that is added to the membrane."""
+        values = [*(edge.weights for edge in self.edges), self.bias]
+        return min(
+            (v.reduced().exponent for v in values if largest(v.mantissas)), default=None
+        )
+
     def unit(self) -> int:
         """log2 of the largest power of two that divides everything."""
-        constants = [dyadic(np.array(self.offset), "v_reset"), self.threshold or ZERO]
+        constants = [dyadic(np.array(self.neurons.offset), "v_reset")]
+        if self.neurons.threshold is not None:
+            constants.append(self.neurons.threshold)
         found = [c.reduced().exponent for c in constants if largest(c.mantissas)]
         increment = self.increment_exponent()
         return min(found if increment is None else [*found, increment], default=0)
@@ -101,109 +127,110 @@ def draft_population(
         GraphError: a parameter is off the grid.
         UnsupportedNodeError: a neuron that has no integer form.
     """
-    rule = DRAFTS.get(type(graph.nodes[name]))
+    node = graph.nodes[name]
+    rule = CONSTANTS.get(type(node))
     if rule is None:
         raise UnsupportedNodeError(
-            f"node {name!r} is a {type(graph.nodes[name]).__name__}; integer forms are"
-            f" known for {', '.join(sorted(kind.__name__ for kind in DRAFTS))}"
+            f"node {name!r} is a {type(node).__name__}; integer forms are known for"
+            f" {', '.join(sorted(kind.__name__ for kind in CONSTANTS))}"
         )
     try:
-        draft = rule(name, graph.nodes[name], graph.dt)
+        neurons = rule(name, node, graph.dt)
     except GraphError as error:
         raise GraphError(
             f"not on the grid, where 'stars quantize' may put it: node {name!r}:"
             f" {error}"
         ) from error
-    for way, linear in zip(graph.predecessors(name), arriving, strict=True):
-        for source, part in linear.parts.items():
-            scale = input_exponent if source == graph.input else 0
-            weights = scale_rows(draft.gain, part, scale)
-            draft.arrivals.append(Arrival(source, way, weights))
-    bias = total(tuple(arriving)).bias
-    draft.bias = Dyadic(
-        bias.mantissas * draft.gain.mantissas, bias.exponent + draft.gain.exponent
-    )
-    if draft.current_decay_shift and largest(draft.bias.mantissas):
-        draft.violations.append(
-            f"node {name!r}: a bias arrives with its input and would enter its synaptic"
-            " current; the chip adds a bias to the membrane alone: train without bias"
-            " before a CubaLIF"
+    gain = neurons.gain
+    edges = tuple(
+        EdgeWeights(
+            source,
+            way,
+            scale_rows(gain, part, input_exponent if source == graph.input else 0),
         )
-    return draft
+        for way, linear in zip(graph.predecessors(name), arriving, strict=True)
+        for source, part in linear.parts.items()
+    )
+    bias = total(tuple(arriving)).bias
+    return Draft(
+        name=name,
+        shape=graph.shapes[name],
+        neurons=neurons,
+        edges=edges,
+        bias=Dyadic(bias.mantissas * gain.mantissas, bias.exponent + gain.exponent),
+    )
 
 
-def draft_lif(name: str, node: LIF, dt: float) -> Draft:
-    """A leaky population, with what the chip cannot hold in `violations`."""
-    draft = draft_leaky(name, node, node.tau, dt)
+def lif_constants(name: str, node: LIF, dt: float) -> NeuronConstants:
+    """Those of a leaky population."""
+    shift, wrong = decay_shift(name, "tau", node.tau, dt, DECAY_SHIFTS)
     r = dyadic(node.r, "r")
-    draft.gain = Dyadic(r.mantissas.ravel(), r.exponent - draft.finest_shift)
-    return draft
+    gain = Dyadic(r.mantissas.ravel(), r.exponent - shift)
+    return leaky_constants(name, node, gain, shift, wrong)
 
 
-def draft_cuba(name: str, node: CubaLIF, dt: float) -> Draft:
-    """A leaky population with a synaptic current, likewise.
+def cuba_constants(name: str, node: CubaLIF, dt: float) -> NeuronConstants:
+    """Those of a leaky population with a synaptic current.
 
     The chip's current is k r u, what a step adds to the membrane, so that r goes into
     what arrives there, as (dt / tau_syn) w_in does.
     """
-    draft = draft_leaky(name, node, node.tau_mem, dt)
-    shift, wrong = decay_shift(name, "tau_syn", node.tau_syn, dt, CURRENT_SHIFTS)
-    draft.violations += wrong
-    draft.current_decay_shift = shift
-    r, w_in = dyadic(node.r, "r"), dyadic(node.w_in, "w_in")
+    shift, wrong = decay_shift(name, "tau_mem", node.tau_mem, dt, DECAY_SHIFTS)
+    current, off_grid = decay_shift(name, "tau_syn", node.tau_syn, dt, CURRENT_SHIFTS)
+    wrong = wrong + off_grid
     if (np.abs(np.frexp(node.r)[0]) != 0.5).any():
-        draft.violations.append(
+        wrong.append(
             f"node {name!r}: r lies in {node.r.min()} to {node.r.max()}; before a"
             " current with memory it must be a power of two: move the rest into w_in"
         )
-    draft.gain = Dyadic(
+    r, w_in = dyadic(node.r, "r"), dyadic(node.w_in, "w_in")
+    gain = Dyadic(
         (r.mantissas * w_in.mantissas).ravel(),
-        r.exponent + w_in.exponent - (draft.decay_shift or 0) - shift,
+        r.exponent + w_in.exponent - shift - current,
     )
-    return draft
+    return leaky_constants(name, node, gain, shift, wrong, current)
 
 
-def draft_leaky(name: str, node: LIF | CubaLIF, tau: Array, dt: float) -> Draft:
-    """What both have: a membrane that leaks, a threshold, a reset; without a gain."""
-    wrong = uneven(name, node)
-    tau_name = "tau" if isinstance(node, LIF) else "tau_mem"
-    shift, off_grid = decay_shift(name, tau_name, tau, dt, DECAY_SHIFTS)
-    wrong += off_grid
+def leaky_constants(
+    name: str,
+    node: LIF | CubaLIF,
+    gain: Dyadic,
+    shift: int,
+    wrong: list[str],
+    current_shift: int = 0,
+) -> NeuronConstants:
+    """Those that both have: a membrane that leaks, a threshold and a reset."""
     reset, leak = float(node.v_reset.flat[0]), float(node.v_leak.flat[0])
     if (node.v_leak != node.v_reset).any():
-        wrong.append(
+        wrong = [
+            *wrong,
             f"node {name!r}: v_leak is {leak!r} and v_reset {reset!r}; they must be"
-            " equal, for the chip's membrane starts and rests where it resets"
-        )
+            " equal, for the chip's membrane starts and rests where it resets",
+        ]
     step = node.membrane_step
-    return Draft(
-        name=name,
-        shape=node.shape,
-        spiking=True,
-        gain=ZERO,
+    return NeuronConstants(
+        gain=gain,
         decay_shift=shift,
+        current_decay_shift=current_shift,
         threshold=threshold(node),
         offset=reset,
         chip_step=None if step is None else math.frexp(step)[1] - 1,
-        violations=wrong,
+        violations=(*uneven(name, node), *wrong),
     )
 
 
-def draft_integrate_and_fire(name: str, node: IF, dt: float) -> Draft:
-    """A population that keeps all of its membrane, likewise; dt r is its gain."""
+def if_constants(name: str, node: IF, dt: float) -> NeuronConstants:
+    """Those of a population that keeps all of its membrane; dt r is its gain."""
     wrong = uneven(name, node)
     if node.v_reset.any():
         wrong.append(
             f"node {name!r}: v_reset is {float(node.v_reset.flat[0])!r}, expected 0,"
             " for the chip's membrane resets to where it starts"
         )
-    return Draft(
-        name=name,
-        shape=node.shape,
-        spiking=True,
+    return NeuronConstants(
         gain=dyadic((dt * node.r).ravel(), "dt r"),
         threshold=threshold(node),
-        violations=wrong,
+        violations=tuple(wrong),
     )
 
 
@@ -243,17 +270,16 @@ def decay_shift(
     ]
 
 
-def draft_integrator(name: str, node: Integrator, dt: float) -> Draft:
-    """A population that only sums; dt r is its gain."""
-    gain = dyadic((dt * node.r).ravel(), "dt r")
-    return Draft(name=name, shape=node.shape, spiking=False, gain=gain)
+def integrator_constants(_: str, node: Integrator, dt: float) -> NeuronConstants:
+    """Those of a population that only sums; dt r is its gain."""
+    return NeuronConstants(gain=dyadic((dt * node.r).ravel(), "dt r"), spiking=False)
 
 
-DRAFTS: Mapping[type[Node], Callable[[str, Any, float], Draft]] = {
-    IF: draft_integrate_and_fire,
-    LIF: draft_lif,
-    CubaLIF: draft_cuba,
-    Integrator: draft_integrator,
+CONSTANTS: Mapping[type[Node], Callable[[str, Any, float], NeuronConstants]] = {
+    IF: if_constants,
+    LIF: lif_constants,
+    CubaLIF: cuba_constants,
+    Integrator: integrator_constants,
 }
 
 

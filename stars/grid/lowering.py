@@ -20,10 +20,10 @@ from stars.graph.nodes import Input, Output
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import Integers, bits, largest, trailing_zeros
 from stars.grid.integer_neurons import (
-    DRAFTS,
+    CONSTANTS,
     NO_INTEGERS,
-    Arrival,
     Draft,
+    EdgeWeights,
     draft_population,
 )
 from stars.grid.intervals import Interval, spike_interval
@@ -82,7 +82,7 @@ def place_all(graph: SpikingGraph) -> list[Placed]:
         UnsupportedNodeError: nodes that have no integer form, or a cycle; all of it.
     """
     graph.check_supported(
-        {Input, Output, *UNROLL, *DRAFTS},
+        {Input, Output, *UNROLL, *CONSTANTS},
         "integer plan: no integer form",
         cycles=False,
         because=NO_INTEGERS,
@@ -95,7 +95,7 @@ def place_all(graph: SpikingGraph) -> list[Placed]:
     placed: list[Placed] = []
     for name in graph.neurons:
         draft = draft_population(graph, name, arriving[name], input_exponent)
-        latency[name] = 1 + max(latency[a.source] for a in draft.arrivals)
+        latency[name] = 1 + max(latency[edge.source] for edge in draft.edges)
         sources[name] = spike_interval(math.prod(graph.shapes[name]))
         placed.append(place_best(draft, graph.steps, latency, sources))
     return placed
@@ -160,9 +160,9 @@ def place_best(
 
     A node whose decay truncates says itself what its unit is.
     """
-    unit = draft.unit()
-    if draft.chip_step is not None:
-        return place_as_told(draft, draft.chip_step + STATE_SHIFT, latency)
+    unit, chip_step = draft.unit(), draft.neurons.chip_step
+    if chip_step is not None:
+        return place_as_told(draft, chip_step + STATE_SHIFT, latency)
     placed = place(draft, unit, latency)
     for spare in range(spare_wanted(draft, unit, steps), 0, -1):
         finer = place(draft, unit - spare, latency)
@@ -205,24 +205,24 @@ def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
     No sum would fit with `ACCUMULATOR_BITS`.
     """
     increment = draft.increment_exponent()
-    if draft.decay_shift is None or increment is None:
+    if draft.neurons.decay_shift is None or increment is None:
         return 0
-    needed = draft.finest_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
+    needed = draft.neurons.finest_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
     return min(max(0, needed), ACCUMULATOR_BITS)
 
 
 def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
     """`draft` in units of 2^unit volts."""
-    violations = list(draft.violations)
+    neurons, violations = draft.neurons, list(draft.violations)
     connections = []
-    for arrival in draft.arrivals:
-        delay = latency[draft.name] - latency[arrival.source] - 1
-        connection, wrong = connect(draft.name, arrival, unit, delay)
+    for edge in draft.edges:
+        delay = latency[draft.name] - latency[edge.source] - 1
+        connection, wrong = connect(draft.name, edge, unit, delay)
         connections.append(connection)
         violations += wrong
     threshold = None
-    if draft.threshold is not None:
-        threshold = int(draft.threshold.at(unit).item())
+    if neurons.threshold is not None:
+        threshold = int(neurons.threshold.at(unit).item())
         if bits(threshold) > THRESHOLD_BITS:
             violations.append(
                 f"node {draft.name!r}: the threshold is {threshold} units of 2^{unit}"
@@ -238,33 +238,31 @@ def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
     population = Population(
         name=draft.name,
         shape=draft.shape,
-        spiking=draft.spiking,
+        spiking=neurons.spiking,
         exponent=unit,
-        decay_shift=draft.decay_shift,
+        decay_shift=neurons.decay_shift,
         threshold=threshold,
         bias=bias,
         bias_exponent=STATE_SHIFT if exponent is None else exponent,
         latency=latency[draft.name],
-        offset=draft.offset,
-        current_decay_shift=draft.current_decay_shift,
+        offset=neurons.offset,
+        current_decay_shift=neurons.current_decay_shift,
     )
-    return Placed(
-        population, tuple(connections), tuple(violations), tuple(draft.violations)
-    )
+    return Placed(population, tuple(connections), tuple(violations), draft.violations)
 
 
 def connect(
-    target: str, arrival: Arrival, unit: int, delay: int
+    target: str, edge: EdgeWeights, unit: int, delay: int
 ) -> tuple[Connection, list[str]]:
     """The connection in units of 2^unit, and what does not fit."""
-    weights = arrival.weights
+    weights = edge.weights
     largest_weight = largest(weights.mantissas)
     shift = weights.exponent - unit if largest_weight else 0
     absorbed = max(0, min(shift, bits(WEIGHT_LIMIT) - bits(largest_weight)))
     matrix = weights.mantissas.astype(np.int32)
     matrix.data <<= absorbed
-    connection = Connection(arrival.source, target, matrix, shift - absorbed, delay)
-    where = f"connection {arrival.source!r} -> {target!r} by way of {arrival.way!r}"
+    connection = Connection(edge.source, target, matrix, shift - absorbed, delay)
+    where = f"connection {edge.source!r} -> {target!r} by way of {edge.way!r}"
     wrong = []
     if largest_weight > WEIGHT_LIMIT:
         wrong.append(
