@@ -22,7 +22,7 @@ from stars.grid.plan import ACCUMULATOR_BITS, BIAS_LIMIT
 from stars.grid.quantization import NodeGrid, grid_of, weighted
 from stars.grid.rewrite import sum_pools
 from stars.networks.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
-from stars.networks.grid_layers import WEIGHT_LIMIT, GridLayer, LayerGrid, grid_network
+from stars.networks.grid_layers import GridLayer, grid_network
 from stars.networks.network import Network
 from stars.networks.student import lif_layers, to_graph
 
@@ -147,7 +147,7 @@ def choose_grids(
     graph: SpikingGraph,
     populations: Sequence[PopulationBudget],
     parameters: Mapping[str, tuple[Tensor, Tensor]],
-) -> dict[str, LayerGrid]:
+) -> dict[str, NodeGrid]:
     """The finest steps with which every population fits its budget, by `grid_of`.
 
     Unlike `stars.grid.quantize`, whose network learns no more, this leaves headroom to
@@ -172,7 +172,7 @@ def choose_grids(
             ],
         )
     return {
-        arrival.layer: LayerGrid(
+        arrival.layer: NodeGrid(
             chosen[arrival.layer].weight_exponent,
             population.unit(chosen),
             population.bias_limit,
@@ -237,9 +237,11 @@ class BudgetProjection:
             for a in budget.arrivals
         }
         for layer in layers.values():
-            layer.weight.clamp_(*limits(layer.grid.weight, WEIGHT_LIMIT))
-            layer.bias.clamp_(*limits(layer.grid.bias, layer.grid.bias_limit))
-        unit = min(layers[a.layer].grid.weight + a.exponent for a in budget.arrivals)
+            layer.weight.clamp_(
+                *limits(layer.grid.weight_exponent, layer.grid.weight_limit)
+            )
+            layer.bias.clamp_(*limits(layer.grid.bias_exponent, budget.bias_limit))
+        unit = budget.unit({name: layer.grid for name, layer in layers.items()})
         limit = budget.limit * 2.0**unit
         current = current_on_grid(budget, layers)
         shrunk = int((current > limit).sum())

@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import AliasChoices, Field
 
 from stars.errors import GraphError, LimitError
 from stars.graph.nodes import (
@@ -31,14 +33,14 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.certificate import certify
 from stars.grid.exact import dyadic, largest
 from stars.grid.lowering import lower, place_all
-from stars.grid.plan import BIAS_LIMIT
+from stars.grid.plan import BIAS_LIMIT, WEIGHT_LIMIT
 from stars.grid.rewrite import (
     fold_resistances,
     round_decays,
     sum_pools,
 )
 
-WEIGHT_BITS = 8
+WEIGHT_BITS = 8  # with the sign
 DOUBLINGS = 4  # of a node's step, to make room; beyond, too little of it would be left
 
 
@@ -53,17 +55,26 @@ def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
 
 @dataclass(frozen=True)
 class NodeGrid:
-    """The grid of one node with weights.
+    """The grid of one node or layer with weights.
 
     Args:
         weight_exponent: log2 of the weights' step.
+        bias_exponent: log2 of the bias's step: `quantize` takes the weights' step times
+            the input's, grid training the unit of the population.
+        bias_limit: largest integer bias; None where each population has its own.
         weight_limit: largest integer weight.
-        bias_exponent: log2 of the bias's step: the weights' times the input's.
+
+    Student files of version 0.1 name the exponents "weight" and "bias".
     """
 
-    weight_exponent: int
-    weight_limit: int
-    bias_exponent: int
+    weight_exponent: Annotated[
+        int, Field(validation_alias=AliasChoices("weight_exponent", "weight"))
+    ]
+    bias_exponent: Annotated[
+        int, Field(validation_alias=AliasChoices("bias_exponent", "bias"))
+    ]
+    bias_limit: int | None = None
+    weight_limit: int = WEIGHT_LIMIT
 
     def weight(self, value: Array) -> Array:
         """`value` rounded, half to even, and clipped."""
@@ -217,7 +228,7 @@ def node_grids(
     """The grids that follow from the exponent of each node's weights."""
     outputs = output_grids(graph, exponents)
     return {
-        name: NodeGrid(exponent, limit, outputs[name])
+        name: NodeGrid(exponent, outputs[name], weight_limit=limit)
         for name, exponent in exponents.items()
     }
 

@@ -20,10 +20,11 @@ from stars.errors import LimitError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
 from stars.grid.certificate import certify
+from stars.grid.plan import WEIGHT_LIMIT
 from stars.grid.quantization import NodeGrid, weight_exponent, weighted
 from stars.grid.rewrite import sum_pools
 from stars.networks.architectures import blueprint
-from stars.networks.grid_layers import WEIGHT_LIMIT, GridLayer, LayerGrid, rounded
+from stars.networks.grid_layers import GridLayer, rounded
 from stars.networks.network import Network
 from stars.networks.student import build, recorded, to_graph
 from stars.testing.random_graphs import random_images
@@ -137,7 +138,7 @@ def test_steps_leave_headroom_clip_no_bias_and_are_the_finest_that_do(case, bias
     coarsened = []
     for population in populations:
         names = [a.layer for a in population.arrivals]
-        grids = {n: NodeGrid(chosen[n].weight, WEIGHT_LIMIT, 0) for n in names}
+        grids = {n: NodeGrid(chosen[n].weight_exponent, 0) for n in names}
         assert has_headroom(population, grids, parameters)
         largest = {n: float(parameters[n][0].abs().max()) for n in names}
         if any(grids[n].weight_exponent > weight_exponent(largest[n]) for n in names):
@@ -168,7 +169,7 @@ def test_the_projection_shrinks_what_is_over_the_budget(architecture):
     project = BudgetProjection(network, case.encoding)
     assert project() == layer.weight.shape[0]
     assert project() == 0
-    steps = layer.weight.detach() / 2.0**layer.grid.weight
+    steps = layer.weight.detach() / 2.0**layer.grid.weight_exponent
     assert 0 < float(steps.max()) < WEIGHT_LIMIT
     assert_exact(case, network.eval())
 
@@ -256,7 +257,7 @@ def test_rounding_gives_the_grid_itself_and_not_a_neighbor():
 
 
 def test_a_layer_runs_and_tells_the_rounded_weights():
-    grid = LayerGrid(weight=-1, bias=-2, bias_limit=3)
+    grid = NodeGrid(weight_exponent=-1, bias_exponent=-2, bias_limit=3)
     layer = GridLayer(torch.tensor([[0.7, 99.0]]), torch.tensor([9.0]), grid, None)
     weight, bias = layer.folded()
     assert weight.tolist() == [[0.5, 63.5]]
