@@ -41,13 +41,14 @@ from stars.grid.plan import (
     BIAS_LIMIT,
     STATE_SHIFT,
     THRESHOLD_BITS,
+    WEIGHT_LIMIT,
     Connection,
     IntegerPlan,
     Population,
 )
 from stars.grid.unrolling import unroll
 
-WEIGHT_LIMIT = 254  # even where signs are mixed; more is clipped by the loader
+NETX_WEIGHT_LIMIT = 2 * WEIGHT_LIMIT  # even if signs mix; the loader clips more
 DECAY_UNITY = 4096
 NEVER = 2**THRESHOLD_BITS - 1  # threshold of a readout
 
@@ -55,7 +56,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class NetxLayer:
     """One population with what feeds it.
 
     Args:
@@ -215,11 +216,11 @@ def register_reasons(population: Population, connection: Connection) -> list[str
     """Why the format cannot hold a population's numbers."""
     reasons = []
     weight = largest(connection.weights) << connection.shift
-    if weight > WEIGHT_LIMIT:
+    if weight > NETX_WEIGHT_LIMIT:
         reasons.append(
             f"node {population.name!r}: weights up to {weight} units, at most"
-            f" {WEIGHT_LIMIT}; biases or thresholds {connection.shift} bits finer than"
-            " the weights leave no room, and the format has no weight exponent"
+            f" {NETX_WEIGHT_LIMIT}; biases or thresholds {connection.shift} bits finer"
+            " than the weights leave no room, and the format has no weight exponent"
         )
     bias = largest(population.bias)
     if bias > BIAS_LIMIT:
@@ -240,7 +241,7 @@ def refuse(reasons: list[str]) -> None:
         raise UnsupportedNodeError("netx: " + "; ".join(reasons))
 
 
-def layers_of(graph: SpikingGraph, plan: IntegerPlan) -> list[Layer]:
+def layers_of(graph: SpikingGraph, plan: IntegerPlan) -> list[NetxLayer]:
     """One layer per population, in order.
 
     Raises:
@@ -267,7 +268,7 @@ def units(connection: Connection) -> csr_array:
     return csr_array(connection.weights.astype(np.int64) * 2**connection.shift)
 
 
-def dense_layer(population: Population, connection: Connection) -> Layer:
+def dense_layer(population: Population, connection: Connection) -> NetxLayer:
     """Whatever stands between two populations, as one matrix."""
     weight = units(connection).toarray()
     fields = {
@@ -276,12 +277,12 @@ def dense_layer(population: Population, connection: Connection) -> Layer:
         "inFeatures": weight.shape[1],
         "outFeatures": weight.shape[0],
     }
-    return Layer("dense", population, fields)
+    return NetxLayer("dense", population, fields)
 
 
 def conv_layer(
     graph: SpikingGraph, population: Population, connection: Connection, conv: Conv2d
-) -> Layer:
+) -> NetxLayer:
     """A convolution in units; proven equal to the plan's matrix."""
     kernel = integer_kernel(conv, graph.shapes[connection.source], units(connection))
     fields = {
@@ -295,7 +296,7 @@ def conv_layer(
         "inChannels": conv.weight.shape[1] * conv.groups,
         "outChannels": conv.weight.shape[0],
     }
-    return Layer("conv", population, fields)
+    return NetxLayer("conv", population, fields)
 
 
 def channel_bias(population: Population) -> Integers:
