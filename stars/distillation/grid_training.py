@@ -21,8 +21,9 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.plan import ACCUMULATOR_BITS, BIAS_LIMIT
 from stars.grid.quantization import NodeGrid, grid_of, weighted
 from stars.grid.rewrite import sum_pools
-from stars.networks.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
+from stars.networks.blueprint import Activation, AvgPool, ConvBN, Head
 from stars.networks.grid_layers import GridLayer, grid_network
+from stars.networks.lif import DT
 from stars.networks.network import Network
 from stars.networks.student import lif_layers, to_graph
 
@@ -87,9 +88,7 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
         name: (torch.tensor(node.weight), torch.tensor(node.bias))
         for name, node in weighted(graph)
     }
-    grids = choose_grids(
-        graph, budgets(student.blueprint, encoding, student.steps), parameters
-    )
+    grids = choose_grids(graph, budgets(student, encoding), parameters)
     lif = next(iter(lif_layers(student).values()))
     network = grid_network(
         student.blueprint, student.steps, lif.constants, grids, lif.backend
@@ -102,14 +101,13 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
     return network
 
 
-def budgets(
-    blueprint: Blueprint, encoding: DirectEncoding, steps: int
-) -> tuple[PopulationBudget, ...]:
+def budgets(network: Network, encoding: DirectEncoding) -> tuple[PopulationBudget, ...]:
     """Every population with its inputs' intervals and its bit budget.
 
-    A leaky membrane with k = 1/2 stays below 2 (1 - 2^-T) times its largest current, a
-    readout below T times.
+    A leaky membrane stays below (1 - (1 - k)^T) / k times its largest current, with
+    k = dt / tau of its own layer. A readout stays below T times its largest current.
     """
+    blueprint, steps, neurons = network.blueprint, network.steps, lif_layers(network)
     levels = torch.from_numpy(encoding.levels())
     layers = {spec.name: spec for spec in blueprint.layers}
 
@@ -128,7 +126,8 @@ def budgets(
         if isinstance(spec, Activation):
             feeding = [layers[source] for source in spec.sources]
             arrivals = tuple(arrival(s) for s in feeding if isinstance(s, ConvBN))
-            gain = 2 * (1 - 2.0**-steps)
+            k = DT / neurons[spec.name].constants.tau
+            gain = (1 - (1 - k) ** steps) / k
             result.append(
                 PopulationBudget(
                     spec.name,
@@ -220,7 +219,7 @@ class BudgetProjection:
 
     def __init__(self, network: Network, encoding: DirectEncoding) -> None:
         self.network = network
-        self.budgets = budgets(network.blueprint, encoding, network.steps)
+        self.budgets = budgets(network, encoding)
 
     @torch.no_grad()
     def __call__(self) -> int:

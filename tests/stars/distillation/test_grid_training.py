@@ -25,6 +25,7 @@ from stars.grid.quantization import NodeGrid, weight_exponent, weighted
 from stars.grid.rewrite import sum_pools
 from stars.networks.architectures import blueprint
 from stars.networks.grid_layers import GridLayer, rounded
+from stars.networks.lif import DT, LIFConstants
 from stars.networks.network import Network
 from stars.networks.student import build, recorded, to_graph
 from stars.testing.random_graphs import random_images
@@ -133,7 +134,7 @@ def test_steps_leave_headroom_clip_no_bias_and_are_the_finest_that_do(case, bias
         name: (torch.tensor(node.weight), torch.tensor(node.bias))
         for name, node in weighted(graph)
     }
-    populations = budgets(student.blueprint, case.encoding, student.steps)
+    populations = budgets(student, case.encoding)
     chosen = choose_grids(graph, populations, parameters)
     coarsened = []
     for population in populations:
@@ -201,6 +202,29 @@ def test_many_inputs_of_eight_bits_need_more_than_one_turn_of_shrinking():
     project()
     assert project() == 0
     assert certify(to_graph(network, case.encoding)).ok
+
+
+@pytest.mark.parametrize(("tau", "gain"), [(1, 1.0), (2, 1.875), (4, 175 / 64)])
+def test_the_budget_follows_from_the_decay_of_the_neurons(tau, gain):
+    """Over 4 steps a membrane keeps 1 + (1 - k) + (1 - k)^2 + (1 - k)^3 currents."""
+    case = CASES[0]
+    plan = case.student().blueprint
+    network = build(plan, 4, LIFConstants(tau=tau * DT))
+    first, *_ = budgets(network, case.encoding)
+    assert first.limit == pytest.approx((2**17 - 1) / gain, rel=1e-12)
+
+
+def test_a_slow_decay_on_the_grid_stays_exact():
+    """With k = 1/8, 3 steps keep 2.64 times the largest current, k = 1/2 only 1.75."""
+    case = Case("vgg", 3, 3)
+    network = build(case.student().blueprint, 3, LIFConstants(tau=8 * DT))
+    network = to_grid(network.eval(), case.encoding)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1e6)
+    BudgetProjection(network, case.encoding)()
+    certificate = certify(to_graph(network, case.encoding))
+    assert certificate.ok, certificate.verdict
 
 
 def test_a_wide_readout_is_shrunk_for_the_sum_over_all_steps():
