@@ -43,6 +43,7 @@ import numpy as np
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph.nodes import CubaLIF, Neuron, Node
 from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.breaks import Break
 from stars.grid.exact import bits, trailing_zeros
 from stars.grid.float32_bounds import (
     FLOAT32_BITS,
@@ -95,7 +96,7 @@ class PopulationBits:
     membrane_bits: int
     float32_bits: int
     exact_steps: int
-    breaks: tuple[str, ...]
+    breaks: tuple[Break, ...]
 
     @property
     def fits(self) -> bool:
@@ -120,7 +121,7 @@ class Certificate:
     steps: int
     exact_steps: int
     populations: tuple[PopulationBits, ...]
-    breaks: tuple[str, ...]
+    breaks: tuple[Break, ...]
 
     @property
     def ok(self) -> bool:
@@ -134,11 +135,21 @@ class Certificate:
             return "spikes and membranes exact"
         if self.exact_steps:
             return f"exact up to T = {self.exact_steps}"
-        return "not exact because " + "; ".join(self.breaks)
+        return "not exact because " + "; ".join(map(str, self.breaks))
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return {"ok": self.ok, "verdict": self.verdict, **asdict(self)}
+        """All of it as JSON values; each break is its text."""
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "steps": self.steps,
+            "exact_steps": self.exact_steps,
+            "populations": [
+                {**asdict(row), "breaks": [str(b) for b in row.breaks]}
+                for row in self.populations
+            ],
+            "breaks": [str(b) for b in self.breaks],
+        }
 
 
 def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
@@ -155,10 +166,9 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
         raise GraphError(f"steps is {steps}; it must be at least 1")
     try:
         plan = lower(graph)
-    except LimitError as error:
-        return Certificate(steps, 0, (), error.violations)
-    except (GraphError, UnsupportedNodeError) as error:
-        return Certificate(steps, 0, (), (str(error),))
+    except (GraphError, LimitError, UnsupportedNodeError) as error:
+        texts = error.violations if isinstance(error, LimitError) else (str(error),)
+        return Certificate(steps, 0, (), tuple(Break("plan", "", t) for t in texts))
     rows = tuple(
         population_bits(plan, p, steps, graph.nodes[p.name]) for p in plan.populations
     )
@@ -196,11 +206,10 @@ def population_bits(
         needs = truncating_needs(population, membranes, drives)
     else:
         needs = float32_needs(population, membranes, drives, spare)
-    first = current_breaks(population, currents)
-    first |= first_breaks(population, membranes, needs)
-    first |= fine_breaks(population, node, truncates=truncates)
+    found = register_breaks(population, currents, membranes, needs)
+    found += fine_breaks(population, node, truncates=truncates)
     if not truncates:
-        first |= truncation_breaks(population, spare)
+        found += truncation_breaks(population, spare)
     return PopulationBits(
         name=population.name,
         neurons=len(population.bias),
@@ -210,12 +219,8 @@ def population_bits(
         accumulator_bits=bits(accumulator),
         membrane_bits=membrane_bits(population, membranes[:steps]),
         float32_bits=max(ceil_log2(need) for need in needs[:steps]),
-        exact_steps=min(min(first.values(), default=HORIZON + 1) - 1, HORIZON),
-        breaks=tuple(
-            f"population {population.name!r}: {text}"
-            for text, step in first.items()
-            if step <= steps
-        ),
+        exact_steps=min([HORIZON, *(b.step - 1 for b in found)]),
+        breaks=tuple(b for b in found if b.step <= steps),
     )
 
 
@@ -297,46 +302,45 @@ def after_reset(population: Population, least: Fraction, most: Fraction) -> Frac
     return max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
 
 
-def current_breaks(population: Population, currents: list[Range]) -> dict[str, int]:
-    """The first step, from 1, at which the chip's current wraps, by what is said."""
-    for step, interval in enumerate(currents, start=1):
-        if wraps([interval]):
-            least, most = interval
+def register_breaks(
+    population: Population,
+    currents: list[Range],
+    membranes: list[Range],
+    needs: list[Fraction],
+) -> list[Break]:
+    """The first step at which current, membrane or float32 leaves its bounds."""
+    where, found = f"population {population.name!r}", []
+    for step, (least, most) in enumerate(currents, start=1):
+        if wraps([(least, most)]):
             reach = math.ceil(max(-least, most))
             when = f" at step {step}" if population.current_decay_shift else ""
             text = f"sums of currents reach {reach} units{when}, {bits(reach)} bits, at"
-            return {f"{text} most {ACCUMULATOR_BITS}": step}
-    return {}
-
-
-def first_breaks(
-    population: Population, membranes: list[Range], needs: list[Fraction]
-) -> dict[str, int]:
-    """Likewise the first at which the membrane, or float32, leaves its bounds."""
-    found: dict[str, int] = {}
-    for step, interval in enumerate(membranes, start=1):
-        if clips(population, interval):
-            least, most = (float(x) for x in interval)
-            text = f"the membrane lies in {least} to {most} units at step {step}; the"
-            found[f"{text} chip clips at +-131072"] = step
+            text += f" most {ACCUMULATOR_BITS}"
+            found.append(Break("current", where, text, step))
+            break
+    for step, (least, most) in enumerate(membranes, start=1):
+        if clips(population, (least, most)):
+            text = f"the membrane lies in {float(least)} to {float(most)} units at step"
+            text += f" {step}; the chip clips at +-131072"
+            found.append(Break("membrane", where, text, step))
             break
     for step, need in enumerate(needs, start=1):
         if need > 2**FLOAT32_BITS:
-            text = f"float32 needs {ceil_log2(need)} bits at step {step}"
-            found[f"{text}, has {FLOAT32_BITS}"] = step
+            text = f"float32 needs {ceil_log2(need)} bits at step {step}, has"
+            text += f" {FLOAT32_BITS}"
+            found.append(Break("float32 bits", where, text, step))
             break
     return found
 
 
-def fine_breaks(
-    population: Population, node: Node, *, truncates: bool
-) -> dict[str, int]:
+def fine_breaks(population: Population, node: Node, *, truncates: bool) -> list[Break]:
     """The first step at which a membrane or current leaves float32's normal numbers.
 
     Each step that decays adds `finest_shift` bits below the last one, unless it
     truncates. A synaptic current is larger than its part of the membrane by
     1 / (k r).
     """
+    where = f"population {population.name!r}"
     bits_a_step = 0 if truncates else population.finest_shift
     finest = population.exponent - (STATE_SHIFT if truncates else 0)
     coarsest = population.exponent + FLOAT32_BITS + population.finest_shift + 1
@@ -345,24 +349,26 @@ def fine_breaks(
         finest -= max(0, int(gains.max()))
         coarsest -= min(0, int(gains.min()))
     if coarsest > FLOAT32_LARGEST:
-        return {f"float32 may reach 2^{coarsest}, has 2^{FLOAT32_LARGEST}": 1}
+        text = f"float32 may reach 2^{coarsest}, has 2^{FLOAT32_LARGEST}"
+        return [Break("float32 range", where, text)]
     if finest < FLOAT32_FINEST:
         step = 1
     elif bits_a_step:
         step = 2 + (finest - FLOAT32_FINEST) // bits_a_step
     else:
-        return {}
+        return []
     text = f"the grid is finer than 2^{FLOAT32_FINEST}, where float32's normal numbers"
-    return {f"{text} end, from step {step} on": step}
+    return [Break("float32 range", where, f"{text} end, from step {step} on", step)]
 
 
-def truncation_breaks(population: Population, spare: int) -> dict[str, int]:
+def truncation_breaks(population: Population, spare: int) -> list[Break]:
     """The first step at which the chip truncates what the node would keep."""
     j = population.finest_shift
     if not j or (whole := 1 + (STATE_SHIFT + spare) // j) >= HORIZON:
-        return {}
+        return []
     text = f"the chip's decay truncates from step {whole + 1} on: j (T - 1) > 6 + h"
-    return {f"{text} with j = {j}, h = {spare}": whole + 1}
+    text += f" with j = {j}, h = {spare}"
+    return [Break("truncation", f"population {population.name!r}", text, whole + 1)]
 
 
 def membrane_bits(population: Population, membranes: list[Range]) -> int:

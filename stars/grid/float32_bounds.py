@@ -35,6 +35,7 @@ from stars.graph.nodes import (
     Weighted,
 )
 from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.breaks import Break
 from stars.grid.exact import bits, dyadic, largest
 from stars.grid.lowering import input_interval
 
@@ -80,7 +81,7 @@ def log2(magnitude: float) -> float:
     return math.log2(magnitude) if magnitude else 0.0
 
 
-def float32_breaks(graph: SpikingGraph) -> tuple[str, ...]:
+def float32_breaks(graph: SpikingGraph) -> tuple[Break, ...]:
     """The maps of a graph that float32 may not compute exactly, and why.
 
     Args:
@@ -93,7 +94,7 @@ def float32_breaks(graph: SpikingGraph) -> tuple[str, ...]:
 
 def bit_breaks(
     graph: SpikingGraph, sizes: Mapping[str, Array], grids: Mapping[str, int]
-) -> list[str]:
+) -> list[Break]:
     """The maps whose partial sums could leave float32's 24 bits.
 
     float64 with bounds below 2^53 is exact; a bound that is not is far above 2^24.
@@ -105,10 +106,8 @@ def bit_breaks(
         need = float(np.ldexp(sizes[name].max(), -grids[name]))
         if not need <= 2**FLOAT32_BITS:
             count = ceil_log2(Fraction(need)) if math.isfinite(need) else "too many"
-            found.append(
-                f"node {name!r}: float32 needs {count} bits for partial sums, has"
-                f" {FLOAT32_BITS}"
-            )
+            text = f"float32 needs {count} bits for partial sums, has {FLOAT32_BITS}"
+            found.append(Break("float32 bits", f"node {name!r}", text))
     return found
 
 
@@ -221,10 +220,10 @@ def neuron_factors(node: Neuron, dt: float) -> dict[str, Array]:
 
 def range_breaks(
     graph: SpikingGraph, sizes: Mapping[str, Array], grids: Mapping[str, int]
-) -> list[str]:
+) -> list[Break]:
     """The places between two populations where float32 could leave its normal range."""
     reaches: dict[str, Reach] = {}
-    found: list[str] = []
+    found: list[Break] = []
     for name in graph.order:
         node, before = graph.nodes[name], graph.predecessors(name)
         if isinstance(node, Input):
@@ -253,17 +252,17 @@ def together(reaches: Iterable[Reach]) -> Reach:
     return Reach(min(r.finest for r in reaches), max(r.largest for r in reaches))
 
 
-def neuron_breaks(name: str, node: Neuron, dt: float, reach: Reach) -> list[str]:
+def neuron_breaks(name: str, node: Neuron, dt: float, reach: Reach) -> list[Break]:
     """Where the factors of a neuron leave the range, after inputs of `reach`."""
     for what, values in neuron_factors(node, dt).items():
         factor = Reach(dyadic(values, what).exponent, log2(float(np.abs(values).max())))
         reach = reach.times(factor)
-        if text := outside(f"node {name!r}, {what}", reach):
-            return text
+        if found := outside(f"node {name!r}, {what}", reach):
+            return found
     return truncation_breaks(name, node, dt)
 
 
-def truncation_breaks(name: str, node: Neuron, dt: float) -> list[str]:
+def truncation_breaks(name: str, node: Neuron, dt: float) -> list[Break]:
     """Where the constants of a decay that truncates leave the range.
 
     A decay in steps of g multiplies by (1 - k) / g, then by g.
@@ -289,12 +288,13 @@ def node_decay(node: LIF | CubaLIF, dt: float) -> Array:
     return k
 
 
-def outside(where: str, reach: Reach) -> list[str]:
-    """One sentence where `reach` leaves float32's normal range; else nothing."""
+def outside(where: str, reach: Reach) -> list[Break]:
+    """One break where `reach` leaves float32's normal range; else nothing."""
     if reach.fits:
         return []
     most = math.ceil(reach.largest) if math.isfinite(reach.largest) else "infinity"
-    return [
-        f"{where}: products of its factors lie between 2^{reach.finest} and 2^{most};"
+    text = (
+        f"products of its factors lie between 2^{reach.finest} and 2^{most};"
         f" float32 is exact between 2^{FLOAT32_FINEST} and 2^{FLOAT32_LARGEST}"
-    ]
+    )
+    return [Break("float32 range", where, text)]
