@@ -1,4 +1,4 @@
-"""Break: one reason why targets could compute other bits than the reference."""
+"""Break: one reason why a target may compute other bits than the reference."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Break:
     """One bound that a run exceeds.
 
     Args:
-        kind: which bound; "plan" where the graph has no integer plan at all.
-        where: a population, a node or the input; "" where the message says it.
+        kind: the bound; "plan" if the graph has no integer plan.
+        where: a population, a node or the input; "" if the message names it.
         message: what was found and what is allowed.
         step: the first step, from 1, at which it is exceeded.
     """

@@ -1,34 +1,34 @@
 """certify(graph) -> Certificate: the proof that every target computes the same bits.
 
-Four things could make two targets differ, and each has a bound here, from the integers
-of the plan by interval arithmetic. All are sufficient; none is an estimate.
+Targets can differ in four ways. Each has a bound here, which interval arithmetic
+derives from the integers of the plan. Every bound is sufficient; none is an estimate.
 
-1. The chip's current. A sum of currents << 6 must stay inside 24 bits, or it wraps:
-   |sum| < 2^17 units. The sum's interval splits signs: positive weights meet the
-   largest input, negative ones the least, and the reverse (`product_interval`). Where
-   a current has a memory, what is left of the step before is in the sum, and the
-   interval is carried from step to step (`current_intervals`).
-2. The chip's membrane. It clips at +-(2^23 - 1) of its own steps, 64 to a unit. The
-   interval of the membrane is carried from step to step (`membrane_intervals`);
-   clipping above is harmless in a population that spikes (`clips`).
-3. The chip's decay truncates. All that is added to a membrane is a multiple of
-   2^h units (h is the spare shift), and each of the T - 1 decays by 2^-j moves the
-   last bit j lower. The chip keeps 6 bits below a unit, so that nothing is cut off
-   while j (T - 1) <= 6 + h. With a memory of the current j is the larger of the two
-   decays'. A node whose own decay truncates does what the chip does.
-4. float32. Multiples of one power of two are exact, and their sums too in whatever
-   order, while they are at most 2^24 of it. In a map, sum |w| |x| + |b| bounds every
-   partial sum, in units of the product of weight and input grids. In a neuron at step
-   t the finest grid is 2^(h - j (t - 1)) units, and |current| + |v| bounds both
-   v_leak - v + r x (times k) and the new membrane; with a memory, |arriving| + |u|
-   bounds w_in x - u and the new current u, which takes the place of x. Where the decay
-   truncates the grid is 2^-6 units at every step, and u and v are multiplied by 2^j - 1
-   first. No product of factors, in whatever order a runtime forms them, and no grid of
-   a membrane may leave float32's normal numbers (`stars.grid.float32_bounds`).
+1. The chip's current wraps. A sum of currents << 6 must stay inside 24 signed bits:
+   |sum| < 2^17 units. For the largest sum, positive weights meet the largest input and
+   negative weights the smallest, and the reverse for the smallest sum
+   (`product_interval`). A current with memory adds what remains of earlier steps, so
+   its interval is carried on (`current_intervals`).
+2. The chip's membrane clips at +-(2^23 - 1) of its own steps, 64 to a unit. The
+   interval of the membrane is carried from step to step (`membrane_intervals`).
+   Clipping above is harmless in a population that spikes (`clips`).
+3. The chip's decay truncates. Everything that is added to a membrane is a multiple of
+   2^h units (h is the spare shift). Each of the T - 1 decays by 2^-j moves the last bit
+   down by j. The chip keeps 6 bits below a unit, so nothing is lost while
+   j (T - 1) <= 6 + h. If the current has a memory, j is the larger of the two decays'.
+   A node whose own decay truncates does what the chip does.
+4. float32 rounds. Multiples of one power of two, and their sums in any order, are exact
+   up to 2^24 times that power. In a map, sum |w| |x| + |b| bounds every partial sum, in
+   units of the product of weight and input grids. In a neuron at step t the finest grid
+   is 2^(h - j (t - 1)) units, and |current| + |v| bounds both v_leak - v + r x (times
+   k) and the new membrane. With a memory, |arriving| + |u| bounds w_in x - u and the
+   new current u, which replaces x. If the decay truncates, the grid is 2^-6 units at
+   every step, and u and v are first multiplied by 2^j - 1. No product of factors, in
+   any order that a runtime may choose, and no grid of a membrane may leave the normal
+   numbers of float32 (`stars.grid.float32_bounds`).
 
-Every target takes k = dt / tau from one float64 division, and a graph is only lowered
-where that is a power of two. Norse's cells get k itself, with dt = 1, because they
-would form it from two rounded float32 numbers.
+Every target computes k = dt / tau by one float64 division, and a graph is lowered only
+if k is a power of two. Norse's cells receive k itself, with dt = 1, because they would
+compute it from two rounded float32 numbers.
 """
 
 from __future__ import annotations
@@ -66,25 +66,25 @@ from stars.grid.plan import (
     wraps,
 )
 
-HORIZON = 64  # steps beyond which exactness is not looked into
+HORIZON = 64  # steps; exactness of longer runs is not examined
 
 
 @dataclass(frozen=True)
 class PopulationBits:
-    """What one population needs of each register, for the certificate's steps.
+    """The register widths that one population needs for the certificate's steps.
 
     Args:
         name: of the neuron node.
-        neurons: how many.
+        neurons: their number.
         unit_exponent: log2 of one unit in volts.
         spare_shift: h: every current and bias is a multiple of 2^h units.
-        accumulator: largest |sum of currents|, what is left of earlier steps included,
-            units.
-        accumulator_bits: bits of it, without sign; of 17.
-        membrane_bits: bits of the membrane on the chip, with sign; of 24.
-        float32_bits: bits that an exact float32 run needs; of 24.
-        exact_steps: largest T for which this population is exact; 64 and more is 64.
-        breaks: what goes wrong, and where, for the certificate's steps.
+        accumulator: largest |sum of currents|, units; includes what remains of earlier
+            steps.
+        accumulator_bits: its bits, without sign; at most 17 fit.
+        membrane_bits: bits of the membrane on the chip, with sign; at most 24 fit.
+        float32_bits: bits that an exact float32 run needs; at most 24 fit.
+        exact_steps: largest T for which this population is exact, at most 64.
+        breaks: the bounds that a run of the certificate's steps exceeds.
     """
 
     name: str
@@ -100,7 +100,7 @@ class PopulationBits:
 
     @property
     def fits(self) -> bool:
-        """Whether every register is wide enough; truncation is another matter."""
+        """Whether every register is wide enough; truncation is not considered."""
         return (
             self.accumulator_bits <= ACCUMULATOR_BITS
             and max(self.membrane_bits, self.float32_bits) <= FLOAT32_BITS
@@ -109,13 +109,14 @@ class PopulationBits:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Whether spikes and membranes are exact on every target, and why not.
+    """Whether spikes and membranes are exact on every target, or why not.
 
     Args:
         steps: T.
-        exact_steps: largest T for which the graph is exact, 0 to 64; 64 means at least.
-        populations: one row for each, in execution order; none when off the grid.
-        breaks: the nodes that break exactness for `steps`, and by how much.
+        exact_steps: largest T for which the graph is exact, 0 to 64; 64 means 64 or
+            more.
+        populations: one row each, in execution order; empty if the graph has no plan.
+        breaks: the bounds that a run of `steps` exceeds, and where.
     """
 
     steps: int
@@ -125,12 +126,12 @@ class Certificate:
 
     @property
     def ok(self) -> bool:
-        """Whether a run of `steps` is exact."""
+        """True if a run of `steps` is exact."""
         return not self.breaks
 
     @property
     def verdict(self) -> str:
-        """One sentence: exact, exact up to some T, or why not."""
+        """The result in one sentence: exact, exact up to some T, or why not."""
         if self.ok:
             return "spikes and membranes exact"
         if self.exact_steps:
@@ -138,7 +139,7 @@ class Certificate:
         return "not exact because " + "; ".join(map(str, self.breaks))
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values; each break is its text."""
+        """The certificate as JSON values; each break is its text."""
         return {
             "ok": self.ok,
             "verdict": self.verdict,
@@ -153,10 +154,10 @@ class Certificate:
 
 
 def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
-    """The certificate of `graph` for runs of `steps`, by default its own.
+    """The certificate of `graph` for runs of `steps`; default: the graph's own steps.
 
-    The graph is lowered for its own number of steps, as every target does. One that
-    cannot be lowered is not certified; the reason is what breaks it.
+    The graph is lowered for its own number of steps, as in every target. If it cannot
+    be lowered, the certificate is not ok and its breaks hold the reasons.
 
     Raises:
         GraphError: steps is below 1.
@@ -182,13 +183,13 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
 def population_bits(
     plan: IntegerPlan, population: Population, steps: int, node: Node
 ) -> PopulationBits:
-    """What `population` needs of each register for a run of `steps`.
+    """The register widths that `population` needs for a run of `steps`.
 
     Args:
-        plan: with the population in it.
-        population: of the plan.
+        plan: contains the population.
+        population: to examine.
         steps: T.
-        node: of the population.
+        node: the population's node in the graph.
     """
     truncates = isinstance(node, Neuron) and node.decay == "truncate"
     connections, sources = plan.into(population.name), plan.intervals()
@@ -225,7 +226,7 @@ def population_bits(
 
 
 def spare_shift(plan: IntegerPlan, population: Population) -> int:
-    """h: every current and the bias are multiples of 2^h units; 64 if all are 0."""
+    """h: 2^h units divide every current and the bias; 64 if all are 0."""
     zeros = [trailing_zeros(population.bias)]
     for c in plan.into(population.name):
         inside = trailing_zeros(c.weights)
@@ -235,11 +236,11 @@ def spare_shift(plan: IntegerPlan, population: Population) -> int:
 
 @dataclass(frozen=True)
 class Drive:
-    """What enters a membrane in one step, in units.
+    """Bounds of what enters a membrane in one step, in units.
 
     Args:
-        current: no |current|, and no partial sum of it with the bias, is larger.
-        before: no current of the step before is larger; 0 without memory.
+        current: bounds |current| and every partial sum of it with the bias.
+        before: bounds |current| of the step before; 0 without memory.
     """
 
     current: Fraction
@@ -247,11 +248,11 @@ class Drive:
 
 
 def drives_of(population: Population, total: int, steps: int) -> list[Drive]:
-    """The bounds of the current at each step, when `total` bounds what arrives."""
+    """The bounds of the current at each step, if `total` bounds the arriving sum."""
     shift, found, before = population.current_decay_shift, [], Fraction(0)
     for _ in range(steps):
         current = total + before * (1 - Fraction(1, 2**shift))
-        # Arriving and kept current are each as large as `total` and `before` at most.
+        # `total` bounds the arriving part, `before` the part that is kept.
         found.append(Drive(current, before))
         before = current if shift else Fraction(0)
     return found
@@ -260,9 +261,9 @@ def drives_of(population: Population, total: int, steps: int) -> list[Drive]:
 def float32_needs(
     population: Population, membranes: list[Range], drives: list[Drive], spare: int
 ) -> list[Fraction]:
-    """At each step, the largest value that float32 meets, in its finest grid.
+    """At each step, the largest value in float32 as a multiple of the finest grid.
 
-    An offset (v_reset, in volts) moves every membrane and may be on a finer grid.
+    An offset (v_reset, in volts) shifts every membrane and may be on a finer grid.
     """
     j = population.finest_shift
     offset = abs(offset_units(population))
@@ -277,14 +278,14 @@ def float32_needs(
 
 
 def offset_units(population: Population) -> int:
-    """v_reset in units, a whole number of any size."""
+    """v_reset in units, an integer."""
     return int(Fraction(population.offset) / Fraction(2) ** population.exponent)
 
 
 def truncating_needs(
     population: Population, membranes: list[Range], drives: list[Drive]
 ) -> list[Fraction]:
-    """`float32_needs` where decays truncate: in steps of the chip's membrane."""
+    """`float32_needs` for decays that truncate, in steps of the chip's membrane."""
     j, i = population.decay_shift or 0, population.current_decay_shift
     offset = abs(offset_units(population))
     before, needs = Fraction(0), []
@@ -297,7 +298,7 @@ def truncating_needs(
 
 
 def after_reset(population: Population, least: Fraction, most: Fraction) -> Fraction:
-    """The largest magnitude of a membrane that was between these two."""
+    """The largest |membrane| after the reset, if it was between these two before."""
     ceiling = most if population.threshold is None else population.threshold
     return max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
 
@@ -336,9 +337,8 @@ def register_breaks(
 def fine_breaks(population: Population, node: Node, *, truncates: bool) -> list[Break]:
     """The first step at which a membrane or current leaves float32's normal numbers.
 
-    Each step that decays adds `finest_shift` bits below the last one, unless it
-    truncates. A synaptic current is larger than its part of the membrane by
-    1 / (k r).
+    Each decay adds `finest_shift` bits below the last one, unless it truncates. A
+    synaptic current is 1 / (k r) times as large as what it adds to the membrane.
     """
     where = f"population {population.name!r}"
     bits_a_step = 0 if truncates else population.finest_shift
@@ -362,7 +362,7 @@ def fine_breaks(population: Population, node: Node, *, truncates: bool) -> list[
 
 
 def truncation_breaks(population: Population, spare: int) -> list[Break]:
-    """The first step at which the chip truncates what the node would keep."""
+    """The first step at which the chip truncates bits that the node keeps."""
     j = population.finest_shift
     if not j or (whole := 1 + (STATE_SHIFT + spare) // j) >= HORIZON:
         return []
@@ -372,7 +372,7 @@ def truncation_breaks(population: Population, spare: int) -> list[Break]:
 
 
 def membrane_bits(population: Population, membranes: list[Range]) -> int:
-    """Bits, with sign, of the membrane on the chip; what clips harmlessly left out."""
+    """Bits of the membrane on the chip, with sign, harmless clipping left out."""
     top = max(-least for least, _ in membranes)
     if population.threshold is None:
         top = max(top, *(most for _, most in membranes))

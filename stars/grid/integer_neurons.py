@@ -1,7 +1,9 @@
-"""One population and all that arrives there, exact, in volts: a plan before its units.
+"""Populations before their unit is chosen: exact numbers in volts, not yet integers.
 
-Here the parameters of neurons become a gain, a decay and a threshold, and what the chip
-cannot hold, whatever the unit, is collected.
+For each neuron node, `draft_population` turns the parameters into a gain, a decay and a
+threshold, and folds the gain into the weights and the bias that arrive. It also
+collects what the chip cannot hold in any unit. `stars.grid.lowering` then chooses the
+unit.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import Dyadic, add, dyadic, largest
 from stars.grid.unrolling import Linear, total
 
-DECAY_SHIFTS = range(1, 13)  # k = 2^-j as a 12-bit fraction of 4096
-CURRENT_SHIFTS = range(13)  # likewise; at 2^0 nothing of a current is kept
+DECAY_SHIFTS = range(1, 13)  # j of k = 2^-j; the chip holds 4096 k
+CURRENT_SHIFTS = range(13)  # the same for currents; j = 0 keeps nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +50,12 @@ class NeuronConstants:
     """The exact constants of a population's neurons.
 
     Args:
-        gain: k r, [N]: volts a step for each volt of input; with a synaptic current
-            times (dt / tau_syn) w_in, because the input then enters that current.
+        gain: k r, [N]: volts a step for each volt of input. With a synaptic current it
+            is k r w_in dt / tau_syn, because the input enters that current.
         spiking, decay_shift, current_decay_shift, offset: see Population.
         threshold: above v_reset, volts.
-        chip_step: log2 of the chip's membrane step in volts, where the node sets it
-            because its decay truncates there.
+        chip_step: log2 of the chip's membrane step in volts, if the node's decay
+            truncates; else None.
         violations: what does not fit the chip, in any unit.
     """
 
@@ -68,7 +70,7 @@ class NeuronConstants:
 
     @property
     def finest_shift(self) -> int:
-        """Bits that a step adds below the last one: the slower decay's shift."""
+        """Bits that each step adds below the last one: the larger of both shifts."""
         return max(self.decay_shift or 0, self.current_decay_shift)
 
 
@@ -96,20 +98,20 @@ class Draft:
             return (
                 *self.neurons.violations,
                 f"node {self.name!r}: a bias arrives with its input and would enter its"
-                " synaptic current; the chip adds a bias to the membrane alone: train"
-                " without bias before a CubaLIF",
+                " synaptic current, but the chip adds a bias to the membrane only;"
+                " train without bias before a CubaLIF",
             )
         return self.neurons.violations
 
     def increment_exponent(self) -> int | None:
-        """log2 of the largest power of two in all that is added to the membrane."""
+        """log2 of the largest power of two that divides every weight and the bias."""
         values = [*(edge.weights for edge in self.edges), self.bias]
         return min(
             (v.reduced().exponent for v in values if largest(v.mantissas)), default=None
         )
 
     def unit(self) -> int:
-        """log2 of the largest power of two that divides everything."""
+        """log2 of the largest power of two that divides all values of the draft."""
         constants = [dyadic(np.array(self.neurons.offset), "v_reset")]
         if self.neurons.threshold is not None:
             constants.append(self.neurons.threshold)
@@ -121,25 +123,24 @@ class Draft:
 def draft_population(
     graph: SpikingGraph, name: str, arriving: Sequence[Linear], input_exponent: int
 ) -> Draft:
-    """The neuron node `name` and what arrives there, exact, in volts.
+    """The draft of neuron node `name`, with the weights and the bias that arrive.
 
     Raises:
         GraphError: a parameter is off the grid.
-        UnsupportedNodeError: a neuron that has no integer form.
+        UnsupportedNodeError: the neuron has no integer form.
     """
     node = graph.nodes[name]
     rule = CONSTANTS.get(type(node))
     if rule is None:
         raise UnsupportedNodeError(
-            f"node {name!r} is a {type(node).__name__}; integer forms are known for"
-            f" {', '.join(sorted(kind.__name__ for kind in CONSTANTS))}"
+            f"node {name!r} is a {type(node).__name__}, which has no integer form;"
+            f" use one of {', '.join(sorted(kind.__name__ for kind in CONSTANTS))}"
         )
     try:
         neurons = rule(name, node, graph.dt)
     except GraphError as error:
         raise GraphError(
-            f"not on the grid, where 'stars quantize' may put it: node {name!r}:"
-            f" {error}"
+            f"not on the grid ('stars quantize' puts it there): node {name!r}: {error}"
         ) from error
     gain = neurons.gain
     edges = tuple(
@@ -162,7 +163,7 @@ def draft_population(
 
 
 def lif_constants(name: str, node: LIF, dt: float) -> NeuronConstants:
-    """Those of a leaky population."""
+    """The constants of a leaky population."""
     shift, wrong = decay_shift(name, "tau", node.tau, dt, DECAY_SHIFTS)
     r = dyadic(node.r, "r")
     gain = Dyadic(r.mantissas.ravel(), r.exponent - shift)
@@ -170,18 +171,18 @@ def lif_constants(name: str, node: LIF, dt: float) -> NeuronConstants:
 
 
 def cuba_constants(name: str, node: CubaLIF, dt: float) -> NeuronConstants:
-    """Those of a leaky population with a synaptic current.
+    """The constants of a leaky population with a synaptic current.
 
-    The chip's current is k r u, what a step adds to the membrane, so that r goes into
-    what arrives there, as (dt / tau_syn) w_in does.
+    The chip's current is k r u, which a step adds to the membrane. So r is part of the
+    gain, and so is (dt / tau_syn) w_in.
     """
     shift, wrong = decay_shift(name, "tau_mem", node.tau_mem, dt, DECAY_SHIFTS)
     current, off_grid = decay_shift(name, "tau_syn", node.tau_syn, dt, CURRENT_SHIFTS)
     wrong = wrong + off_grid
     if (np.abs(np.frexp(node.r)[0]) != 0.5).any():
         wrong.append(
-            f"node {name!r}: r lies in {node.r.min()} to {node.r.max()}; before a"
-            " current with memory it must be a power of two: move the rest into w_in"
+            f"node {name!r}: r is {node.r.min()} to {node.r.max()}; with a synaptic"
+            " current it must be a power of two: move the rest into w_in"
         )
     r, w_in = dyadic(node.r, "r"), dyadic(node.w_in, "w_in")
     gain = Dyadic(
@@ -199,13 +200,13 @@ def leaky_constants(
     wrong: list[str],
     current_shift: int = 0,
 ) -> NeuronConstants:
-    """Those that both have: a membrane that leaks, a threshold and a reset."""
+    """The constants of a membrane that leaks, with a threshold and a reset."""
     reset, leak = float(node.v_reset.flat[0]), float(node.v_leak.flat[0])
     if (node.v_leak != node.v_reset).any():
         wrong = [
             *wrong,
             f"node {name!r}: v_leak is {leak!r} and v_reset {reset!r}; they must be"
-            " equal, for the chip's membrane starts and rests where it resets",
+            " equal, because the chip's membrane starts and rests at its reset value",
         ]
     step = node.membrane_step
     return NeuronConstants(
@@ -220,12 +221,12 @@ def leaky_constants(
 
 
 def if_constants(name: str, node: IF, dt: float) -> NeuronConstants:
-    """Those of a population that keeps all of its membrane; dt r is its gain."""
+    """The constants of a population without leak; its gain is dt r."""
     wrong = uneven(name, node)
     if node.v_reset.any():
         wrong.append(
             f"node {name!r}: v_reset is {float(node.v_reset.flat[0])!r}, expected 0,"
-            " for the chip's membrane resets to where it starts"
+            " because the chip's membrane resets to its initial value"
         )
     return NeuronConstants(
         gain=dyadic((dt * node.r).ravel(), "dt r"),
@@ -235,7 +236,7 @@ def if_constants(name: str, node: IF, dt: float) -> NeuronConstants:
 
 
 def uneven(name: str, node: IF | LIF | CubaLIF) -> list[str]:
-    """What the chip has once for a population, and its neurons have each their own."""
+    """The parameters that differ between neurons, but that the chip has only once."""
     return [
         f"node {name!r}: {field_name} differs from neuron to neuron ({value.min()} to"
         f" {value.max()}); the chip has one for each population"
@@ -247,7 +248,7 @@ def uneven(name: str, node: IF | LIF | CubaLIF) -> list[str]:
 
 
 def threshold(node: IF | LIF | CubaLIF) -> Dyadic:
-    """Of the population's first neuron, above v_reset, volts, [1]."""
+    """The threshold of the first neuron above v_reset, volts, [1]."""
     return add(
         dyadic(node.v_threshold.flat[:1], "v_threshold"),
         dyadic(-node.v_reset.flat[:1], "v_reset"),
@@ -257,7 +258,7 @@ def threshold(node: IF | LIF | CubaLIF) -> Dyadic:
 def decay_shift(
     name: str, tau_name: str, tau: Array, dt: float, allowed: range
 ) -> tuple[int, list[str]]:
-    """(j in dt / tau = 2^-j of a population's first neuron, why that does not fit)."""
+    """(j in dt / tau = 2^-j of the first neuron, reasons why it does not fit)."""
     k = dt / float(tau.flat[0])
     mantissa, exponent = math.frexp(k)
     shift = 1 - exponent
@@ -271,7 +272,7 @@ def decay_shift(
 
 
 def integrator_constants(_: str, node: Integrator, dt: float) -> NeuronConstants:
-    """Those of a population that only sums; dt r is its gain."""
+    """The constants of a population that only sums; its gain is dt r."""
     return NeuronConstants(gain=dyadic((dt * node.r).ravel(), "dt r"), spiking=False)
 
 
@@ -283,17 +284,17 @@ CONSTANTS: Mapping[type[Node], Callable[[str, Any, float], NeuronConstants]] = {
 }
 
 
-# Why others have none, where that is not plain from what they are.
+# Why some other nodes have no integer form.
 NO_INTEGERS: Mapping[type[Node], str] = {
-    Delay: "Lava streams inputs through one network, and resets neurons between them"
-    " but not what is on its way: the end of one input would come out in the next",
-    LI: "only spikes are handed on; the readout is an Integrator",
-    CubaLI: "only spikes are handed on; the readout is an Integrator",
+    Delay: "Lava streams inputs through one network and resets its neurons between"
+    " them, but not its delays: the end of one input would appear in the next",
+    LI: "only spikes can be passed on; use an Integrator as readout",
+    CubaLI: "only spikes can be passed on; use an Integrator as readout",
 }
 
 
 def scale_rows(gain: Dyadic, part: Dyadic, exponent: int) -> Dyadic:
-    """Each row of `part` times its gain and 2^exponent."""
+    """`part` with each row multiplied by its gain and 2^exponent."""
     matrix = part.mantissas.copy()
     matrix.data = matrix.data * np.repeat(gain.mantissas, np.diff(matrix.indptr))
     return Dyadic(matrix, part.exponent + gain.exponent + exponent).reduced()
