@@ -199,7 +199,7 @@ REFUSED = {
     "same with a stride": ([SQUARE, conv(padding="same", stride=2)], "needs stride 1"),
     "padded pooling": (
         [SQUARE, nir.SumPool2d(**WINDOW, padding=np.array([1, 1]))],
-        "only 0 can be kept",
+        "only padding 0 is supported",
     ),
     "flattening part": (
         [nir.Flatten({"input": np.array([1, 4, 4])})],
@@ -211,7 +211,7 @@ REFUSED = {
             nir.Conv2d((5, 5), np.ones((1, 1, 2, 2)), 1, 0, 1, 1, np.ones(1)),
             nir.I(np.ones((1, 3, 3))),
         ],
-        r"says its input is \(5, 5\)",
+        r"states input shape \(5, 5\)",
     ),
     "same with a wide dilation": (
         [SQUARE, conv(padding="same", dilation=2**40)],
