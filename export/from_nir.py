@@ -314,7 +314,7 @@ def leaky(kind: type[LIF | CubaLIF]) -> Callable[[nir.NIRNode, float], Node]:
     return convert
 
 
-# Each entry takes a primitive of its own type; the table's type cannot say so.
+# Each entry takes a primitive of its own type, which the type cannot express.
 FROM_NIR: Mapping[type[nir.NIRNode], Callable[[Any, float], Node]] = {
     nir.Input: _input,
     nir.Output: _output,

@@ -167,7 +167,7 @@ def leaky(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
     return convert
 
 
-# Each entry takes a node of its own type; the table's type cannot say so.
+# Each entry takes a node of its own type, which the type cannot express.
 TO_NIR: Mapping[type[Node], Callable[[Any, Shape, float], nir.NIRNode]] = {
     Input: _input,
     Output: _output,
