@@ -143,7 +143,7 @@ def test_conv1d_equals_torch(kernel, stride, padding, dilation, groups):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: IF(ONE, ONE, 2 * ONE), "v_reset lies above"),
+        (lambda: IF(ONE, ONE, 2 * ONE), "v_reset is above"),
         (lambda: IF(ONE, np.ones(2), ONE), r"v_threshold has shape \(2,\), expected"),
         (lambda: LI(-ONE, ONE, ONE), r"tau is -1\.0 s somewhere"),
         (lambda: CubaLI(ONE, 0 * ONE, ONE, ONE, ONE), r"tau_mem is 0\.0 s somewhere"),
@@ -153,7 +153,7 @@ def test_conv1d_equals_torch(kernel, stride, padding, dilation, groups):
         (lambda: Delay([0.5]), "steps are 0.5 to 0.5; they must be integers"),
         (lambda: Delay([-1]), "must be integers >= 0"),
         (lambda: Delay(2), "steps has no axes"),
-        (lambda: Delay.of_seconds([-0.001], 0.001), "not negative"),
+        (lambda: Delay.of_seconds([-0.001], 0.001), "integers >= 0"),
         (lambda: Conv1d(np.ones((1, 1, 2, 2)), [0]), "weight has 4 axes, expected 3"),
         (lambda: Conv1d(np.ones((1, 1, 2)), [0], stride=0), "stride is"),
     ],
