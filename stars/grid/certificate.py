@@ -140,17 +140,15 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as JSON values; each break is its text."""
-        return {
-            "ok": self.ok,
-            "verdict": self.verdict,
-            "steps": self.steps,
-            "exact_steps": self.exact_steps,
-            "populations": [
-                {**asdict(row), "breaks": [str(b) for b in row.breaks]}
-                for row in self.populations
-            ],
-            "breaks": [str(b) for b in self.breaks],
+        rows = [
+            {**asdict(p), "breaks": [*map(str, p.breaks)]} for p in self.populations
+        ]
+        found = {
+            **asdict(self),
+            "populations": rows,
+            "breaks": [*map(str, self.breaks)],
         }
+        return {"ok": self.ok, "verdict": self.verdict, **found}
 
 
 def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
@@ -316,8 +314,9 @@ def register_breaks(
             reach = math.ceil(max(-least, most))
             when = f" at step {step}" if population.current_decay_shift else ""
             text = f"sums of currents reach {reach} units{when}, {bits(reach)} bits, at"
-            text += f" most {ACCUMULATOR_BITS}"
-            found.append(Break("current", where, text, step))
+            found.append(
+                Break("current", where, f"{text} most {ACCUMULATOR_BITS}", step)
+            )
             break
     for step, (least, most) in enumerate(membranes, start=1):
         if clips(population, (least, most)):
@@ -328,8 +327,7 @@ def register_breaks(
     for step, need in enumerate(needs, start=1):
         if need > 2**FLOAT32_BITS:
             text = f"float32 needs {ceil_log2(need)} bits at step {step}, has"
-            text += f" {FLOAT32_BITS}"
-            found.append(Break("float32 bits", where, text, step))
+            found.append(Break("float32 bits", where, f"{text} {FLOAT32_BITS}", step))
             break
     return found
 

@@ -68,11 +68,6 @@ class NeuronConstants:
     chip_step: int | None = None
     violations: tuple[str, ...] = ()
 
-    @property
-    def finest_shift(self) -> int:
-        """Bits that each step adds below the last one: the larger of both shifts."""
-        return max(self.decay_shift or 0, self.current_decay_shift)
-
 
 @dataclass(frozen=True, eq=False)
 class Draft:
@@ -142,24 +137,15 @@ def draft_population(
         raise GraphError(
             f"not on the grid ('stars quantize' puts it there): node {name!r}: {error}"
         ) from error
-    gain = neurons.gain
+    gain, exponents = neurons.gain, {graph.input: input_exponent}
     edges = tuple(
-        EdgeWeights(
-            source,
-            way,
-            scale_rows(gain, part, input_exponent if source == graph.input else 0),
-        )
+        EdgeWeights(source, way, scale_rows(gain, part, exponents.get(source, 0)))
         for way, linear in zip(graph.predecessors(name), arriving, strict=True)
         for source, part in linear.parts.items()
     )
-    bias = total(tuple(arriving)).bias
-    return Draft(
-        name=name,
-        shape=graph.shapes[name],
-        neurons=neurons,
-        edges=edges,
-        bias=Dyadic(bias.mantissas * gain.mantissas, bias.exponent + gain.exponent),
-    )
+    volts = total(tuple(arriving)).bias
+    bias = Dyadic(volts.mantissas * gain.mantissas, volts.exponent + gain.exponent)
+    return Draft(name, graph.shapes[name], neurons, edges, bias)
 
 
 def lif_constants(name: str, node: LIF, dt: float) -> NeuronConstants:

@@ -207,10 +207,11 @@ def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
     current and membrane. The chip keeps `STATE_SHIFT` bits below one unit. The result
     is at most `ACCUMULATOR_BITS`, with which no sum would fit.
     """
-    increment = draft.increment_exponent()
-    if draft.neurons.decay_shift is None or increment is None:
+    increment, j = draft.increment_exponent(), draft.neurons.decay_shift
+    if j is None or increment is None:
         return 0
-    needed = draft.neurons.finest_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
+    finest = max(j, draft.neurons.current_decay_shift)
+    needed = finest * (steps - 1) - STATE_SHIFT - (increment - unit)
     return min(max(0, needed), ACCUMULATOR_BITS)
 
 
