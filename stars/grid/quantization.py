@@ -128,21 +128,18 @@ def quantization(
 ) -> Quantization:
     """`graph` rounded to the grid, with the grid of each node.
 
-    A graph that is on the grid already is not changed.
-
-    Mean pools become sum pools, and their 1 / area moves into the next weights. An r
-    that is no power of two moves into the weights before. Each node's weights are
-    rounded to one power-of-two step, and biases and thresholds to the grid of the
-    currents that arrive with them. A step is doubled, at most four times, if sums would
-    not fit a target's registers or a bias would not fit the chip's mantissa. A bias
-    that needs more doublings is clipped, because clipping a bias costs less accuracy
-    than dropping more weight bits.
+    A graph that is on the grid already is not changed. Else mean pools become sum
+    pools, and their 1 / area moves into the next weights. An r that is no power of two
+    moves into the weights before. Weights are rounded to one power-of-two step per
+    node, biases and thresholds to the grid of the currents that arrive with them. A
+    step is doubled, at most four times, if sums do not fit a target's registers or a
+    bias does not fit the chip's mantissa. A bias that needs more is clipped, because
+    clipping a bias costs less accuracy than dropping weight bits.
 
     Args:
         graph: with v_leak = v_reset.
         bits: of a weight, with the sign; 2 to 8.
-        round_decay: round each k = dt / tau to the nearest 2^-j; without it, another k
-            raises.
+        round_decay: round each k = dt / tau to the nearest 2^-j instead of raising.
 
     Raises:
         GraphError: `bits` is out of range, or a value cannot be put on the grid.

@@ -107,7 +107,7 @@ REFUSED = {
     outside: "data in another file",
     virtual: "data in another file",
     huge: "declares 8000000000000 bytes, 0 are stored",
-    one_chunk: "claims",
+    one_chunk: "declares",
     unstored: "declares 80000 bytes, 0 are stored",
     reference: "not numbers or text",
     record: "not numbers or text",

@@ -341,6 +341,6 @@ def test_a_file_that_was_changed_after_the_export(written, key, value, message):
 
 
 def test_another_dt_than_the_files_is_refused_and_another_t_is_taken(written):
-    with pytest.raises(FormatError, match=r"and 0\.5 s was passed"):
+    with pytest.raises(FormatError, match=r"but 0\.5 s was passed"):
         read(written, dt=0.5)
     assert read(written, steps=3).steps == 3
