@@ -1,4 +1,4 @@
-"""Back ends: a SpikingGraph to a file, and a file to a SpikingGraph.
+"""Back ends: write a SpikingGraph to a file, and read one from a file.
 
 Holds a writer for each format, the reader of NIR, and the guard around HDF5.
 Import from it: `write` and `read`, which are the API; `formats` lists the formats.

@@ -1,4 +1,4 @@
-"""The table of back ends, and the one way to use it: write, read back, compare."""
+"""The table of file formats, and `write_checked`: write, read back, compare."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from stars.graph.spiking_graph import SpikingGraph
 
 @dataclass(frozen=True)
 class Backend:
-    """One format.
+    """One file format.
 
     Args:
-        writer: "module:function" with (graph, path); imported when it is asked for.
-        reader: "module:function" that gives the graph back; None when the format is
-            made for hardware and has no way back.
+        writer: "module:function" that takes (graph, path); imported on first use.
+        reader: "module:function" that returns the graph; None if the format cannot be
+            read back.
         output: name of the file or folder in a run's artifacts.
         description: one line.
-        options: names of what the writer takes besides.
+        options: names of the writer's other parameters.
     """
 
     writer: str
@@ -38,7 +38,7 @@ BACKENDS: Mapping[str, Backend] = {
         writer="export.to_nir:write",
         reader="export.from_nir:read",
         output="student.nir",
-        description="NIR (HDF5), with dt, steps, encoding and exact ratios in it",
+        description="NIR (HDF5), with dt, steps, encoding and exact decays",
     ),
     "lava": Backend(
         writer="export.to_lava:write",
@@ -50,7 +50,7 @@ BACKENDS: Mapping[str, Backend] = {
         writer="export.to_onnx:write",
         reader=None,
         output="student.onnx",
-        description="ONNX with the time loop in it, weights int8 on the grid",
+        description="ONNX with the time loop inside; int8 weights on the grid",
         options=frozenset({"form", "record"}),
     ),
 }
@@ -108,10 +108,10 @@ def read(
 
 
 def backend(name: str) -> Backend:
-    """The row of this name.
+    """The format of this name.
 
     Raises:
-        ConfigError: there is none; the message lists those that there are.
+        ConfigError: the name is unknown; lists the known ones.
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown format '{name}'; there are {', '.join(BACKENDS)}")
@@ -119,19 +119,19 @@ def backend(name: str) -> Backend:
 
 
 def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) -> None:
-    """Write `graph` in one format, read it back where that can be, and compare.
+    """Write `graph` in one format, read it back if the format allows, and compare.
 
     Args:
-        name: of the format, a key of `BACKENDS`.
+        name: a key of `BACKENDS`.
         graph: to write.
         path: of the file or folder.
         options: for the writer; see the format's row.
 
     Raises:
-        ConfigError: no such format, or an option that it does not have.
-        UnsupportedNodeError: nodes that the format cannot express.
-        FormatError: a name or text that the format cannot hold, or what is read back
-            is not what was written.
+        ConfigError: the format or an option is unknown.
+        UnsupportedNodeError: the format cannot express some nodes.
+        FormatError: the format cannot hold a name or text, or the graph that was read
+            back differs.
     """
     row = backend(name)
     if unknown := sorted(options.keys() - row.options):
@@ -142,8 +142,8 @@ def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) ->
     function(row.writer)(graph, path, **options)
     if row.reader is not None and function(row.reader)(path) != graph:
         raise FormatError(
-            f"'{path}': what is read back is not the graph that was written; this is an"
-            " error of the program, please report it"
+            f"'{path}': the graph that was read back differs from the one written; this"
+            " is a bug, please report it"
         )
 
 

@@ -1,8 +1,9 @@
-"""NIR -> SpikingGraph: our own files exactly, other people's where nothing is guessed.
+"""NIR -> SpikingGraph: exact for files of this toolchain, strict for all others.
 
-A file that we wrote says dt, T, encoding and order in its metadata. In any other file
-dt and T are missing and must be passed; whatever a node of ours cannot keep is refused.
-Graphs inside the graph are flattened (`export.nir_nested`).
+A file of this toolchain holds dt, T, encoding and node order in its metadata. Any other
+file lacks dt and T, so the caller must pass them; nothing is guessed. A primitive or a
+parameter that no node can represent raises. Nested graphs are flattened
+(`export.nir_nested`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from stars.graph.nodes import (
 )
 from stars.graph.spiking_graph import SpikingGraph
 
-WIDEST = 2**12  # pixels of padding that are written out
+WIDEST = 2**12  # pixels of padding at most
 
 
 def read(
@@ -52,13 +53,13 @@ def read(
     """The graph in a NIR file.
 
     Args:
-        path: HDF5 file, of ours or of another tool.
-        dt: seconds a step; needed when the file does not say, refused when it differs.
-        steps: T; needed when the file does not say, else it takes precedence.
+        path: HDF5 file, of this toolchain or of another tool.
+        dt: seconds per step; required if the file has none, else it must be equal.
+        steps: T; required if the file has none, else it overrides the file's.
 
     Raises:
-        FormatError: no such file, foreign, damaged, or something is missing.
-        UnsupportedNodeError: primitives that have no node here, all of them.
+        FormatError: the file is missing, damaged or not NIR, or a value is missing.
+        UnsupportedNodeError: some primitives have no node here; names all of them.
     """
     try:
         return from_nir(load(path), dt=dt, steps=steps)
@@ -73,11 +74,11 @@ def read(
 
 
 def load(path: Path) -> nir.NIRGraph:
-    """The NIR graph in a file, unchecked but for its primitives' names.
+    """The NIR graph in a file; only the names of its primitives are checked.
 
     Raises:
-        FormatError: no such file, no HDF5, no NIR, or damaged.
-        UnsupportedNodeError: primitives that have no node here, all of them.
+        FormatError: the file is missing, damaged, not HDF5 or not NIR.
+        UnsupportedNodeError: some primitives have no node here; names all of them.
     """
     tree = read_guarded(path)
     try:
@@ -93,7 +94,7 @@ def load(path: Path) -> nir.NIRGraph:
 
 
 def check_primitives(kinds: Mapping[str, str]) -> None:
-    """Refuse primitives, given by node name, that the table below does not hold."""
+    """Raise if `FROM_NIR` lacks a primitive; `kinds` is by node name."""
     supported = sorted(kind.__name__ for kind in FROM_NIR)
     unknown = {name: kind for name, kind in kinds.items() if kind not in supported}
     if unknown:
@@ -128,10 +129,10 @@ def from_nir(
 def nodes_from_nir(
     nir_graph: nir.NIRGraph, names: Iterable[str], dt: float
 ) -> dict[str, Node]:
-    """Every node, by name in this order.
+    """All nodes by name, in the order of `names`.
 
     Raises:
-        FormatError: with every node that cannot be kept, and why.
+        FormatError: names every node that cannot be represented, and why.
     """
     nodes: dict[str, Node] = {}
     wrong = []
@@ -147,7 +148,7 @@ def nodes_from_nir(
 
 
 def check_claims(graph: SpikingGraph, nir_graph: nir.NIRGraph) -> None:
-    """Hold what the file says twice against itself: shapes and k = dt / tau."""
+    """Raise if a file contradicts itself in its shapes or in k = dt / tau."""
     for name, node in nir_graph.nodes.items():
         ours = graph.nodes[name]
         if isinstance(node, nir.Conv1d | nir.Conv2d | nir.Flatten):
@@ -155,26 +156,26 @@ def check_claims(graph: SpikingGraph, nir_graph: nir.NIRGraph) -> None:
             claimed = claimed_shape(node)
             if claimed and claimed != before[-len(claimed) :]:
                 raise FormatError(
-                    f"node {name!r}: says its input is {claimed}, but it gets {before}"
+                    f"node {name!r}: states input shape {claimed}, but gets {before}"
                 )
         if isinstance(ours, LIF | LI) and "k" in node.metadata:
             exact = decay_ratios(graph.dt, ours)
             if str(node.metadata["k"]) != json.dumps(exact):
                 raise FormatError(
-                    f"node {name!r}: dt / tau is {exact}, its metadata say"
+                    f"node {name!r}: dt / tau is {exact}, but its metadata state"
                     f" {node.metadata['k']}; tau or dt was changed after the export"
                 )
 
 
 def claimed_shape(node: nir.NIRNode) -> tuple[int, ...]:
-    """The input shape that a node states, () when it states none."""
+    """The input shape that a node states; () if it states none."""
     flat = isinstance(node, nir.Flatten)
     shape = node.input_type["input"] if flat else node.input_shape
     return () if shape is None else tuple(int(n) for n in np.atleast_1d(shape))
 
 
 def both(value: Any, name: str) -> tuple[int, int]:
-    """An integer or two, as (vertical, horizontal)."""
+    """One or two integers as (vertical, horizontal)."""
     numbers = [int(n) for n in np.atleast_1d(value)]
     if len(numbers) not in {1, 2} or not np.array_equal(numbers, np.atleast_1d(value)):
         raise FormatError(f"{name} is {value}, expected one or two integers")
@@ -182,7 +183,7 @@ def both(value: Any, name: str) -> tuple[int, int]:
 
 
 def one(value: Any, name: str) -> int:
-    """An integer, alone or as the one entry of an array."""
+    """An integer, or the only entry of an array."""
     both_ends = both(value, name)
     if both_ends[0] != both_ends[1] or np.size(value) != 1:
         raise FormatError(f"{name} is {value}, expected one integer")
@@ -227,14 +228,15 @@ def _conv2d(node: nir.Conv2d, _: float) -> Conv2d:
 def same_padding(
     weight: Array, stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[Array, tuple[int, int], tuple[int, int]]:
-    """(weight, padding, dilation) of the same map with symmetric padding.
+    """(Weight, padding, dilation) of the same map with symmetric padding.
 
-    padding = "same" puts d (k - 1) zeros around each axis, the odd one at the end. When
-    that number is odd, the taps are written out (dilation 1) and a tap of zero goes in
-    front of them: then both ends need the same padding.
+    padding = "same" adds d (k - 1) zeros along each axis, an odd one at the end. If
+    that number is odd, the dilation is written out as zero taps (and becomes 1), and
+    one more zero tap goes in front. Then both ends need the same padding.
 
     Raises:
-        FormatError: a stride other than 1, for which "same" is not defined.
+        FormatError: the stride is not 1, where "same" is not defined, or the padding is
+            too wide.
     """
     if stride != (1, 1):
         raise FormatError(f"padding 'same' needs stride 1, found {stride}")
@@ -251,7 +253,7 @@ def same_padding(
 
 
 def with_leading_zero(weight: Array, axis: int, dilation: int) -> Array:
-    """`weight` with its dilation written out along `axis`, one zero tap in front."""
+    """`weight` with the dilation along `axis` written out, after one zero tap."""
     taps = weight.shape[axis]
     shape = list(weight.shape)
     shape[axis] = dilation * (taps - 1) + 2
@@ -275,7 +277,7 @@ def _window(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     padding = both(node.padding, "padding")
     if padding != (0, 0):
-        raise FormatError(f"pooling with padding {padding}; only 0 can be kept")
+        raise FormatError(f"pools with padding {padding}; only padding 0 is supported")
     return both(node.kernel_size, "kernel_size"), both(node.stride, "stride")
 
 
@@ -285,7 +287,7 @@ def _flatten(node: nir.Flatten, _: float) -> Flatten:
     if int(node.start_dim) != 0 or int(node.end_dim) not in last:
         raise FormatError(
             f"flattens axes {node.start_dim} to {node.end_dim}; only all axes (0 to -1)"
-            " can be kept: shapes in NIR have no batch axis"
+            " are supported, because shapes in NIR have no batch axis"
         )
     return Flatten()
 
@@ -295,13 +297,13 @@ def _delay(node: nir.Delay, dt: float) -> Delay:
 
 
 def same_fields(kind: type[Node]) -> Callable[[nir.NIRNode, float], Node]:
-    """The conversion of a primitive whose fields are the node's own, name by name."""
+    """The conversion of a primitive that has the same fields as the node."""
     names = tuple(field.name for field in fields(kind))
     return lambda node, _: kind(**{name: getattr(node, name) for name in names})
 
 
 def leaky(kind: type[LIF | CubaLIF]) -> Callable[[nir.NIRNode, float], Node]:
-    """The same with the membrane's step, which stands in the metadata or nowhere."""
+    """As `same_fields`, with the membrane's step from the metadata, if it is there."""
     names = [field.name for field in fields(kind) if field.name != "membrane_step"]
 
     def convert(node: nir.NIRNode, _: float) -> Node:
@@ -312,7 +314,7 @@ def leaky(kind: type[LIF | CubaLIF]) -> Callable[[nir.NIRNode, float], Node]:
     return convert
 
 
-# Each entry takes a primitive of its own type; the table's type cannot say so.
+# Each entry takes a primitive of its own type, which the type cannot express.
 FROM_NIR: Mapping[type[nir.NIRNode], Callable[[Any, float], Node]] = {
     nir.Input: _input,
     nir.Output: _output,

@@ -1,7 +1,7 @@
-"""Golden vectors: inputs drawn from a fixed seed, and what the reference makes of them.
+"""Golden vectors: inputs from a fixed seed, and the reference's results for them.
 
-Whoever holds a file can draw the same inputs, run it, and compare: bytes in a Lava
-bundle, their SHA-256 in an ONNX file.
+Anyone with a file can draw the same inputs, run the file, and compare the results: with
+the values in a Lava bundle, or with their SHA-256 in an ONNX file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stars.grid.certificate import certify
 
 GOLDEN_SAMPLES = 8
 GOLDEN_SEED = 20
-SPIKE_RATE = 0.4  # of random spikes, where a graph takes spikes
+SPIKE_RATE = 0.4  # of the random spikes for a graph without an encoding
 
 
 def golden_inputs(
@@ -32,20 +32,20 @@ def golden_inputs(
     """The golden inputs, [T, B, *input shape].
 
     Args:
-        graph: with an encoding, images become its input; else it takes spikes.
-        images: uint8 [B, C, H, W], of which the first `samples` are taken; None draws
-            them by `numpy.random.default_rng(GOLDEN_SEED).integers(0, 256, ...)`.
-        samples: B, at most.
+        graph: its encoding turns images into inputs; without one, inputs are spikes.
+        images: uint8 [B, C, H, W]; the first `samples` are used. None draws them by
+            `numpy.random.default_rng(GOLDEN_SEED).integers(0, 256, ...)`.
+        samples: largest B.
 
     Raises:
-        DataError: the graph does not take such images.
+        DataError: the images do not fit the graph.
     """
     shape = graph.shapes[graph.input]
     if graph.encoding is None:
         if images is not None:
             raise DataError(
-                "the graph takes spikes: it states no encoding for images; leave the"
-                " images out"
+                "the graph takes spikes: it states no encoding for images; pass no"
+                " images"
             )
         rng = np.random.default_rng(GOLDEN_SEED)
         return (rng.random((graph.steps, samples, *shape)) < SPIKE_RATE).astype(float)
@@ -56,7 +56,7 @@ def golden_inputs(
 
 
 def golden_vectors(graph: SpikingGraph, inputs: Array) -> dict[str, NDArray[Any]]:
-    """What the reference makes of `inputs`: spikes of every layer, readout's membrane.
+    """The reference's results for `inputs`: all spikes, and the readout's membrane.
 
     Names are `inputs`, `spikes_<node>` and `membranes_<readout>`; all are [T, B, ...].
     """
@@ -67,10 +67,10 @@ def golden_vectors(graph: SpikingGraph, inputs: Array) -> dict[str, NDArray[Any]
 
 
 def golden_hashes(graph: SpikingGraph) -> dict[str, Any] | None:
-    """Seed, number and SHA-256 of the golden vectors; None where no run is exact.
+    """Seed, number and SHA-256 of the golden vectors; None if runs are not exact.
 
-    Hashed are the bytes in C order: spikes as uint8, everything else as float32, with
-    no negative zero.
+    The hashes are of the bytes in C order: spikes as uint8, everything else as float32
+    without negative zero.
     """
     try:
         exact = certify(graph).ok
@@ -87,6 +87,6 @@ def golden_hashes(graph: SpikingGraph) -> dict[str, Any] | None:
 
 
 def digest(values: NDArray[Any]) -> str:
-    """SHA-256 of the values as uint8 if they are spikes, else as float32."""
+    """SHA-256 of spikes as uint8, or of other values as float32."""
     kind = np.uint8 if values.dtype == np.bool_ else np.float32
     return hashlib.sha256(values.astype(kind).tobytes()).hexdigest()

@@ -1,8 +1,8 @@
-"""HDF5 files of strangers, read in a process of their own that may crash or hang.
+"""Reads untrusted HDF5 files in a separate process that may crash or hang.
 
-libhdf5 is not made for hostile files: a changed byte can end or stop the process that
-opens one. So every file is opened by a fork of a small server (`export/hdf5_tree.py`)
-under limits of time and memory; what comes back are numbers and texts, never objects.
+libhdf5 is not safe for hostile files: one changed byte can crash or hang the process
+that opens the file. So a fork of a small server (`export/hdf5_tree.py`) opens each
+file, with limits of time and memory. It returns only numbers and text, never objects.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 from export import hdf5_tree
 from stars.errors import FormatError
 
-SECONDS = 4  # for any file
-BYTES_A_SECOND = 5e6  # of a file's size, for as many more
+SECONDS = 4  # time limit of any file
+BYTES_A_SECOND = 5e6  # adds one second for each 5 MB
 OUT_OF_TIME = {-signal.SIGALRM, -signal.SIGXCPU, -signal.SIGKILL}
 
 
@@ -33,8 +33,8 @@ def read_guarded(path: Path) -> dict[str, Any]:
     """All groups of an HDF5 file as dicts, its datasets as arrays, numbers and texts.
 
     Raises:
-        FormatError: no such file, no HDF5, damaged, or it does what no file may: crash
-            or stop the library, lead out of itself, claim more than it can hold.
+        FormatError: the file is missing, damaged or not HDF5; it crashes or hangs the
+            library; or it refers to other files, or declares more than it can hold.
     """
     if not path.is_file():
         raise FormatError("no such file")
@@ -45,10 +45,10 @@ def read_guarded(path: Path) -> dict[str, Any]:
 
 
 def result_of(code: int, folder: Path, seconds: int) -> dict[str, Any]:
-    """What a reading process that ended with `code` left in `folder`.
+    """The result that a reading process with exit code `code` left in `folder`.
 
     Raises:
-        FormatError: it did not read the file to the end.
+        FormatError: it did not finish reading the file.
     """
     if code in OUT_OF_TIME:
         raise FormatError(f"damaged: reading it took longer than {seconds} s")
@@ -62,7 +62,7 @@ def result_of(code: int, folder: Path, seconds: int) -> dict[str, Any]:
 
 
 def filled(tree: Any, arrays: Any) -> Any:
-    """A tree with its arrays in it; see `export/hdf5_tree.py`."""
+    """A tree with its array numbers replaced by arrays; see `export/hdf5_tree.py`."""
     if isinstance(tree, str):
         return tree
     if isinstance(number := tree.get("array"), int):
@@ -73,7 +73,7 @@ def filled(tree: Any, arrays: Any) -> Any:
 
 
 class Server:
-    """One running `export/hdf5_tree.py`; it is started again should it ever end."""
+    """A process that runs `export/hdf5_tree.py`; restarted if it ends."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -81,7 +81,7 @@ class Server:
         atexit.register(self.close)
 
     def ask(self, request: list[Any]) -> int:
-        """The exit code of the fork that worked on `request`.
+        """The exit code of the fork that handled `request`.
 
         Raises:
             FormatError: the server itself ended.
@@ -99,7 +99,7 @@ class Server:
             except (OSError, ValueError) as error:
                 self.process.kill()
                 raise FormatError(
-                    f"the process that reads HDF5 ended ({error}); is there memory?"
+                    f"the process that reads HDF5 ended ({error}); check free memory"
                 ) from error
 
     def close(self) -> None:
@@ -109,18 +109,18 @@ class Server:
 
 
 def started() -> subprocess.Popen[bytes]:
-    """A new server; one thread, so that it can fork."""
+    """A new server process, with one thread so that it can fork."""
     return subprocess.Popen(
         [sys.executable, "-P", str(Path(hdf5_tree.__file__))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        start_new_session=True,  # Ctrl-C is for us
+        start_new_session=True,  # Ctrl-C must not reach it
     )
 
 
 @cache
-def server(process: int) -> Server:  # noqa: ARG001 - a fork of ours needs its own
-    """The server of the process of this number."""
+def server(process: int) -> Server:  # noqa: ARG001 - each fork needs its own
+    """The server of the process with this id."""
     return Server()

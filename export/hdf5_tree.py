@@ -1,18 +1,18 @@
-"""The content of an HDF5 file as plain values; run as a program, a server that forks.
+"""Reads an HDF5 file into plain values; as a program, a server that forks.
 
-It imports numpy and h5py alone and runs from its own path, so that it starts quickly.
-A file of a stranger may make libhdf5 crash, hang or fill the memory: nothing but a
-process that can be thrown away opens one. See `export/hdf5_guard.py`.
+An untrusted file may make libhdf5 crash, hang or fill the memory, so only a disposable
+process opens one; see `export/hdf5_guard.py`. This module imports only numpy and h5py
+and runs from its own path, so it starts quickly.
 
-As a program it reads requests from stdin, one JSON list a line:
+As a program it reads requests from stdin, one JSON list per line:
 
-    [path, folder, seconds]    a fork reads `path` and leaves in `folder`
+    [path, folder, seconds]    a fork reads `path` and writes into `folder`
                                  arrays.npz   the arrays, by number
                                  tree.json    {"tree": ...} or {"error": text}
     answer: the fork's exit code; negative for the signal that ended it
 
-A tree is a JSON object per group. Its leaves are a text, {"array": number}, or, for an
-array of texts, {"texts": [...], "shape": [...]}.
+A tree has one JSON object per group. Its leaves are text, {"array": number}, or, for an
+array of text, {"texts": [...], "shape": [...]}.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from numpy.typing import NDArray
 
 MEMORY = 2 * 2**30  # bytes of address space of one reading process
 CONTENT = 2**29  # bytes that all datasets of a file may hold
-SLACK = 2**12  # bytes that a dataset may hold whatever is stored of it
-RATIO = 1040  # bytes from one stored byte; deflate makes 1032 of it at most
+SLACK = 2**12  # bytes that a dataset may hold even if none is stored
+RATIO = 1040  # bytes per stored byte; deflate expands at most 1032 times
 DEPTH = 32  # groups within groups
 OBJECTS = 100_000
 GZIP, SHUFFLE, FLETCHER32, SZIP, LZF = 1, 2, 3, 4, 32000
-FILTERS = {GZIP, SHUFFLE, FLETCHER32, SZIP, LZF}  # any other would load a plug-in
+FILTERS = {GZIP, SHUFFLE, FLETCHER32, SZIP, LZF}  # others load a plug-in
 NUMBERS = "biuf"
 
-# What h5py raises on a damaged file; a damaged block is an OSError or a RuntimeError.
+# h5py raises these on damaged files.
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, ArithmeticError)
 
 Arrays = list[NDArray[Any]]
 
 
 class RefusedError(ValueError):
-    """The file holds something that is not read from files of strangers."""
+    """The file holds something that is not read from untrusted files."""
 
 
 def read_tree(path: str) -> tuple[dict[str, Any], Arrays]:
     """(Tree, arrays) of all groups and datasets in a file.
 
     Raises:
-        RefusedError: no HDF5, links, data outside of the file, kinds of data that are
-            neither numbers nor texts, or more of them than is allowed.
-        DAMAGE, MemoryError: damaged.
+        RefusedError: the file is not HDF5; it has links, data outside the file, or data
+            that is neither numbers nor text; or it exceeds a limit.
+        DAMAGE, MemoryError: the file is damaged.
     """
     if not h5py.is_hdf5(path):
         raise RefusedError("not an HDF5 file")
@@ -67,7 +67,7 @@ def read_tree(path: str) -> tuple[dict[str, Any], Arrays]:
 
 
 class Reading:
-    """What was read of one file so far, held against the limits."""
+    """The data read from one file so far, checked against the limits."""
 
     def __init__(self) -> None:
         self.arrays: Arrays = []
@@ -76,20 +76,20 @@ class Reading:
         self.groups: set[int] = set()
 
     def group(self, group: h5py.Group, depth: int) -> dict[str, Any]:
-        """A group and all below it."""
+        """The tree of a group and everything below it."""
         address = h5py.h5o.get_info(group.id).addr
         if address in self.groups or depth > DEPTH:
-            raise RefusedError(f"group {group.name!r} holds itself, or is too deep")
+            raise RefusedError(f"group {group.name!r} contains itself, or is too deep")
         self.groups.add(address)
         tree: dict[str, Any] = {}
         for name in group:
-            name.encode()  # a ValueError here, and not where a message is printed
+            name.encode()  # raises ValueError here, not when a message is printed
             self.objects += 1
             if self.objects > OBJECTS:
                 raise RefusedError(f"more than {OBJECTS} objects")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise RefusedError(
-                    f"{name!r} is a link, which may lead out of the file"
+                    f"{name!r} is a link, which may point outside the file"
                 )
             item = group[name]
             if isinstance(item, h5py.Group):
@@ -101,7 +101,7 @@ class Reading:
         return tree
 
     def dataset(self, dataset: h5py.Dataset) -> Any:
-        """A text, or where in the arrays the values are."""
+        """The text of a dataset, or the number of its array."""
         self.check(dataset)
         value = dataset[()]
         if dataset.dtype.kind in NUMBERS:
@@ -113,7 +113,7 @@ class Reading:
         return {"texts": texts, "shape": list(value.shape)}
 
     def check(self, dataset: h5py.Dataset) -> None:
-        """Refuse what would leave the file, load code, or allocate too much."""
+        """Raise if a dataset leaves the file, loads code or allocates too much."""
         kind, made = dataset.dtype, dataset.id.get_create_plist()
         if dataset.is_virtual or made.get_external_count():
             raise RefusedError(f"{dataset.name!r} keeps its data in another file")
@@ -123,7 +123,7 @@ class Reading:
                 f"{dataset.name!r} needs the filters {filters - FILTERS}"
             )
         if kind.kind not in NUMBERS and h5py.check_string_dtype(kind) is None:
-            raise RefusedError(f"{dataset.name!r} holds {kind}: no numbers, no text")
+            raise RefusedError(f"{dataset.name!r} holds {kind}, not numbers or text")
         if dataset.shape is None:
             raise RefusedError(f"{dataset.name!r} holds nothing")
         stored = dataset.id.get_storage_size()
@@ -132,18 +132,18 @@ class Reading:
         self.bytes += size
         if max(self.bytes, chunk) > CONTENT or size > RATIO * stored + SLACK:
             raise RefusedError(
-                f"{dataset.name!r} claims {size} bytes of which {stored} are stored; a"
-                f" file may hold {CONTENT} bytes in all"
+                f"{dataset.name!r} declares {size} bytes, {stored} are stored; a file"
+                f" may hold {CONTENT} bytes in all"
             )
 
 
 def text(value: Any) -> str:
-    """A text as h5py gives it."""
+    """The text that h5py returned."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def answer(path: str, folder: Path) -> None:
-    """Read `path` and leave what was found, or why not, in `folder`."""
+    """Read `path` and write its content, or the error, into `folder`."""
     try:
         tree, arrays = read_tree(path)
         np.savez(folder / "arrays.npz", *arrays)
@@ -158,7 +158,7 @@ def answer(path: str, folder: Path) -> None:
 
 
 def limit(seconds: int) -> None:
-    """Let this process end by itself when it takes too long or too much."""
+    """Limit the time and memory of this process."""
     bounds = {
         resource.RLIMIT_AS: MEMORY,
         resource.RLIMIT_CPU: seconds,
@@ -166,14 +166,14 @@ def limit(seconds: int) -> None:
         resource.RLIMIT_CORE: 0,
     }
     for kind, bound in bounds.items():
-        # macOS has some of these in name only; the clock below holds everywhere.
+        # macOS ignores some of these; the alarm below works everywhere.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (bound, bound))
     signal.alarm(seconds)
 
 
 def serve() -> None:
-    """Answer requests until there are no more; each in a fork of its own."""
+    """Answer requests until stdin ends, each in its own fork."""
     for line in sys.stdin.buffer:
         path, folder, seconds = json.loads(line)
         child = os.fork()

@@ -1,17 +1,17 @@
-"""What NIR cannot say, as metadata of a NIR graph: written here and read back here.
+"""Metadata that NIR lacks: written into a NIR graph and read back here.
 
 stars_format, stars_version   of the metadata, and of the distribution that wrote it
 time_unit                     "s": dt and every time constant are in seconds
-dt, steps                     seconds a step; T, how long one input is shown
+dt, steps                     seconds per step; T, the number of steps of one input
 reset                         the discrete-time rule of every spiking neuron
 order                         names of the nodes in the order of declaration (JSON)
-encoding                      how images become the input; empty when unknown
-delayed_edges                 edges that deliver the value of the step before, by the
+encoding                      how images become the input; empty if unknown
+delayed_edges                 edges that deliver the value of the previous step, by the
                               rule of `stars.graph.delays` (JSON; only with a cycle)
 text                          the graph's own metadata (JSON)
 k (of each LIF node)          dt / tau as exact ratios (JSON)
 membrane_step (of some LIF, CubaLIF)
-                              volts; its decay truncates to multiples of it (format 2,
+                              volts; the decay truncates to multiples of it (format 2,
                               3 with a CubaLIF)
 """
 
@@ -34,12 +34,12 @@ from stars.graph.spiking_graph import SpikingGraph
 
 Number = TypeVar("Number", int, float)
 
-FORMAT = 3  # of the metadata; a reader refuses a larger one
-LIF_FORMAT = 2  # of a graph in which only the decays of LIF truncate
-PLAIN_FORMAT = 1  # of a graph in which no decay truncates
+FORMAT = 3  # of the metadata; readers refuse larger numbers
+LIF_FORMAT = 2  # for graphs in which only decays of LIF truncate
+PLAIN_FORMAT = 1  # for graphs in which no decay truncates
 RESET = "to v_reset, in the step in which v > v_threshold"
 
-# What nir raises on a tree that is damaged or no NIR; it checks by assert, by indexing.
+# nir raises these on damaged or foreign trees: it checks by assert and by indexing.
 UNREADABLE = (
     ArithmeticError,
     RuntimeError,
@@ -53,7 +53,7 @@ UNREADABLE = (
 
 
 def metadata(graph: SpikingGraph) -> dict[str, Any]:
-    """What NIR cannot say about a graph."""
+    """The metadata of a graph that NIR itself cannot hold."""
     return {
         "stars_format": format_of(graph),
         "stars_version": own_version(),
@@ -69,19 +69,19 @@ def metadata(graph: SpikingGraph) -> dict[str, Any]:
 
 
 def encoding(images: Encoding) -> dict[str, Any]:
-    """How images become the input, as values that HDF5 can hold."""
+    """The encoding as values that HDF5 can hold."""
     entries = to_entries(images)
     return {k: np.array(v) if isinstance(v, tuple) else v for k, v in entries.items()}
 
 
 def delayed(graph: SpikingGraph) -> dict[str, str]:
-    """The edges of a cycle that deliver one step late; nothing without one."""
+    """The delayed edges as metadata; empty without a cycle."""
     edges = sorted(graph.delayed)
     return {"delayed_edges": json.dumps(edges)} if edges else {}
 
 
 def format_of(graph: SpikingGraph) -> int:
-    """The least format that says all: an older reader would not see a truncation."""
+    """The least format that describes the graph: old readers ignore truncation."""
     neurons = (node for node in graph.nodes.values() if isinstance(node, Neuron))
     truncating = [node for node in neurons if node.decay == "truncate"]
     if any(isinstance(node, CubaLIF) for node in truncating):
@@ -90,7 +90,7 @@ def format_of(graph: SpikingGraph) -> int:
 
 
 def own_version() -> str:
-    """Version of this distribution, or "unknown" in a checkout without install."""
+    """Version of this distribution, or "unknown" if it is not installed."""
     try:
         return version("stars-snn")
     except PackageNotFoundError:
@@ -98,13 +98,13 @@ def own_version() -> str:
 
 
 def decay_ratios(dt: float, node: LIF | LI) -> list[str]:
-    """Every k = dt / tau of a population as an exact ratio, sorted, without repeats."""
+    """The distinct k = dt / tau of a population as exact ratios, sorted."""
     taus = np.unique(node.tau)
     return sorted({str(Fraction(dt) / Fraction(float(tau))) for tau in taus})
 
 
 class Metadata:
-    """The metadata of a NIR graph: ours, or another tool's, which says nothing."""
+    """The metadata of a NIR graph; another tool's graph has none of the entries."""
 
     def __init__(self, entries: Mapping[str, Any]) -> None:
         self.entries = entries
@@ -114,8 +114,8 @@ class Metadata:
         form = self._get("stars_format", int)
         if form > FORMAT:
             raise FormatError(
-                f"its format is {form}, of a newer version of stars-snn; this one reads"
-                f" up to {FORMAT}: update stars-snn"
+                f"its format is {form}, of a newer version of stars-snn; this version"
+                f" reads up to {FORMAT}: update stars-snn"
             )
         for key, expected in (("time_unit", "s"), ("reset", RESET)):
             if self._get(key, str) != expected:
@@ -124,16 +124,16 @@ class Metadata:
                 )
 
     def dt(self, given: float | None) -> float:
-        """Seconds a step: the file's, or what was given when it says nothing."""
+        """Seconds per step: the file's, or `given` if the file has none."""
         if not self.ours:
             return needed(given, "dt", "seconds a step", "--dt")
         own: float = self._get("dt", float)
         if given is not None and given != own:
-            raise FormatError(f"dt is {own} s in the file and {given} s was passed")
+            raise FormatError(f"dt is {own} s in the file, but {given} s was passed")
         return own
 
     def steps(self, given: int | None) -> int:
-        """T: what was given, else the file's."""
+        """T: `given`, or the file's if it is None."""
         if given is not None or not self.ours:
             return needed(given, "steps", "T", "--steps")
         own: int = self._get("steps", int)
@@ -152,13 +152,13 @@ class Metadata:
         return [str(name) for name in order]
 
     def text(self) -> dict[str, str]:
-        """The graph's own metadata; of a foreign file, its text entries."""
+        """The graph's own metadata; for a foreign file, its text entries."""
         if not self.ours:
             return {str(k): v for k, v in self.entries.items() if isinstance(v, str)}
         return {str(k): str(v) for k, v in self._json("text", dict).items()}
 
     def encoding(self) -> Encoding | None:
-        """How images become the input; None when the file does not say."""
+        """The encoding; None if the file has none."""
         entries = self.entries.get("encoding", {}) if self.ours else {}
         if not entries:
             return None
@@ -166,23 +166,22 @@ class Metadata:
             return from_entries({k: np.asarray(v).tolist() for k, v in entries.items()})
         except (GraphError, *UNREADABLE) as error:
             raise FormatError(
-                f"metadata 'encoding' is not understood ({type(error).__name__}:"
-                f" {error})"
+                f"metadata 'encoding' cannot be read ({type(error).__name__}: {error})"
             ) from error
 
     def check_delayed(self, graph: SpikingGraph) -> None:
-        """Refuse a file whose delayed edges are not those that the rule finds.
+        """Raise if the file's delayed edges are not those of the rule.
 
         Raises:
-            FormatError: it was changed, or written by another version of the rule.
+            FormatError: the file was changed, or written with another rule.
         """
         if not self.ours:
             return
         found = delayed(graph).get("delayed_edges", "[]")
         if parse_json(found) != parse_json(self.entries.get("delayed_edges", "[]")):
             raise FormatError(
-                f"metadata 'delayed_edges' is {self.entries.get('delayed_edges')}, the"
-                f" graph's are {found}; nodes or edges were changed after the export"
+                f"metadata 'delayed_edges' is {self.entries.get('delayed_edges')}, but"
+                f" the graph has {found}; nodes or edges were changed after the export"
             )
 
     def _get(self, key: str, kind: Callable[[Any], Any]) -> Any:
@@ -199,7 +198,7 @@ class Metadata:
 
 
 def needed(given: Number | None, name: str, what: str, flag: str) -> Number:
-    """`given`, or an error that says which flag passes it."""
+    """`given`; raises with the flag that sets it if it is None."""
     if given is None:
         raise FormatError(
             f"the file does not say {name} ({what}), and it is never guessed;"

@@ -1,8 +1,9 @@
-"""NIR graphs inside NIR graphs, flattened: names get the outer node's name before them.
+"""Flattens nested NIR graphs.
 
-A node 'lif' of a graph that is the node 'block' becomes 'block.lif', as in the files of
-the NIR paper. The inner graph's one Input and one Output disappear: what led to the
-node leads to what the inner Input led to, and the same at the other end.
+Node 'lif' of the graph that is node 'block' becomes 'block.lif', as in the files of the
+NIR paper. The inner graph's one Input and one Output disappear: edges to the outer node
+lead to the successors of the inner Input, and edges from it start at the predecessors
+of the inner Output.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ JOINT = "."
 
 
 def flatten(graph: nir.NIRGraph) -> nir.NIRGraph:
-    """`graph` without graphs in it; itself when there is none.
+    """`graph` without nested graphs; `graph` itself if it has none.
 
     Raises:
-        FormatError: an inner graph with other than one Input and one Output, two nodes
-            that get one name, or two ways that become one edge.
+        FormatError: an inner graph does not have one Input and one Output, two nodes
+            get one name, or two paths become one edge.
     """
     if not any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
         return graph
@@ -46,10 +47,10 @@ def flatten(graph: nir.NIRGraph) -> nir.NIRGraph:
 def spliced(
     name: str, inner: nir.NIRGraph, outer: Sequence[Edge]
 ) -> tuple[dict[str, nir.NIRNode], list[Edge]]:
-    """(The inner nodes by their full names, the outer edges with the inner ones).
+    """(The inner nodes by their full names, all edges, outer and inner).
 
     Raises:
-        FormatError: not one Input and one Output, or edges to nodes that are not there.
+        FormatError: there is not one Input and one Output, or an edge names no node.
     """
     first, last = end(name, inner, nir.Input), end(name, inner, nir.Output)
     unknown = sorted({n for edge in inner.edges for n in edge} - set(inner.nodes))
@@ -83,7 +84,7 @@ def end(name: str, graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> str:
 
 
 def without(name: str, edges: Sequence[Edge]) -> list[Edge]:
-    """The edges with every way through `name` made direct."""
+    """The edges without node `name`: its predecessors lead to its successors."""
     before = [a for a, b in edges if b == name]
     after = [b for a, b in edges if a == name]
     kept = [edge for edge in edges if name not in edge]
@@ -91,9 +92,9 @@ def without(name: str, edges: Sequence[Edge]) -> list[Edge]:
 
 
 def unchecked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A graph as read from HDF5, told at every depth not to check types.
+    """A graph from HDF5 with NIR's type check turned off at every depth.
 
-    NIR's own check adds nodes, and is wrong for kernels that are not square.
+    That check adds nodes, and it is wrong for kernels that are not square.
     """
     nodes = {
         name: unchecked(node) if node["type"] == "NIRGraph" else node
@@ -103,7 +104,7 @@ def unchecked(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def primitives(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """The type of every node of a graph as read from HDF5, at every depth, by name."""
+    """The type of each node of a graph from HDF5, at every depth, by name."""
     kinds: dict[str, str] = {}
     for name, node in content["nodes"].items():
         kind = str(node["type"])

@@ -1,4 +1,4 @@
-"""Every node of a graph as ONNX operators, in float32: `MAPS` and `STATEFUL`."""
+"""The ONNX operators of each node type, in float32: `MAPS` and `STATEFUL`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from stars.graph.nodes import (
 
 
 def _with_bias(step: Step, name: str, node: Weighted, x: str) -> list[str]:
-    """Operands: x, the weights, and the bias where there is one."""
+    """The operands: x, the weights, and the bias if it is not 0."""
     operands = [x, step.constants.weight(f"{name}:weight", node.weight)]
     if node.bias.any():
         operands.append(step.constants.float32(f"{name}:bias", node.bias))
@@ -85,10 +85,10 @@ def _avg_pool2d(step: Step, name: str, node: AvgPool2d, x: str) -> str:
 
 
 def _sum_pool2d(step: Step, name: str, node: SumPool2d, x: str) -> str:
-    """A convolution of each channel with ones, which is exact whatever the area.
+    """A convolution of each channel with ones, which is exact for every window.
 
-    ONNX has no sum pool, and a mean times the area is not the sum: in float32,
-    7 / 49 * 49 is not 7. It would be only where the area is a power of two.
+    ONNX has no sum pool. A mean times the area equals the sum only if the area is a
+    power of two: in float32, 7 / 49 * 49 is not 7.
     """
     channels = step.graph.shapes[name][0]
     ones = step.constants.weight(f"{name}:ones", np.ones((channels, 1, *node.kernel)))
@@ -114,10 +114,10 @@ def _scale(step: Step, name: str, node: Scale, x: str) -> str:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """v' = v + (dt / tau) (leak - v + gain x), one Euler step towards leak + gain x.
+    """v' = v + (dt / tau) (leak - v + gain x), one Euler step toward leak + gain x.
 
     Args:
-        role: begins the names of its constants and values.
+        role: prefix of the names of its constants and values.
         tau: seconds.
         gain, leak: see the equation.
     """
@@ -128,7 +128,7 @@ class Relaxation:
     leak: Array
 
     def add(self, step: Step, name: str, x: str, v: str, result: str) -> str:
-        """Its operators in node `name`; `result` is the role of v'."""
+        """Add its operators to node `name`; `result` is the role of v'."""
 
         def constant(role: str, values: Array) -> str:
             return step.constants.population(f"{name}:{self.role}{role}", values)
@@ -141,7 +141,7 @@ class Relaxation:
         if self.leak.any():
             pull = value("Sub", [constant("v_leak", self.leak), v], "pull")
             drive = value("Add", [pull, x], "drive")
-        else:  # the same bits from one operator
+        else:  # one operator gives the same bits
             drive = value("Sub", [x, v], "drive")
         k = constant("k", step.graph.dt / self.tau)
         change = value("Mul", [drive, k], "change")
@@ -149,7 +149,7 @@ class Relaxation:
 
 
 def _fired(step: Step, name: str, node: IF | LIF | CubaLIF, before: str) -> NodeValues:
-    """Spikes above v_threshold, and the membrane after the reset."""
+    """Add spikes above v_threshold, and the reset of the membrane."""
     constant = step.constants.population
     threshold = constant(f"{name}:v_threshold", node.v_threshold)
     fired = step.value("Greater", [before, threshold], name, "fired")
@@ -173,12 +173,12 @@ def _lif(step: Step, name: str, node: LIF, x: str, v: str) -> NodeValues:
 
 @dataclass(frozen=True)
 class Truncation:
-    """v' = leak + g trunc((1 - k) (v - leak) / g) + gain x, trunc toward zero.
+    """v' = leak + g trunc((1 - k) (v - leak) / g) + gain x; trunc is toward zero.
 
-    Older operator sets have no truncation; Sign times Floor of Abs is one.
+    Older operator sets have no truncation, so it is Sign times Floor of Abs.
 
     Args:
-        role: begins the names of its constants and values.
+        role: prefix of the names of its constants and values.
         k: dt / tau.
         gain, leak, g: see the equation.
     """
@@ -190,7 +190,7 @@ class Truncation:
     g: Array
 
     def add(self, step: Step, name: str, x: str, v: str, result: str) -> str:
-        """Its operators in node `name`; `result` is the role of v'."""
+        """Add its operators to node `name`; `result` is the role of v'."""
 
         def constant(role: str, values: Array) -> str:
             return step.constants.population(f"{name}:{self.role}{role}", values)
@@ -217,7 +217,7 @@ def _li(step: Step, name: str, node: LI, x: str, v: str) -> NodeValues:
 
 
 def _cuba(step: Step, name: str, node: CubaLI, x: str, state: str) -> NodeValues:
-    """The current first, then the membrane with it; both in one state [B, 2, ...]."""
+    """First the current, then the membrane; both are in one state [B, 2, ...]."""
     parts = [
         step.value(
             "Gather", [state, step.constants.integers(role, i)], name, role, axis=1
@@ -242,7 +242,7 @@ def _cuba(step: Step, name: str, node: CubaLI, x: str, state: str) -> NodeValues
 def _cuba_rules(
     step: Step, node: CubaLI
 ) -> tuple[Relaxation | Truncation, Relaxation | Truncation]:
-    """How the current follows its input, and the membrane the current."""
+    """(Rule of the current, rule of the membrane)."""
     rest = np.zeros(node.shape)
     if isinstance(node, CubaLIF) and node.membrane_step is not None:
         dt = step.graph.dt
@@ -257,7 +257,7 @@ def _cuba_rules(
 
 
 def _current(step: Step, name: str, r: Array, x: str) -> str:
-    """The product dt r x."""
+    """Add the product dt r x."""
     gain = step.graph.dt * r
     if (gain == 1).all():
         return x
@@ -284,7 +284,7 @@ def _threshold(step: Step, name: str, node: Threshold, x: str, _: str) -> NodeVa
 
 
 def _delay(step: Step, name: str, node: Delay, x: str, state: str) -> NodeValues:
-    """What came in, newest first; each neuron takes its own place."""
+    """Keep past inputs, newest first; each neuron takes the one of its delay."""
     if not node.longest:
         return NodeValues(x)
 
@@ -305,7 +305,7 @@ def _delay(step: Step, name: str, node: Delay, x: str, state: str) -> NodeValues
     )
 
 
-# Each entry takes a node of its own type; the tables' types cannot say so.
+# Each entry takes a node of its own type, which these types cannot express.
 MAPS: Mapping[type[Node], Callable[[Step, str, Any, str], str]] = {
     Affine: _affine,
     Conv1d: _conv1d,

@@ -1,6 +1,6 @@
-"""What ONNX operators are made with: constants that all steps share, and one step's.
+"""Builders of ONNX operators: `Constants`, shared by all steps, and `Step`, one step.
 
-Weights that fit are kept as int8 times a power of two.
+Weights are stored as int8 times a power of two if that is exact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FLOAT32_EXPONENTS = range(
 
 
 def onnx() -> Any:
-    """The package onnx, imported when it is needed.
+    """The package onnx, imported on first use.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -39,22 +39,22 @@ def onnx() -> Any:
 
 @dataclass
 class Constants:
-    """What all steps share: initializers, and the operators that dequantize some."""
+    """The initializers that all steps share, and the operators that dequantize them."""
 
     initializers: dict[str, Any] = field(default_factory=dict)
     operators: list[Any] = field(default_factory=list)
 
     def float32(self, name: str, values: Array | float) -> str:
-        """A float32 tensor of this very shape."""
+        """Add a float32 tensor of the shape of `values`."""
         return self._tensor(name, as_float32(values))
 
     def population(self, name: str, values: Array) -> str:
-        """A float32 tensor; a scalar where all neurons are alike, for it broadcasts."""
+        """Add a float32 tensor; a scalar if all neurons are equal."""
         alike = bool((values == values.flat[0]).all())
         return self.float32(name, float(values.flat[0]) if alike else values)
 
     def weight(self, name: str, values: Array) -> str:
-        """Weights: int8 times a power of two where that is exact, else float32."""
+        """Add weights: int8 times a power of two if that is exact, else float32."""
         if name in self.initializers or f"{name}_int8" in self.initializers:
             return name
         quantized = int8(values)
@@ -70,7 +70,7 @@ class Constants:
         return name
 
     def integers(self, name: str, values: Any) -> str:
-        """An int64 tensor, such as axes or an index."""
+        """Add an int64 tensor, such as axes or an index."""
         return self._tensor(name, np.asarray(values, np.int64))
 
     def _tensor(self, name: str, values: Any) -> str:
@@ -80,7 +80,7 @@ class Constants:
 
 
 def int8(values: Array) -> tuple[Any, float] | None:
-    """(Int8 mantissas, power of two) whose product `values` is exactly; else None."""
+    """(int8 mantissas, power of two) with the exact product `values`; else None."""
     try:
         exact = dyadic(values, "weight")
     except GraphError:
@@ -97,7 +97,7 @@ class Step:
     Args:
         graph: of supported nodes only.
         constants: shared with the other steps.
-        prefix: of every name, so that several steps fit into one model.
+        prefix: of all names, so that one model can hold several steps.
     """
 
     graph: SpikingGraph
@@ -108,7 +108,7 @@ class Step:
     def value(
         self, kind: str, inputs: Sequence[str], node: str, role: str, **options: Any
     ) -> str:
-        """Add an operator of `node`; returns the name of its one output."""
+        """Add an operator of `node`; returns the name of its output."""
         name = f"{self.prefix}{node}:{role}"
         self.alias(kind, inputs, name, **options)
         return name
@@ -116,19 +116,19 @@ class Step:
     def alias(
         self, kind: str, inputs: Sequence[str], name: str, **options: Any
     ) -> None:
-        """Add an operator whose one output has this very name."""
+        """Add an operator whose output is called `name`."""
         make = onnx().helper.make_node
         self.operators.append(make(kind, inputs, [name], name=name, **options))
 
 
 @dataclass(frozen=True)
 class NodeValues:
-    """Names of what one stateful node computed; None where it has no such thing.
+    """Names of the values that one stateful node computed; None if it has none.
 
     Args:
-        output: what it hands on.
+        output: the node's output.
         membrane: after the reset.
-        state: after the step; None where it is the membrane.
+        state: after the step; None if it is the membrane.
         spikes: bool.
     """
 

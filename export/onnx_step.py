@@ -1,8 +1,7 @@
-"""One step of a SpikingGraph as ONNX operators: the one source of every ONNX form.
+"""One step of a SpikingGraph as ONNX operators; all ONNX forms are built from it.
 
-What does not change from step to step (weights, time constants) is there once for all
-steps. All arithmetic is float32. On the grid its sums are exact whatever their order,
-so a runtime may fuse and reorder.
+Weights and time constants are stored once for all steps. All arithmetic is float32. On
+the grid its sums are exact in any order, so a runtime may fuse and reorder operators.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from stars.graph.spiking_graph import SpikingGraph
 
 @dataclass(frozen=True)
 class StepValues:
-    """Names of what one step computed.
+    """Names of the values that one step computed.
 
     Args:
-        output: the value that the graph's output hands on.
+        output: the graph's output.
         states: after the step, by the names in `initial_states`.
         membranes: of each neuron node, after the reset.
         spikes: of each spiking node, bool.
@@ -37,10 +36,10 @@ class StepValues:
 
 
 def initial_states(graph: SpikingGraph) -> dict[str, Array]:
-    """All that goes from step to step, before the first, by name: [*shape].
+    """The states before the first step, by name: [*shape].
 
-    A node's state has the node's name; the value that it gave in the step before, for a
-    delayed edge, that name and ":last". What is empty is left out.
+    A node's state has the node's name. The previous value of a node before a delayed
+    edge has that name and ":last". Empty states are left out.
     """
     nodes = {name: graph.running(name) for name in graph.stateful}
     states = {n: v.initial(1)[0] for n, v in nodes.items() if isinstance(v, Stateful)}
@@ -52,7 +51,7 @@ def add_step(step: Step, arriving: str, states: Mapping[str, str]) -> StepValues
     """Add the operators of all nodes to a step.
 
     Args:
-        step: to add to.
+        step: receives the operators.
         arriving: name of the input's value.
         states: names of the states before the step, by the names in `initial_states`.
     """

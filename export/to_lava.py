@@ -1,15 +1,15 @@
-"""The Lava bundle: a folder with all that a deployment needs and a proof to hold it to.
+"""The Lava bundle: a folder with all files of a deployment, and golden vectors.
 
     student.nir     the graph
     plan.npz        its integers, see stars/grid/plan_file.py
-    net.net         the same for Lava's own loader, where the format can say it
-    golden.npz      inputs, and what the reference made of them
+    net.net         the same for Lava's own loader, if the format can express it
+    golden.npz      inputs, and the reference's results for them
     plain_lava.py   a program that builds it in Lava, without us; see plain_lava.py here
-    manifest.json   what this is, and the SHA-256 of every other file
-    README.md       the few lines that run it
+    manifest.json   a description, and the SHA-256 of every other file
+    README.md       how to run it
 
-golden.npz holds `inputs` [T, B, *input shape], `spikes_<node>` of every spiking node
-and `membranes_<readout>`, volts after each step, both [T, B, *shape].
+golden.npz holds `inputs` [T, B, *input shape], `spikes_<node>` of every spiking node,
+and `membranes_<readout>` in volts after each step; both are [T, B, *shape].
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ PLAIN_LAVA = Path(__file__).with_name("plain_lava.py")
 README = """\
 # A spiking network for Lava
 
-Certificate for T = {steps}: {verdict}. (Where that is less than exact, the golden
-vectors are still the float64 reference's, and the assertions below may fail.)
+Certificate for T = {steps}: {verdict}. (If that is not exact, the golden vectors are
+still those of the float64 reference, and the assertions below may fail.)
 
 In plain Lava, bit-accurate to the chip, held against the reference's spikes. It needs
 Python 3.10 and `pip install lava-nc==0.10.0 "numpy<2"`, and nothing of stars:
@@ -86,25 +86,25 @@ network = Network(
 def write(
     graph: SpikingGraph, folder: Path, *, images: NDArray[np.uint8] | None = None
 ) -> dict[str, Any]:
-    """Write the bundle of an on-grid graph to `folder`, all or nothing.
+    """Write the bundle of a graph on the grid to `folder`, all or nothing.
 
     Args:
         graph: on the grid.
-        folder: made, or replaced where it holds a bundle already.
-        images: for the golden vectors, [B, C, H, W]; the first eight are taken. None:
-            eight inputs drawn from a fixed seed.
+        folder: is created, or replaced if it holds a bundle.
+        images: for the golden vectors, [B, C, H, W]; the first eight are used. None
+            draws eight inputs from a fixed seed.
 
     Returns:
         The manifest.
 
     Raises:
-        GraphError: the graph is not on the grid; the message says where.
+        GraphError: the graph is not on the grid; says where.
         LimitError: its integers do not fit the chip; holds every violation.
-        UnsupportedNodeError: a node without integer form.
-        DataError: the folder holds something else, or cannot be written; or the images
-            are not what the graph takes.
+        UnsupportedNodeError: a node has no integer form.
+        DataError: the folder holds something else or cannot be written, or the images
+            do not fit the graph.
     """
-    plan = lower(graph)  # first of all: nothing is written of what does not fit
+    plan = lower(graph)  # first: write nothing if the graph does not fit
     inputs = golden_inputs(graph, images)
     with replaced_folder(folder) as temporary:
         write_nir(graph, temporary / "student.nir")
@@ -132,7 +132,7 @@ def write(
 
 
 def write_netx(graph: SpikingGraph, path: Path) -> str | None:
-    """Write the netx file; the reason where the format cannot say the graph."""
+    """Write the netx file; returns the reason if the format does not allow it."""
     try:
         write_netx_file(graph, path)
     except UnsupportedNodeError as error:
@@ -141,7 +141,7 @@ def write_netx(graph: SpikingGraph, path: Path) -> str | None:
 
 
 def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
-    """The README's text."""
+    """The text of the README."""
     netx = NETX.format(steps=graph.steps)
     if refused is not None:
         netx = f"There is no `net.net` for Lava's own loader, because {refused}."
@@ -152,10 +152,10 @@ def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` at the end.
+    """A temporary folder that replaces `folder` at the end of the block.
 
     Raises:
-        DataError: `folder` holds something else than a bundle, or cannot be written.
+        DataError: `folder` holds something other than a bundle, or cannot be written.
     """
     check_replaceable(folder)
     try:
@@ -177,10 +177,10 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to replace what is not a bundle.
+    """Raise if `folder` exists and is not a bundle.
 
     Raises:
-        DataError: a file, or a folder with something else in it.
+        DataError: it is a file, or a folder with other content.
     """
     if not folder.exists():
         return

@@ -1,14 +1,14 @@
 """SpikingGraph -> netx HDF5, the file that Lava's own deep-learning loader reads.
 
-The format knows dense and convolutional layers in a row, integers, one weight exponent
-that it derives itself, and neither pools nor sums of branches. A pool before a
-convolution is folded into one strided convolution, whatever stands before a dense layer
-into one matrix; what cannot be said exactly is refused.
+The format holds a sequence of dense and convolutional layers in integers, with one
+weight exponent that the loader derives. It has neither pools nor sums of branches. A
+pool before a convolution is folded into one strided convolution, and all maps before a
+dense layer into one matrix. A graph that cannot be expressed exactly raises.
 
     /layer/<i>/type     S10 (1,): "input", "conv", "flatten" or "dense"
-    /layer/<i>/shape    of the output, (C, H, W) or (N,)
+    /layer/<i>/shape    output shape, (C, H, W) or (N,)
     /layer/<i>/weight   conv: (out, in, kh, kw); dense: (out, in); in units
-    /layer/<i>/bias     units: (C,) where equal in a channel, else (W, H, C); or (N,)
+    /layer/<i>/bias     units: (C,) if equal in each channel, else (W, H, C); or (N,)
     /layer/<i>/stride, padding, dilation, kernelSize   (vertical, horizontal)
     /layer/<i>/groups, inChannels, outChannels, inFeatures, outFeatures
     /layer/<i>/neuron/type     S10 (1,): "CUBA"
@@ -17,7 +17,7 @@ into one matrix; what cannot be said exactly is refused.
     /layer/<i>/neuron/vThMant  units
     /layer/<i>/neuron/refDelay, gradedSpike
 
-Source: lava-dl 0.6.0, `lava/lib/dl/netx/hdf5.py`, which is the only reader.
+Source: lava-dl 0.6.0, `lava/lib/dl/netx/hdf5.py`, the only reader.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ from stars.grid.plan import (
     BIAS_LIMIT,
     STATE_SHIFT,
     THRESHOLD_BITS,
+    WEIGHT_LIMIT,
     Connection,
     IntegerPlan,
     Population,
 )
 from stars.grid.unrolling import unroll
 
-WEIGHT_LIMIT = 254  # even where signs are mixed; more is clipped by the loader
+NETX_WEIGHT_LIMIT = 2 * WEIGHT_LIMIT  # even if signs mix; the loader clips more
 DECAY_UNITY = 4096
 NEVER = 2**THRESHOLD_BITS - 1  # threshold of a readout
 
@@ -55,12 +56,12 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """One population with what feeds it.
+class NetxLayer:
+    """One layer of the file: a population and its weights.
 
     Args:
         kind: "conv" or "dense".
-        population: which neurons.
+        population: its neurons.
         fields: the layer's own data sets by name, integers.
     """
 
@@ -70,14 +71,14 @@ class Layer:
 
 
 def write(graph: SpikingGraph, path: Path) -> IntegerPlan:
-    """Write `graph` as netx HDF5, all or nothing; returns the plan that it holds.
+    """Write `graph` as netx HDF5, atomically; returns the plan that it holds.
 
-    The plan is `lower(graph)` in units that need no left shift: the membranes of a run
-    of the file are in its units.
+    The plan is `lower(graph)` in units that need no left shift. The membranes of a run
+    of the file are in these units.
 
     Raises:
         GraphError, LimitError: as `stars.grid.lower`.
-        UnsupportedNodeError: the format cannot say it; holds every reason.
+        UnsupportedNodeError: the format cannot express the graph; holds every reason.
         DataError: the file cannot be written.
     """
     plan = plan_without_shifts(lower(graph), fixed=truncating(graph))
@@ -130,7 +131,7 @@ def neuron_fields(population: Population) -> Fields:
 
 
 def truncating(graph: SpikingGraph) -> set[str]:
-    """Names of the nodes that say themselves what the chip's membrane counts in."""
+    """Names of the nodes that fix the chip's membrane step: their decays truncate."""
     neurons = {n: v for n, v in graph.nodes.items() if isinstance(v, Neuron)}
     return {name for name, node in neurons.items() if node.decay == "truncate"}
 
@@ -143,8 +144,8 @@ def plan_without_shifts(plan: IntegerPlan, *, fixed: Set[str]) -> IntegerPlan:
         fixed: names of populations that keep their unit.
 
     Raises:
-        UnsupportedNodeError: populations that one connection from the population before
-            does not describe, or registers that the format cannot fill.
+        UnsupportedNodeError: a population has other inputs than the population before,
+            or its numbers do not fit the format.
     """
     check_sequential(plan)
     populations, connections, reasons = [], [], []
@@ -161,10 +162,11 @@ def plan_without_shifts(plan: IntegerPlan, *, fixed: Set[str]) -> IntegerPlan:
 
 
 def check_sequential(plan: IntegerPlan) -> None:
-    """Refuse branches.
+    """Raise if the plan has branches.
 
     Raises:
-        UnsupportedNodeError: with every population that more than the one before feeds.
+        UnsupportedNodeError: names every population that is not fed by exactly the one
+            before it.
     """
     before, reasons = plan.input_name, []
     for population in plan.populations:
@@ -179,10 +181,9 @@ def check_sequential(plan: IntegerPlan) -> None:
 
 
 def removable_shift(population: Population, connection: Connection, steps: int) -> int:
-    """How much coarser the unit may be, with every number still a whole one.
+    """Bits by which the unit can be coarser while every number stays an integer.
 
-    A finer unit than needed is there so that no decay is truncated within T steps;
-    that much of it stays.
+    The bits that keep decays exact within T steps are not removed.
     """
     constants = [population.bias, np.array(population.threshold or 0)]
     zeros = [trailing_zeros(c) for c in constants]
@@ -199,7 +200,7 @@ def removable_shift(population: Population, connection: Connection, steps: int) 
 def coarser(
     population: Population, connection: Connection, shift: int
 ) -> tuple[Population, Connection]:
-    """Both in units that are 2^shift larger."""
+    """Population and connection in units that are 2^shift times as large."""
     threshold = population.threshold
     coarse = replace(
         population,
@@ -212,14 +213,14 @@ def coarser(
 
 
 def register_reasons(population: Population, connection: Connection) -> list[str]:
-    """Why the format cannot hold a population's numbers."""
+    """Reasons why the format cannot hold a population's numbers."""
     reasons = []
     weight = largest(connection.weights) << connection.shift
-    if weight > WEIGHT_LIMIT:
+    if weight > NETX_WEIGHT_LIMIT:
         reasons.append(
             f"node {population.name!r}: weights up to {weight} units, at most"
-            f" {WEIGHT_LIMIT}; biases or thresholds {connection.shift} bits finer than"
-            " the weights leave no room, and the format has no weight exponent"
+            f" {NETX_WEIGHT_LIMIT}; biases or thresholds {connection.shift} bits finer"
+            " than the weights leave no room, and the format has no weight exponent"
         )
     bias = largest(population.bias)
     if bias > BIAS_LIMIT:
@@ -234,18 +235,18 @@ def refuse(reasons: list[str]) -> None:
     """Raise if there are reasons.
 
     Raises:
-        UnsupportedNodeError: with all of them.
+        UnsupportedNodeError: holds all reasons.
     """
     if reasons:
         raise UnsupportedNodeError("netx: " + "; ".join(reasons))
 
 
-def layers_of(graph: SpikingGraph, plan: IntegerPlan) -> list[Layer]:
+def layers_of(graph: SpikingGraph, plan: IntegerPlan) -> list[NetxLayer]:
     """One layer per population, in order.
 
     Raises:
-        UnsupportedNodeError: a population with pixels that is not fed by one
-            convolution, with or without pools before it.
+        UnsupportedNodeError: a population with pixels is not fed by one convolution,
+            with or without pools before it.
     """
     layers, reasons = [], []
     for population in plan.populations:
@@ -263,12 +264,12 @@ def layers_of(graph: SpikingGraph, plan: IntegerPlan) -> list[Layer]:
 
 
 def units(connection: Connection) -> csr_array:
-    """The weights with their shift, int64 [N target, N source]."""
+    """The weights with their shift applied, int64 [N target, N source]."""
     return csr_array(connection.weights.astype(np.int64) * 2**connection.shift)
 
 
-def dense_layer(population: Population, connection: Connection) -> Layer:
-    """Whatever stands between two populations, as one matrix."""
+def dense_layer(population: Population, connection: Connection) -> NetxLayer:
+    """All maps between two populations as one matrix."""
     weight = units(connection).toarray()
     fields = {
         "weight": weight,
@@ -276,12 +277,12 @@ def dense_layer(population: Population, connection: Connection) -> Layer:
         "inFeatures": weight.shape[1],
         "outFeatures": weight.shape[0],
     }
-    return Layer("dense", population, fields)
+    return NetxLayer("dense", population, fields)
 
 
 def conv_layer(
     graph: SpikingGraph, population: Population, connection: Connection, conv: Conv2d
-) -> Layer:
+) -> NetxLayer:
     """A convolution in units; proven equal to the plan's matrix."""
     kernel = integer_kernel(conv, graph.shapes[connection.source], units(connection))
     fields = {
@@ -295,11 +296,11 @@ def conv_layer(
         "inChannels": conv.weight.shape[1] * conv.groups,
         "outChannels": conv.weight.shape[0],
     }
-    return Layer("conv", population, fields)
+    return NetxLayer("conv", population, fields)
 
 
 def channel_bias(population: Population) -> Integers:
-    """One value per channel where that says it, else (W, H, C), as the loader wants."""
+    """The bias of each channel if it is equal there, else (W, H, C) for the loader."""
     bias = population.bias.reshape(population.shape)
     if (bias == bias[:, :1, :1]).all():
         return np.ascontiguousarray(bias[:, 0, 0])
@@ -324,7 +325,7 @@ def folded_convolution(graph: SpikingGraph, connection: Connection) -> Conv2d:
 
 
 def chain(graph: SpikingGraph, connection: Connection) -> list[Node]:
-    """The nodes from a source to its target, both left out, in order."""
+    """The nodes between a source and its target, in order."""
     found: list[Node] = []
     (name,) = graph.predecessors(connection.target)
     while name != connection.source:

@@ -1,8 +1,8 @@
-"""SpikingGraph -> NIR, in memory and as a file.
+"""SpikingGraph -> NIR, in memory or as a file.
 
-NIR has no time step, no discrete-time semantics and no order of nodes; these go into
-the metadata, so that reading the file gives the very graph that was written. Times are
-in seconds, neurons have their full shape, several edges into one node add.
+NIR has no time step, no discrete-time semantics and no order of nodes. They are stored
+in the metadata, so that reading the file returns an equal graph. Times are in seconds,
+neurons have their full shape, and several edges into one node add.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from stars.graph.spiking_graph import SpikingGraph
 
 
 def write(graph: SpikingGraph, path: Path) -> None:
-    """Write `graph` as a NIR file (HDF5); the file is there whole or not at all.
+    """Write `graph` as a NIR file (HDF5), atomically.
 
     Raises:
-        UnsupportedNodeError: nodes that NIR cannot express, all of them.
-        FormatError: a name or a text that HDF5 cannot hold.
+        UnsupportedNodeError: NIR cannot express some nodes; names all of them.
+        FormatError: HDF5 cannot hold a name or a text.
         DataError: the file cannot be written.
     """
     nir_graph = to_nir(graph)
@@ -56,11 +56,11 @@ def write(graph: SpikingGraph, path: Path) -> None:
 
 
 def to_nir(graph: SpikingGraph) -> nir.NIRGraph:
-    """`graph` as a NIR graph; what NIR cannot say is in the metadata.
+    """`graph` as a NIR graph; the metadata hold what NIR cannot express.
 
     Raises:
-        UnsupportedNodeError: nodes that NIR cannot express, all of them.
-        FormatError: a name or a text that HDF5 cannot hold.
+        UnsupportedNodeError: NIR cannot express some nodes; names all of them.
+        FormatError: HDF5 cannot hold a name or a text.
     """
     graph.check_supported(TO_NIR, "NIR export: no mapping")
     check_text(graph)
@@ -89,13 +89,13 @@ def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
 
 
 def input_shape(graph: SpikingGraph, name: str) -> Shape:
-    """Shape of what arrives at a node; of an Input, its own."""
+    """Shape of a node's input; for an Input, its own shape."""
     before = graph.predecessors(name)
     return graph.shapes[before[0] if before else name]
 
 
 def check_text(graph: SpikingGraph) -> None:
-    """Refuse names that HDF5 would read as a path, and metadata that is no text."""
+    """Raise on names that HDF5 reads as paths, and on metadata that is no text."""
     for name in graph.nodes:
         if not name or name == "." or "/" in name or "\0" in name:
             raise FormatError(
@@ -106,7 +106,7 @@ def check_text(graph: SpikingGraph) -> None:
         if not isinstance(key, str) or not isinstance(text, str):
             raise FormatError(
                 f"NIR export: metadata {key!r} is a {type(text).__name__}; only text"
-                " by name travels with a file"
+                " can be stored"
             )
 
 
@@ -152,12 +152,12 @@ def _delay(node: Delay, _: Shape, dt: float) -> nir.NIRNode:
 
 
 def same_fields(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
-    """The conversion of a node whose fields are the primitive's own, name by name."""
+    """The conversion of a node that has the same fields as the primitive."""
     return lambda node, *_: primitive(**node.parameters())
 
 
 def leaky(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
-    """The same without the membrane's step, which stands in the metadata."""
+    """As `same_fields`, without the membrane's step, which is in the metadata."""
 
     def convert(node: LIF | CubaLIF, *_: object) -> nir.NIRNode:
         values = node.parameters()
@@ -167,7 +167,7 @@ def leaky(primitive: type[nir.NIRNode]) -> Callable[..., nir.NIRNode]:
     return convert
 
 
-# Each entry takes a node of its own type; the table's type cannot say so.
+# Each entry takes a node of its own type, which the type cannot express.
 TO_NIR: Mapping[type[Node], Callable[[Any, Shape, float], nir.NIRNode]] = {
     Input: _input,
     Output: _output,

@@ -1,25 +1,26 @@
-"""SpikingGraph -> ONNX, with the time loop in the file: built from the graph.
+"""SpikingGraph -> ONNX, with the time loop in the file.
 
 Three forms of the same step (`export.onnx_step`):
 
-step     one step: the membranes go in and come out, the caller loops
+step     one step: the states are inputs and outputs, and the caller loops
 scan     an ONNX Scan over the step: any T and any batch
 unroll   the step written T times, for runtimes without loops
 
-Values, [T, B, ...] in scan and unroll, [B, ...] in step; B is free in all forms:
+Values are [T, B, ...] in scan and unroll, [B, ...] in step; B is free in all forms:
 
 input               float32, the graph's input
-state/<node>        float32 [B, ...], a node's state before the first step: a neuron's
-                    membrane, current and membrane [B, 2, ...] of CubaLI and CubaLIF,
-                    what a Delay [B, N, ...] holds, the newest first
-state/<node>:last   float32 [B, ...], in a cycle: what the node gave in the step before
-output              float32, what the graph's output gives at each step
-state_out/...       float32 [B, ...], the same after the last step: the next chunk's
-                    state/..., so that a stream in chunks is one run, bit for bit
+state/<node>        float32 [B, ...], a node's state before the first step: the membrane
+                    of a neuron, current and membrane [B, 2, ...] of CubaLI and CubaLIF,
+                    the past inputs [B, N, ...] of a Delay, newest first
+state/<node>:last   float32 [B, ...], in a cycle: the node's output of the previous step
+output              float32, the graph's output at each step
+state_out/...       float32 [B, ...], the states after the last step. Passed to the next
+                    chunk as state/..., they make a stream in chunks bit-exact to one
+                    run
 spikes/<node>       bool, only with `record`
 membranes/<node>    float32 after the reset, only with `record`
 
-The file's metadata_props explain it: see `metadata`.
+The file's metadata_props describe it: see `metadata`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from stars.graph.encoding import to_entries
 from stars.graph.nodes import LI, LIF, Array, CubaLIF
 from stars.graph.spiking_graph import SpikingGraph
 
-FORMAT = 1  # of the names and the metadata; a reader refuses a larger one
-OPSET = 18  # with IR version 8, all that ONNX Runtime 1.14 and later run
+FORMAT = 1  # of names and metadata; readers refuse larger numbers
+OPSET = 18  # with IR version 8, runs in ONNX Runtime 1.14 and later
 IR_VERSION = 8
 
 
@@ -53,22 +54,23 @@ def write(
     record: bool = False,
     golden: bool = True,
 ) -> None:
-    """Write `graph` as an ONNX file; the file is there whole or not at all.
+    """Write `graph` as an ONNX file, atomically.
 
     Args:
-        graph: on the grid, its weights are int8; else they are float32.
+        graph: its weights become int8 on the grid, float32 off it.
         path: of the file.
         form: a key of `FORMS`.
-        record: also give spikes and membranes of every neuron node as outputs.
-        golden: put the hashes of the golden vectors in; it costs a run of eight inputs.
+        record: if true, spikes and membranes of every neuron node are outputs too.
+        golden: if true, the file holds the hashes of the golden vectors, which costs a
+            run of eight inputs.
 
     Raises:
-        ConfigError: there is no such form.
+        ConfigError: the form is unknown.
         GraphError: the graph does not end in a node with a membrane.
-        UnsupportedNodeError: nodes without operators, all of them.
+        UnsupportedNodeError: some nodes have no operators; names all of them.
         MissingDependencyError: onnx is not installed.
         DataError: the path cannot be written.
-        FormatError: a name that makes no valid file.
+        FormatError: a name is not valid in ONNX.
     """
     content = to_onnx(
         graph, form=form, record=record, golden=golden
@@ -84,7 +86,7 @@ def to_onnx(
     record: bool = False,
     golden: bool = True,
 ) -> Any:
-    """`graph` as an onnx.ModelProto that the full checker accepts; see `write`."""
+    """`graph` as an onnx.ModelProto that passes the full checker; see `write`."""
     if form not in FORMS:
         raise ConfigError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
     graph.check_supported(KINDS, "ONNX export: no operator")
@@ -108,18 +110,18 @@ def to_onnx(
 
 
 def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
-    """What explains the file, as text by name.
+    """The metadata that describe the file, as text by name.
 
     stars_format, stars_version   of these entries; of the distribution
     form, steps, dt               form of the file; T; seconds a step
     reset                         the discrete-time rule of every spiking neuron
     k                             dt / tau as exact ratios, by LIF and LI node (JSON)
-    membrane_step                 volts that its decay truncates to, by LIF and CubaLIF
-                                  node (JSON; null: it keeps every bit)
+    membrane_step                 volts to which a decay truncates, by LIF and CubaLIF
+                                  node (JSON; null: the decay keeps every bit)
     encoding                      how images become the input (JSON; null: unknown)
     initial_state                 every state/... before the first step: one number, or
-                                  nested lists [...] of each value (JSON)
-    readout                       the neuron node whose last membrane decides
+                                  nested lists of all values (JSON)
+    readout                       the neuron node whose last membrane gives the class
     text                          the graph's own metadata (JSON)
 
     `to_onnx` adds `golden`, from `export.golden.golden_hashes` (JSON; null: off the
@@ -148,13 +150,13 @@ def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:
 
 
 def plain(state: Array) -> Any:
-    """A state as JSON values; one number where all are alike."""
+    """A state as JSON values; one number if all are equal."""
     alike = (state == state.flat[0]).all()
     return float(state.flat[0]) if alike else state.tolist()
 
 
 def step_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a table's row
-    """One step, the caller's loop."""
+    """One step; the caller loops."""
     constants = Constants()
     step = Step(graph, constants, "")
     states = state_names(graph)
@@ -163,10 +165,10 @@ def step_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a tab
 
 
 def scan_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a table's row
-    """An ONNX Scan whose body is the step, with its weights.
+    """An ONNX Scan whose body holds the step and its weights.
 
-    There a runtime sees that they are constant, and lays them out as it likes best;
-    from outside the loop ONNX Runtime does not, which costs half of its speed.
+    Inside the body a runtime sees that the weights are constant and can optimize their
+    layout. With weights outside the loop ONNX Runtime does not, and runs at half speed.
     """
     constants = Constants()
     step = Step(graph, constants, "step/")
@@ -195,7 +197,7 @@ def scan_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a tab
 
 
 def unroll_form(graph: SpikingGraph, record: bool) -> Any:  # noqa: FBT001 - a row
-    """T steps, one after the other."""
+    """T copies of the step, one after the other."""
     constants = Constants()
     joints = Step(graph, constants, "")
     operators, outputs = [], dict[str, list[str]]()
@@ -229,14 +231,14 @@ FORMS: Mapping[str, Callable[[SpikingGraph, bool], Any]] = {
 
 
 def state_names(graph: SpikingGraph, prefix: str = "") -> dict[str, str]:
-    """Name of each state that goes in."""
+    """The name of each input state."""
     return {name: f"{prefix}state/{name}" for name in initial_states(graph)}
 
 
 def finished(step: Step, values: StepValues, prefix: str, *, record: bool) -> list[str]:
-    """Give a step's results their public names after `prefix`; the names, in order.
+    """Give a step's results their public names after `prefix`; returns the names.
 
-    States come first, as a Scan wants it.
+    States come first, as a Scan requires.
     """
     public = {f"state_out/{name}": v for name, v in values.states.items()}
     public["output"] = values.output
@@ -249,7 +251,7 @@ def finished(step: Step, values: StepValues, prefix: str, *, record: bool) -> li
 
 
 def value_shapes(graph: SpikingGraph) -> dict[str, tuple[int, ...]]:
-    """Shape without T and B of everything that goes in or comes out, by name."""
+    """Shapes of all inputs and outputs by name, without T and B."""
     states = {
         f"{kind}/{name}": state.shape
         for name, state in initial_states(graph).items()
@@ -271,7 +273,7 @@ def value_shapes(graph: SpikingGraph) -> dict[str, tuple[int, ...]]:
 def tensor(
     name: str, shape: tuple[int, ...], time: tuple[str | int, ...], prefix: str = ""
 ) -> Any:
-    """The declaration of one value; states stand at a boundary, without time axis."""
+    """The declaration of one input or output; states have no time axis."""
     types = onnx().TensorProto
     kind = types.BOOL if name.startswith("spikes/") else types.FLOAT
     axes = () if name.startswith("state") else time
@@ -288,7 +290,7 @@ def model_graph(
     outputs: list[str],
     *time: str | int,
 ) -> Any:
-    """The whole: what is constant, then the operators, between declared values."""
+    """The ONNX graph: constants, operators, and declared inputs and outputs."""
     shapes = value_shapes(graph)
     inputs = ["input", *state_names(graph).values()]
     return onnx().helper.make_graph(

@@ -1,4 +1,4 @@
-"""Options of a table's row: the keyword-only parameters of its function, checked."""
+"""Checks the options of a table's row: the keyword-only parameters of its function."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from stars.errors import ConfigError
 def checked_options(
     function: Callable[..., Any], options: Mapping[str, Any], what: str
 ) -> dict[str, Any]:
-    """`options` as the keyword-only parameters of `function`, of their types.
+    """`options`, checked against the keyword-only parameters of `function`.
 
     Args:
         function: a row of a table: a function, a partial one, or a class.
-        options: as they stand in a configuration.
-        what: for the message.
+        options: from a configuration.
+        what: start of the error message.
 
     Raises:
-        ConfigError: an unknown option (lists what there is), or a wrong type of value.
+        ConfigError: an option is unknown (lists the known ones), or a value has a wrong
+            type.
     """
     parameters = inspect.signature(function).parameters.values()
     allowed = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -34,7 +35,7 @@ def checked_options(
     kinds, checked = types_of(function, what) if options else {}, {}
     for name, value in options.items():
         try:
-            # As JSON, in which a list is a tuple too and a number is never a string.
+            # JSON accepts a list for a tuple, and strict mode no string for a number.
             text = json.dumps(value, default=str)
             checked[name] = TypeAdapter(kinds.get(name, Any)).validate_json(
                 text, strict=True
@@ -51,7 +52,7 @@ def types_of(function: Callable[..., Any], what: str) -> dict[str, Any]:
     """The types of the parameters of `function`.
 
     Raises:
-        ConfigError: they name something that is not there at run time.
+        ConfigError: a type is not defined at run time.
     """
     while isinstance(function, partial):
         function = function.func

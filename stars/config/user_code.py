@@ -1,4 +1,4 @@
-"""A user's own function, named as `module:function`."""
+"""Imports a user's function by its name, `module:function`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stars.errors import ConfigError
 
 
 def imported(name: str, what: str) -> Any:
-    """What `module:function` names; importing it runs the module's code.
+    """The object named `module:function`; importing it runs the module's code.
 
     Args:
-        name: of a module that `python` would find in the current folder.
-        what: for the message.
+        name: its module must be importable by `python` in the current folder.
+        what: start of the error message.
 
     Raises:
-        ConfigError: no such module, or nothing of that name in it.
+        ConfigError: there is no such module, or it has no such name.
     """
     module, _, attribute = name.partition(":")
     try:
@@ -32,7 +32,7 @@ def imported(name: str, what: str) -> Any:
 
 @contextmanager
 def working_folder_importable() -> Iterator[None]:
-    """Within it, modules in the current folder can be imported, as by `python`."""
+    """Inside the block, modules of the current folder can be imported."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:

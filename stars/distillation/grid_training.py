@@ -21,8 +21,9 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.plan import ACCUMULATOR_BITS, BIAS_LIMIT
 from stars.grid.quantization import NodeGrid, grid_of, weighted
 from stars.grid.rewrite import sum_pools
-from stars.networks.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
-from stars.networks.grid_layers import WEIGHT_LIMIT, GridLayer, LayerGrid, grid_network
+from stars.networks.blueprint import Activation, AvgPool, ConvBN, Head
+from stars.networks.grid_layers import GridLayer, grid_network
+from stars.networks.lif import DT
 from stars.networks.network import Network
 from stars.networks.student import lif_layers, to_graph
 
@@ -87,9 +88,7 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
         name: (torch.tensor(node.weight), torch.tensor(node.bias))
         for name, node in weighted(graph)
     }
-    grids = choose_grids(
-        graph, budgets(student.blueprint, encoding, student.steps), parameters
-    )
+    grids = choose_grids(graph, budgets(student, encoding), parameters)
     lif = next(iter(lif_layers(student).values()))
     network = grid_network(
         student.blueprint, student.steps, lif.constants, grids, lif.backend
@@ -102,14 +101,13 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
     return network
 
 
-def budgets(
-    blueprint: Blueprint, encoding: DirectEncoding, steps: int
-) -> tuple[PopulationBudget, ...]:
+def budgets(network: Network, encoding: DirectEncoding) -> tuple[PopulationBudget, ...]:
     """Every population with its inputs' intervals and its bit budget.
 
-    A leaky membrane with k = 1/2 stays below 2 (1 - 2^-T) times its largest current, a
-    readout below T times.
+    A leaky membrane stays below (1 - (1 - k)^T) / k times its largest current, with
+    k = dt / tau of its own layer. A readout stays below T times its largest current.
     """
+    blueprint, steps, neurons = network.blueprint, network.steps, lif_layers(network)
     levels = torch.from_numpy(encoding.levels())
     layers = {spec.name: spec for spec in blueprint.layers}
 
@@ -128,7 +126,8 @@ def budgets(
         if isinstance(spec, Activation):
             feeding = [layers[source] for source in spec.sources]
             arrivals = tuple(arrival(s) for s in feeding if isinstance(s, ConvBN))
-            gain = 2 * (1 - 2.0**-steps)
+            k = DT / neurons[spec.name].constants.tau
+            gain = (1 - (1 - k) ** steps) / k
             result.append(
                 PopulationBudget(
                     spec.name,
@@ -147,7 +146,7 @@ def choose_grids(
     graph: SpikingGraph,
     populations: Sequence[PopulationBudget],
     parameters: Mapping[str, tuple[Tensor, Tensor]],
-) -> dict[str, LayerGrid]:
+) -> dict[str, NodeGrid]:
     """The finest steps with which every population fits its budget, by `grid_of`.
 
     Unlike `stars.grid.quantize`, whose network learns no more, this leaves headroom to
@@ -172,7 +171,7 @@ def choose_grids(
             ],
         )
     return {
-        arrival.layer: LayerGrid(
+        arrival.layer: NodeGrid(
             chosen[arrival.layer].weight_exponent,
             population.unit(chosen),
             population.bias_limit,
@@ -220,7 +219,7 @@ class BudgetProjection:
 
     def __init__(self, network: Network, encoding: DirectEncoding) -> None:
         self.network = network
-        self.budgets = budgets(network.blueprint, encoding, network.steps)
+        self.budgets = budgets(network, encoding)
 
     @torch.no_grad()
     def __call__(self) -> int:
@@ -237,9 +236,11 @@ class BudgetProjection:
             for a in budget.arrivals
         }
         for layer in layers.values():
-            layer.weight.clamp_(*limits(layer.grid.weight, WEIGHT_LIMIT))
-            layer.bias.clamp_(*limits(layer.grid.bias, layer.grid.bias_limit))
-        unit = min(layers[a.layer].grid.weight + a.exponent for a in budget.arrivals)
+            layer.weight.clamp_(
+                *limits(layer.grid.weight_exponent, layer.grid.weight_limit)
+            )
+            layer.bias.clamp_(*limits(layer.grid.bias_exponent, budget.bias_limit))
+        unit = budget.unit({name: layer.grid for name, layer in layers.items()})
         limit = budget.limit * 2.0**unit
         current = current_on_grid(budget, layers)
         shrunk = int((current > limit).sum())

@@ -1,4 +1,4 @@
-"""Every byte that is read or written.
+"""Reading and writing files, safely.
 
 Holds atomic writing, JSON and TOML within limits, and NumPy files within limits.
 Import from it: its modules `writing`, `json_toml` and `npz`.

@@ -1,4 +1,4 @@
-"""JSON and TOML of strangers: whatever is wrong with a text is one ValueError."""
+"""Parses untrusted JSON and TOML; every fault of a text raises ValueError."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
-DEEPEST = 50  # lists and objects in one another; deeper ones end Python's stack
+DEEPEST = 50  # nested lists and objects; deeper nesting overflows Python's stack
 
 
 def parse_json(text: str | bytes) -> Any:
     """The value in a JSON text.
 
     Raises:
-        ValueError: not JSON, a number of thousands of digits, or nested too deeply.
+        ValueError: not JSON, a number with too many digits, or nested too deeply.
     """
     return parsed(json.loads, text)
 
@@ -30,7 +30,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parsed(parse: Callable[[Any], Any], text: str | bytes) -> Any:
-    """What `parse` makes of a text, nested at most `DEEPEST` levels."""
+    """The value that `parse` returns, if it has at most `DEEPEST` levels."""
     try:
         value = parse(text)
     except RecursionError:
@@ -44,7 +44,7 @@ def parsed(parse: Callable[[Any], Any], text: str | bytes) -> Any:
 
 
 def parts(value: Any) -> list[Any]:
-    """What a list or an object holds."""
+    """The values in a list or an object."""
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""Reading .npy and .npz of strangers: no objects, no more than the file can hold."""
+"""Reads untrusted .npy and .npz files: no pickled objects, and bounded memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from stars.errors import FormatError
 
-ALWAYS = 2**28  # bytes that any archive may unpack to, ...
-PER_BYTE = 20  # ... and as many more for every byte that it has itself
+ALWAYS = 2**28  # bytes that any archive may unpack to
+PER_BYTE = 20  # more bytes for each byte of the archive
 HEADERS = {
     (1, 0): npy.read_array_header_1_0,
     (2, 0): npy.read_array_header_2_0,
 }
 
-# What zipfile, zlib and numpy raise on a damaged file: numpy parses a header as Python.
+# zipfile, zlib and numpy raise these on damage: numpy parses a header as Python.
 DAMAGE = (
     OSError,
     EOFError,
@@ -43,8 +43,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an .npz file by name.
 
     Raises:
-        FormatError: no such file, not an .npz, damaged, holds objects, or claims more
-            than it can hold.
+        FormatError: the file is missing, damaged or no .npz, holds pickled objects, or
+            declares more data than it can hold.
     """
     try:
         check_archive(path)
@@ -73,11 +73,13 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to too much, or in a way that we do not use.
+    """Raise if an archive unpacks to too much, or uses an unknown compression.
+
+    The limit is 256 MiB plus 20 bytes for each byte of the archive.
 
     Raises:
-        FormatError: it does; one byte of it may become 20, and 256 MiB are always free.
-        DAMAGE: no archive, or damaged.
+        FormatError: the size or the compression is not allowed.
+        DAMAGE: the archive is damaged, or no archive.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -85,11 +87,11 @@ def check_archive(path: Path) -> None:
     limit = ALWAYS + PER_BYTE * path.stat().st_size
     if size > limit:
         raise FormatError(
-            f"'{path}': unpacks to {size} bytes, allowed for its size are {limit}"
+            f"'{path}': unpacks to {size:,} bytes; at most {limit:,} are allowed"
         )
     ways = {info.compress_type for info in members}
     if not ways <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise FormatError(f"'{path}': packed in an unknown way {sorted(ways)}")
+        raise FormatError(f"'{path}': its compression {sorted(ways)} is not supported")
 
 
 def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
@@ -99,17 +101,19 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def read_array(file: IO[bytes], size: int) -> NDArray[Any]:
-    """The array in `size` bytes, whose header is held against them first.
+    """The array in `size` bytes; its header is checked against the size first.
 
     Raises:
-        ValueError: objects or records, or values that are not in the file.
+        ValueError: it holds objects or records, or declares more data than there is.
     """
     version = npy.read_magic(file)
     if version not in HEADERS:
-        raise ValueError(f"version {version} of .npy, which only records need")
+        raise ValueError(
+            f"version {version} of .npy is not supported; only records need it"
+        )
     shape, _, kind = HEADERS[version](file)
     if kind.hasobject or kind.kind == "V":
-        raise ValueError(f"holds {kind}: neither numbers nor texts")
+        raise ValueError(f"holds {kind}; only numbers and text are allowed")
     if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize > size:
         raise ValueError(f"claims {kind} {shape} in {size} bytes")
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writes files atomically: a reader never sees a partial file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stars.files.json_toml import parse_json
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; on success it is synced and renamed to `path`.
+    """A temporary path beside `path`; on success it is synced and renamed to `path`.
 
     Raises:
-        DataError: the folder cannot be made or written to.
+        DataError: the folder cannot be created or written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,28 +46,28 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's names to the disk, so that a rename outlives a power cut."""
+    """Sync a folder to disk, so that a rename survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # where a file system has no such thing
+        with suppress(OSError):  # not every file system supports it
             os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, all or nothing."""
+    """Write `text` to `path` atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON to `path`, all or nothing."""
+    """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def remove_halves(folder: Path) -> None:
-    """Remove, in a folder and below it, what processes that were killed left half."""
+    """Remove the temporary files that killed processes left in or below a folder."""
     for path in folder.rglob(".*"):
         if re.fullmatch(r"\..+(\.\w+)\.\w{8}\1", path.name):
             path.unlink()
@@ -77,7 +77,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`.
 
     Raises:
-        FormatError: no such file, no JSON, or no object in it.
+        FormatError: the file is missing, is not JSON, or holds no object.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
@@ -91,6 +91,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,26 +1,26 @@
-"""Which edges of a graph with cycles deliver one step late: a rule, not a choice.
+"""The edges of a cyclic graph that deliver one step late, found by a fixed rule.
 
-Within a step, values flow from node to node without delay. In a cycle that cannot be:
-somewhere a value of the step before must be taken. Where, follows from the nodes and
-edges alone, never from the order in which a file lists them:
+Within a step, values flow from node to node without delay. A cycle must therefore use a
+value of the previous step somewhere. The place depends on nodes and edges alone, never
+on the order in which a file lists them:
 
-1. A `Delay` in a cycle that holds everything for a step or more is where that cycle is
-   cut: the edges into it deliver one step late, and it holds one step less. Together
-   that is the delay it states.
-2. In the cycles that are left, an edge that leaves a neuron is delayed when it leads,
-   through maps, to a neuron of the same cycle that is no deeper than the one it leaves.
-   The depth of a neuron is the least number of neurons on a way from the input to it,
+1. A `Delay` that is in a cycle and delays every value by a step or more cuts that
+   cycle. The edges into it deliver one step late, and it delays by one step less.
+   Together that is the delay it states.
+2. In the remaining cycles, an edge that leaves a neuron is delayed if it leads, through
+   maps, to a neuron of the same cycle that is no deeper than the one it leaves. The
+   depth of a neuron is the least number of neurons on a path from the input to it,
    itself included.
 
 So a population that feeds itself through weights sends its spikes of step t - 1 into
-those weights at step t (at t = 0 they get zeros and give their bias), two populations
-side by side each see the other's last step, and feedback from a deeper population to
-one before it is late while the way forward is not.
+those weights at step t; at t = 0 the weights receive zeros and give their bias. Two
+populations side by side each see the other's previous step. Feedback from a deeper
+population is late, and the forward path is not.
 
-Source: recurrence through the spikes of the step before, with zeros before the first,
-is how snnTorch's RLeaky and RSynaptic and Norse's recurrent cells step.
-Differs: nirtorch's executor also takes the step before, but after the weights instead
-of before them, so that the recurrent bias is missing in its first step.
+Source: snnTorch's RLeaky and RSynaptic and Norse's recurrent cells use the spikes of
+the previous step too, with zeros before the first.
+Differs: nirtorch's executor delays after the weights instead of before them, so its
+first step lacks the recurrent bias.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Edge = tuple[str, str]
 def delayed_edges(
     nodes: Mapping[str, Node], edges: Collection[Edge]
 ) -> frozenset[Edge]:
-    """The edges that deliver the value of the step before; none without a cycle.
+    """The edges that deliver the value of the previous step; empty without a cycle.
 
-    A cycle of maps alone keeps its edges: nothing in it can hold a value.
+    In a cycle of maps alone no edge is delayed, because no node there holds a value.
     """
     on_cycles = edges_inside(nodes, edges)
     into_delays = frozenset(
@@ -65,7 +65,7 @@ def delayed_edges(
 def closed_by_delay(
     nodes: Mapping[str, Node], inside: Iterable[Edge], name: str
 ) -> bool:
-    """Whether a node is a Delay in a cycle, and holds every value for a step."""
+    """Whether a node is in a cycle and a Delay of at least a step for every value."""
     node = nodes[name]
     holds = isinstance(node, Delay) and node.holds_everything
     return holds and any(b == name for _, b in inside)
@@ -74,7 +74,7 @@ def closed_by_delay(
 def edges_inside(
     nodes: Mapping[str, Node], edges: Collection[Edge]
 ) -> tuple[Edge, ...]:
-    """The edges that lie on a cycle: both ends in one strongly connected component."""
+    """The edges on cycles: both ends are in one strongly connected component."""
     index = {name: i for i, name in enumerate(nodes)}
     rows, columns = ([index[edge[side]] for edge in edges] for side in (0, 1))
     size = len(index)
@@ -86,9 +86,9 @@ def edges_inside(
 def neuron_depths(
     nodes: Mapping[str, Node], edges: Collection[Edge]
 ) -> dict[str, float]:
-    """Least number of neurons on a way from the input to each node, itself included.
+    """Least number of neurons on a path from the input to each node, itself included.
 
-    Infinity where no way leads.
+    It is infinite for a node without such a path.
     """
     depths = {n: 0.0 if isinstance(v, Input) else math.inf for n, v in nodes.items()}
     for _ in nodes:
@@ -101,7 +101,7 @@ def neuron_depths(
 def neurons_from(
     nodes: Mapping[str, Node], inside: Collection[Edge], name: str
 ) -> Iterator[str]:
-    """The first neurons on every way from `name` along `inside`, itself included."""
+    """The first neurons on every path from `name` along `inside`, itself included."""
     waiting, seen = [name], {name}
     while waiting:
         current = waiting.pop()

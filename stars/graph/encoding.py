@@ -1,7 +1,7 @@
-"""From 8-bit images to a graph's input, one encoding per class.
+"""Encodings: how 8-bit images become a graph's input. One class each.
 
-An encoding is data: it travels in the files' metadata, so that whoever holds a file
-and an image can make the very same input.
+An encoding is data that is stored in a file's metadata. So anyone with the file and an
+image can compute the same input.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from numpy.typing import NDArray
 from stars.errors import DataError, GraphError
 from stars.graph.nodes.base import Array
 
-LEVELS = 127  # the largest signed 8-bit magnitude that every target carries
-WHITE = 255  # the largest pixel
+LEVELS = 127  # the largest input magnitude: signed 8 bits on every target
+WHITE = 255  # the largest pixel value
 SEEDS = range(2**64)
 
 
 class Encoding(Protocol):
-    """How images become a graph's input; a frozen dataclass of plain values."""
+    """Turns images into a graph's input; a frozen dataclass of plain values."""
 
     @property
     def exponent(self) -> int:
         """log2 of the input's grid: every value is an integer times 2^exponent."""
 
     def encode(self, images: NDArray[np.uint8], steps: int) -> Array:
-        """Images [B, C, H, W] -> inputs [T, B, C, H, W], each by itself.
+        """Inputs [T, B, C, H, W] of images [B, C, H, W].
 
-        An image's input depends on nothing but the encoding, the image and T.
+        An image's input depends only on the encoding, the image and T.
 
         Raises:
-            DataError: not uint8, or of another number of axes or channels.
+            DataError: images are not uint8, or have a wrong number of axes or channels.
         """
 
 
 @dataclass(frozen=True)
 class DirectEncoding:
-    """The normalized image, rounded to a signed 8-bit grid, handed in at every step.
+    """The normalized image, rounded to a signed 8-bit grid; the input of every step.
 
         q = clip(round((p / 255 - mean) / deviation / 2^exponent), -127, 127)
         x_t = q 2^exponent          (round half to even)
 
     Args:
-        mean, deviation: per channel, of pixel values in 0..1.
+        mean, deviation: of each channel's pixel values in 0..1.
         exponent: log2 of the grid's step; the input is exact in float32 and on chip.
     """
 
@@ -61,13 +61,13 @@ class DirectEncoding:
         if len(self.mean) != len(self.deviation) or not self.mean:
             raise GraphError(
                 f"mean has {len(self.mean)} channels, deviation {len(self.deviation)};"
-                " they must be equal and at least 1"
+                " both numbers must be equal and at least 1"
             )
         if not min(self.deviation) > 0:
             raise GraphError(f"deviation is {self.deviation}; every value must be > 0")
 
     def levels(self) -> NDArray[np.int64]:
-        """The integer that each pixel value becomes, [C, 256]."""
+        """The integer for each channel and pixel value, [C, 256]."""
         pixels = np.arange(256) / 255.0
         mean, deviation = np.array(self.mean), np.array(self.deviation)
         normal = (pixels - mean[:, None]) / deviation[:, None]
@@ -76,12 +76,12 @@ class DirectEncoding:
         return clipped
 
     def encode(self, images: NDArray[np.uint8], steps: int) -> Array:
-        """Images [B, C, H, W] -> inputs [T, B, C, H, W], one image held for all steps.
+        """Inputs [T, B, C, H, W] of images [B, C, H, W], equal at all steps.
 
         The result is a read-only view: the T steps share their memory.
 
         Raises:
-            DataError: not uint8, or of another number of axes or channels.
+            DataError: images are not uint8, or have a wrong number of axes or channels.
         """
         channels = len(self.mean)
         if images.ndim != 4 or images.shape[1] != channels:
@@ -97,23 +97,23 @@ class DirectEncoding:
 
 @dataclass(frozen=True)
 class PoissonEncoding:
-    """Spikes at random, at a rate in proportion to the pixel: one coin per step.
+    """Random spikes at a rate proportional to the pixel: one Bernoulli trial a step.
 
         s_t = [U_t < rate p / 255]          U_t uniform in [0, 1), independent
 
     U_t = (raw >> 11) 2^-53 of Philox4x64-10 with the key (seed, first 8 bytes of the
-    image's SHA-256, least first), drawn step by step, pixels in C order. So an image
-    has the same spikes wherever it stands in a batch, and those of T steps begin those
-    of any longer run. Generator and hash are published, and numpy keeps a bit
-    generator's raw stream from version to version.
+    image's SHA-256, little-endian), drawn step by step, pixels in C order. So the
+    spikes of an image do not depend on its place in the batch, and the first T steps of
+    a longer run are those of a run of T. Generator and hash are published standards,
+    and numpy keeps a bit generator's raw stream from version to version.
 
     Args:
-        rate: spikes a step of a white pixel, in 0..1; f_max dt for a rate f_max in Hz.
+        rate: spikes per step of a white pixel, 0 < rate <= 1; f_max dt for f_max in Hz.
         seed: 0 to 2^64 - 1.
 
-    Source: rate coding by Bernoulli trials, as `bernoulli(max_prob)` of BindsNET and
-        `spikegen.rate` of snnTorch: the Poisson process with a step of dt, at most one
-        spike a step. Philox: Salmon et al., SC 2011.
+    Source: rate coding by Bernoulli trials, as in BindsNET's `bernoulli(max_prob)` and
+        snnTorch's `spikegen.rate`: a Poisson process in steps of dt, at most one spike
+        a step. Philox: Salmon et al., SC 2011.
     """
 
     rate: float = 1.0
@@ -129,10 +129,10 @@ class PoissonEncoding:
             raise GraphError(f"seed is {self.seed}; expected 0 to 2^64 - 1")
 
     def encode(self, images: NDArray[np.uint8], steps: int) -> Array:
-        """Images [B, C, H, W] -> spikes as 0. and 1., [T, B, C, H, W].
+        """Spikes as 0.0 and 1.0, [T, B, C, H, W], of images [B, C, H, W].
 
         Raises:
-            DataError: not uint8, or of another number of axes.
+            DataError: images are not uint8, or have a wrong number of axes.
         """
         check_images(images)
         chance = self.rate * images / WHITE
@@ -143,7 +143,7 @@ class PoissonEncoding:
         return (spikes < chance).astype(np.float64)
 
     def uniform(self, image: NDArray[np.uint8], count: int) -> Array:
-        """The first `count` of an image's random numbers."""
+        """The first `count` random numbers of an image."""
         digest = hashlib.sha256(image.tobytes()).digest()[:8]
         key = np.array([self.seed, int.from_bytes(digest, "little")], np.uint64)
         raw = np.random.Philox(key=key).random_raw(count)
@@ -152,17 +152,17 @@ class PoissonEncoding:
 
 @dataclass(frozen=True)
 class LatencyEncoding:
-    """At most one spike of a pixel: the brighter, the earlier.
+    """At most one spike per pixel; brighter pixels spike earlier.
 
         t = round((T - 1) (1 - p / 255))          s_t = 1 there, else 0; half rounds up
 
     A pixel below `threshold` never spikes.
 
     Args:
-        threshold: the darkest pixel that spikes, 0 to 255; 1 leaves out black.
+        threshold: the darkest pixel value that spikes, 0 to 255; 1 excludes black.
 
-    Source: time-to-first-spike coding in its linear, normalized form, as
-        `spikegen.latency(linear=True, normalize=True)` of snnTorch.
+    Source: time-to-first-spike coding, linear and normalized, as in snnTorch's
+        `spikegen.latency(linear=True, normalize=True)`.
     """
 
     threshold: int = 1
@@ -173,10 +173,10 @@ class LatencyEncoding:
             raise GraphError(f"threshold is {self.threshold}; expected 0 to {WHITE}")
 
     def encode(self, images: NDArray[np.uint8], steps: int) -> Array:
-        """Images [B, C, H, W] -> spikes as 0. and 1., [T, B, C, H, W].
+        """Spikes as 0.0 and 1.0, [T, B, C, H, W], of images [B, C, H, W].
 
         Raises:
-            DataError: not uint8, or of another number of axes.
+            DataError: images are not uint8, or have a wrong number of axes.
         """
         check_images(images)
         dark = WHITE - images.astype(np.int64)
@@ -194,7 +194,7 @@ ENCODINGS: Mapping[str, type[Any]] = {
 
 
 def to_entries(encoding: Encoding) -> dict[str, Any]:
-    """An encoding as plain values by name, its kind among them; for files."""
+    """The encoding as plain values by name, with its kind; for files."""
     kind = next(name for name, known in ENCODINGS.items() if known is type(encoding))
     return {"kind": kind, **asdict(encoding)}  # type: ignore[call-overload]
 
@@ -203,7 +203,7 @@ def from_entries(entries: Mapping[str, Any]) -> Encoding:
     """The encoding that `to_entries` wrote.
 
     Raises:
-        GraphError: an unknown kind, other entries than it has, or impossible values.
+        GraphError: unknown kind, wrong entries, or values out of range.
     """
     values = dict(entries)
     kind = values.pop("kind", None)
@@ -219,10 +219,10 @@ def from_entries(entries: Mapping[str, Any]) -> Encoding:
 
 
 def check_images(images: NDArray[np.uint8]) -> None:
-    """Refuse what is no batch of 8-bit images.
+    """Raise if `images` is not a batch of 8-bit images.
 
     Raises:
-        DataError: not uint8, or of another number of axes.
+        DataError: images are not uint8, or have a wrong number of axes.
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(

@@ -1,6 +1,6 @@
-"""The definition of truth: a graph on an input, float64 numpy, one node at a time.
+"""The reference simulator defines what a graph computes: float64 NumPy, node by node.
 
-It is written to be read, not to be fast; every other implementation is held against it.
+It is written to be read, not to be fast. Other implementations are compared with it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ def run(graph: SpikingGraph, inputs: Array, forced: Trace | None = None) -> Trac
     """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
 
     Membranes of every neuron node are recorded after the reset of each step. A delayed
-    edge (`graph.delayed`) delivers the value of the step before, zeros in the first.
+    edge (`graph.delayed`) delivers the value of the previous step, and zeros in the
+    first step.
 
     Args:
-        graph: what to run.
+        graph: the graph to run.
         inputs: as above.
-        forced: each node reads the spikes of this trace, not those that the nodes
-            before it make: what a layer does on its own.
+        forced: if given, each node reads the spikes of this trace instead of those of
+            the nodes before it. The run then shows what each layer computes on its own.
 
     Raises:
-        DataError: inputs have another shape, no step, no sample, or NaN or infinity.
+        DataError: inputs have a wrong shape, no step, no sample, or NaN or infinity.
     """
     inputs = check_inputs(graph, inputs)
     steps, batch = inputs.shape[:2]
@@ -74,13 +75,13 @@ def arriving_values(
     values: Mapping[str, Value],
     last: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """What each predecessor of `name` delivers to it, in their order.
+    """The value that each predecessor delivers to node `name`, in their order.
 
     Args:
-        graph: of which.
-        name: of a node.
+        graph: holds the node.
+        name: of the node.
         values: of this step, by node.
-        last: of the step before, of the nodes in `graph.held`.
+        last: of the previous step, by the nodes in `graph.held`.
     """
     return {
         p: last[p] if (p, name) in graph.delayed else values[p]
@@ -97,7 +98,7 @@ def check_inputs(graph: SpikingGraph, inputs: Array) -> Array:
     """`inputs` as float64 [T, B, *input shape].
 
     Raises:
-        DataError: another shape, no step, no sample, or a value that is not finite.
+        DataError: a wrong shape, no step, no sample, or a value that is not finite.
     """
     shape = graph.shapes[graph.input]
     if inputs.ndim != len(shape) + 2 or inputs.shape[2:] != shape:

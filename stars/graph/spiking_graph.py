@@ -1,9 +1,12 @@
-"""SpikingGraph: the central type. What every file says and every target runs.
+"""SpikingGraph: the network as data. Files store it and targets run it.
 
-Layers within a step are synchronous and undelayed: a spike of one node at step t
-reaches the next node at step t. Several edges into one node add. In a cycle some edges
-deliver the value of the step before; `stars.graph.delays` says which. None of these is
-said by NIR; here they are the definition.
+Its semantics, which NIR leaves open:
+
+- Within a step, nodes are synchronous and without delay: a spike of one node at step t
+  reaches the next node at step t.
+- Several edges into one node add.
+- In a cycle some edges deliver the value of the previous step; `stars.graph.delays` has
+  the rule.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from stars.graph.encoding import Encoding
 from stars.graph.nodes import Delay, Input, Map, Neuron, Node, Output, Shape, Stateful
 
 LONGEST = 2**20  # steps
-LARGEST = 2**28  # values that a node hands on in one step
+LARGEST = 2**28  # values in one node's output of one step
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +31,16 @@ class SpikingGraph:
 
     Args:
         nodes: by name; exactly one `Input` and one `Output`.
-        edges: (from, to); no duplicates, no cycle of maps alone. Kept sorted by
+        edges: (from, to); no duplicates, no cycle of maps alone. They are sorted by
             execution order.
-        dt: seconds a step.
-        steps: T, how long one input is shown.
-        encoding: how images become the input; None when unknown.
-        metadata: free text by name; travels with the files.
+        dt: seconds per step.
+        steps: T, the number of steps of one input.
+        encoding: how images become the input; None if unknown.
+        metadata: free text by name; stored in the files.
 
     Attributes:
-        delayed: edges that deliver the value of the step before, and zeros in the first
-            step; empty without a cycle.
+        delayed: edges that deliver the value of the previous step, and zeros in the
+            first step; empty without a cycle.
         order: names in execution order (ties by the order of `nodes`).
         shapes: output shape of every node, without steps and batch.
 
@@ -108,12 +111,12 @@ class SpikingGraph:
 
     @property
     def held(self) -> tuple[str, ...]:
-        """Names of the nodes whose last value a delayed edge delivers, in order."""
+        """Names of the nodes before a delayed edge, in execution order."""
         return tuple(n for n in self.order if any(a == n for a, _ in self.delayed))
 
     @property
     def readout(self) -> str:
-        """Name of the neuron node that feeds the output; its membrane decides."""
+        """Name of the neuron node before the output; its membrane gives the class."""
         (name,) = self.predecessors(self.output)
         if not isinstance(self.nodes[name], Neuron):
             raise GraphError(
@@ -126,7 +129,7 @@ class SpikingGraph:
         """The neuron node `name`.
 
         Raises:
-            UnsupportedNodeError: the node is there but has no membrane.
+            UnsupportedNodeError: the node has no membrane.
         """
         node = self.nodes[name]
         if not isinstance(node, Neuron):
@@ -134,7 +137,7 @@ class SpikingGraph:
         return node
 
     def running(self, name: str) -> Node:
-        """The node as it runs: a Delay behind a delayed edge holds one step less."""
+        """The node to run: a Delay behind a delayed edge delays by one step less."""
         node = self.nodes[name]
         if isinstance(node, Delay) and any(b == name for _, b in self.delayed):
             return node.shortened()
@@ -148,16 +151,16 @@ class SpikingGraph:
         cycles: bool = True,
         because: Mapping[type[Node], str] = MappingProxyType({}),
     ) -> None:
-        """Refuse what a back end or a target has no way to express.
+        """Raise if a back end or a target cannot express the graph.
 
         Args:
             kinds: types of node that it can express.
-            where: begins the message, such as "NIR export: no mapping".
-            cycles: whether it can deliver a value one step late, as a cycle needs.
-            because: why it cannot express some types of node.
+            where: start of the message, such as "NIR export: no mapping".
+            cycles: whether it can deliver values one step late, as cycles need.
+            because: reasons why it cannot express some types of node.
 
         Raises:
-            UnsupportedNodeError: with every node and every such edge.
+            UnsupportedNodeError: names every such node and edge.
         """
         known = set(kinds)
         unknown = {
@@ -188,7 +191,7 @@ class SpikingGraph:
         return sum(math.prod(self.neuron(n).shape) for n in self.neurons)
 
     def replace_nodes(self, nodes: Mapping[str, Node]) -> SpikingGraph:
-        """The same graph with some nodes exchanged for others of the same names."""
+        """A copy in which some nodes are replaced by others of the same names."""
         unknown = set(nodes) - set(self.nodes)
         if unknown:
             raise GraphError(f"no nodes {sorted(unknown)} in {sorted(self.nodes)}")
@@ -202,7 +205,7 @@ class SpikingGraph:
         )
 
     def __eq__(self, other: object) -> bool:
-        """True when both have equal nodes, edges, dt, steps, encoding and metadata."""
+        """True if nodes, edges, dt, steps, encoding and metadata are equal."""
         if not isinstance(other, SpikingGraph):
             return NotImplemented
         return (
@@ -220,7 +223,7 @@ class SpikingGraph:
             n: v.shape for n, v in self.nodes.items() if isinstance(v, Stateful)
         }
         shapes: dict[str, Shape] = dict(stateful)
-        # What is stateful says its own shape, also to what comes before it in a cycle.
+        # Stateful nodes come first: they know their shapes, also for nodes before them.
         for name in sorted(self.order, key=stateful.__contains__):
             incoming = {p: shapes[p] for p in self.predecessors(name)}
             if len(set(incoming.values())) > 1:
@@ -241,10 +244,10 @@ class SpikingGraph:
 
 
 def check_edges(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> None:
-    """Refuse unknown names, duplicates, dead ends and more than one input or output.
+    """Raise on unknown names, duplicates, dead ends, or not one input and one output.
 
     Raises:
-        GraphError: with every name that is wrong.
+        GraphError: names what is wrong.
     """
     edges = list(edges)
     for kind in (Input, Output):
@@ -274,8 +277,8 @@ def topological_order(nodes: Iterable[str], edges: Iterable[Edge]) -> tuple[str,
     """Names such that every edge points forward; ties keep the order of `nodes`.
 
     Raises:
-        GraphError: there is a cycle, of maps alone since `edges` leaves out what is
-            delayed; the message names its members.
+        GraphError: there is a cycle of maps alone (`edges` holds no delayed edges);
+            names its members.
     """
     waiting = {name: set[str]() for name in nodes}
     for a, b in edges:
@@ -285,8 +288,8 @@ def topological_order(nodes: Iterable[str], edges: Iterable[Edge]) -> tuple[str,
         ready = next((n for n, needs in waiting.items() if not needs), None)
         if ready is None:
             raise GraphError(
-                f"a cycle runs through some of {sorted(waiting)}, with neither a neuron"
-                " nor a Delay of a step or more in it: nothing there can hold a value"
+                f"a cycle runs through some of {sorted(waiting)} without a neuron or a"
+                " Delay of a step or more, so no node in it can hold a value; add one"
             )
         del waiting[ready]
         order.append(ready)

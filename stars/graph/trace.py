@@ -1,4 +1,4 @@
-"""Trace: what a run recorded. The one thing that parity and energy read."""
+"""Trace: the recorded spikes and membranes of a run, which parity and energy read."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class Trace:
 
     Args:
         spikes: bool [T, B, *shape] by the name of each spiking node.
-        membranes: float64 [T, B, *shape] by the name of each neuron node that was
-            recorded, after the step's reset; volts. The readout is always there.
-        readout: name of the node whose last membrane decides.
-        currents: float64 [T, B, *shape] by the name of each neuron node whose synaptic
-            current was asked for; volts, what it adds to the membrane in the step.
+        membranes: float64 [T, B, *shape], volts, after the step's reset, by the name of
+            each recorded neuron node; always includes the readout.
+        readout: name of the node whose last membrane gives the class.
+        currents: float64 [T, B, *shape], volts that the synaptic current adds to the
+            membrane in the step, by the name of each neuron node for which it was
+            requested.
     """
 
     spikes: Mapping[str, NDArray[np.bool_]]
@@ -58,5 +59,5 @@ class Trace:
         return largest
 
     def rates(self) -> dict[str, float]:
-        """Mean spikes per neuron and step of each spiking node, 0 to 1."""
+        """Firing rate of each spiking node: spikes per neuron and step, 0 to 1."""
         return {name: float(spikes.mean()) for name, spikes in self.spikes.items()}

@@ -6,6 +6,7 @@ It may import `stars.graph` and what that may import.
 Nothing here imports torch.
 """
 
+from stars.grid.breaks import Break as Break
 from stars.grid.certificate import (
     Certificate as Certificate,
     PopulationBits as PopulationBits,

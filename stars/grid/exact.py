@@ -1,4 +1,4 @@
-"""Exact numbers: integer mantissas times one power of two. No rounding anywhere."""
+"""Exact numbers: integer mantissas times one power of two, without rounding."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stars.errors import GraphError, LimitError
 from stars.graph.nodes import Array
 
 Integers = NDArray[np.int64]
-MANTISSA_BITS = 24  # of one node's values; more would not be exact in float32
+MANTISSA_BITS = 24  # of one node's values; float32 holds no more
 PRODUCT_BITS = 62
 
 
 @dataclass(frozen=True, eq=False)
 class Dyadic:
-    """Values mantissas 2^exponent.
+    """The values mantissas 2^exponent.
 
     Args:
         mantissas: int64, a dense array or a sparse matrix.
@@ -33,7 +33,7 @@ class Dyadic:
         """The mantissas in units of 2^exponent.
 
         Raises:
-            LimitError: `exponent` is above this one's, or the result leaves 62 bits.
+            LimitError: `exponent` is too coarse, or the result needs more than 62 bits.
         """
         shift = self.exponent - exponent
         if largest(self.mantissas) == 0:
@@ -41,12 +41,15 @@ class Dyadic:
         if shift < 0 or bits(largest(self.mantissas)) + shift > PRODUCT_BITS:
             raise LimitError(
                 "exact integers",
-                [f"2^{self.exponent} and 2^{exponent} have no common 62-bit integer"],
+                [
+                    f"multiples of 2^{self.exponent} in units of 2^{exponent} are no"
+                    f" integers of at most {PRODUCT_BITS} bits"
+                ],
             )
         return self.mantissas * 2**shift
 
     def reduced(self) -> Dyadic:
-        """The same values with the largest exponent; exponent 0 for zeros alone."""
+        """The same values with the largest exponent; exponent 0 if all are 0."""
         zeros = trailing_zeros(self.mantissas)
         if zeros is None:
             return Dyadic(self.mantissas, 0)
@@ -60,7 +63,7 @@ def entries(mantissas: Any) -> Integers:
 
 
 def shifted_right(mantissas: Any, count: int) -> Any:
-    """Every integer divided by 2^count, which divides them all."""
+    """The integers divided by 2^count, which must divide all of them."""
     if not isinstance(mantissas, csr_array):
         return mantissas >> count
     result = mantissas.copy()
@@ -69,7 +72,7 @@ def shifted_right(mantissas: Any, count: int) -> Any:
 
 
 def largest(mantissas: Any) -> int:
-    """The largest magnitude; 0 when there are none."""
+    """The largest magnitude; 0 if there are no entries."""
     return int(np.abs(entries(mantissas)).max(initial=0))
 
 
@@ -79,7 +82,7 @@ def bits(value: int) -> int:
 
 
 def trailing_zeros(mantissas: Any) -> int | None:
-    """The largest n such that 2^n divides every integer; None when all are 0."""
+    """The largest n such that 2^n divides every integer; None if all are 0."""
     together = int(np.bitwise_or.reduce(entries(mantissas), axis=None))
     return (together & -together).bit_length() - 1 if together else None
 
@@ -89,11 +92,11 @@ def dyadic(values: Array, what: str) -> Dyadic:
 
     Args:
         values: float64, finite.
-        what: name for the message, such as "weight".
+        what: name for the error message, such as "weight".
 
     Raises:
-        GraphError: the integers would need more than 24 bits; the message has the
-            finest value, which is the one that is off the grid.
+        GraphError: the integers need more than 24 bits; the message has the finest
+            value.
     """
     values = np.asarray(values, dtype=np.float64)
     fraction, exponent = np.frexp(values)
@@ -109,20 +112,20 @@ def dyadic(values: Array, what: str) -> Dyadic:
         raise GraphError(
             f"{what}{[int(i) for i in place] or ''} is {float(values[place])!r}: with"
             f" {what}s up to {float(np.abs(values).max())!r} it needs {need} bits,"
-            f" at most {MANTISSA_BITS} are exact"
+            f" and at most {MANTISSA_BITS} are exact"
         )
     return Dyadic(np.ldexp(values, -unit).astype(np.int64), unit)
 
 
 def aligned(a: Dyadic, b: Dyadic) -> tuple[Any, Any, int]:
-    """(mantissas of a, mantissas of b, exponent) in the finer of the two units."""
+    """(Mantissas of a, mantissas of b, exponent), in the finer of the two units."""
     lit = [x.exponent for x in (a, b) if largest(x.mantissas)]
     exponent = min(lit, default=0)
     return a.at(exponent), b.at(exponent), exponent
 
 
 def add(a: Dyadic, b: Dyadic) -> Dyadic:
-    """The exact sum."""
+    """The exact sum of two values."""
     left, right, exponent = aligned(a, b)
     return Dyadic(left + right, exponent)
 
@@ -131,25 +134,27 @@ def product(matrix: csr_array, operand: Any) -> Any:
     """The product matrix @ operand, int64, exact.
 
     Raises:
-        LimitError: a sum could leave 62 bits.
+        LimitError: a sum may need more than 62 bits.
     """
     longest = int(np.diff(matrix.indptr).max(initial=0))
     if bits(largest(matrix) * largest(operand) * longest) > PRODUCT_BITS:
-        raise LimitError("exact integers", ["a sum of products leaves 62 bits"])
+        raise LimitError(
+            "exact integers", ["a sum of products may need more than 62 bits"]
+        )
     return matrix @ operand
 
 
 def as_float32(values: Array | float) -> NDArray[np.float32]:
-    """`values` in float32: exact on a grid that the certificate takes.
+    """`values` in float32; exact on a certified grid.
 
     Raises:
-        GraphError: one is beyond float32.
+        GraphError: a value is too large for float32.
     """
     with np.errstate(over="ignore"):
         array = np.asarray(values, np.float32)
     if not np.isfinite(array).all():
         raise GraphError(
-            f"values of up to {np.abs(values).max():g} do not fit float32, which ends"
-            f" at {np.finfo(np.float32).max:g}; scale weights and thresholds"
+            f"values of up to {np.abs(values).max():g} do not fit float32, at most"
+            f" {np.finfo(np.float32).max:g}; scale weights and thresholds"
         )
     return array

@@ -1,15 +1,15 @@
-"""What float32 needs to compute the maps of a graph exactly: bits, and range.
+"""The bits and the range that float32 needs to compute the maps of a graph exactly.
 
-Bits: sums of multiples of one power of two are exact while they stay below 2^24 of it.
-`map_needs` bounds every partial sum of a map.
+Bits: multiples of one power of two add without rounding while their sums stay below
+2^24 times that power. `value_sizes` bounds every partial sum of a map.
 
 Range: numbers below 2^-126 lose bits or become 0, and numbers from 2^128 on become
-infinite. A runtime may multiply constants with each other before they meet the input,
-such as a Scale into the convolution before it. So a bound on the values alone is not
-enough: `range_breaks` bounds the product of every contiguous stretch of factors between
-one population (or the input) and the next. For a stretch of factors f_i with finest
-steps 2^g_i and sums of magnitudes n_i, the products are multiples of 2^(sum of g_i) and
-at most the product of the n_i.
+infinite. A runtime may multiply constants before it multiplies the input, for example a
+Scale into the convolution before it. So bounds on the values alone are not enough:
+`range_breaks` bounds the product of every contiguous stretch of factors from one
+population (or the input) to the next. For factors f_i with finest steps 2^g_i and sums
+of magnitudes n_i, the products are multiples of 2^(sum of g_i) and at most the product
+of the n_i.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from stars.graph.nodes import (
     Weighted,
 )
 from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.breaks import Break
 from stars.grid.exact import bits, dyadic, largest
 from stars.grid.lowering import input_interval
 
@@ -45,7 +46,7 @@ FLOAT32_LARGEST = 127  # log2; the sum of two such numbers is still finite
 
 @dataclass(frozen=True)
 class Reach:
-    """The range of all products that end at one place of a chain of factors.
+    """The range of all products of factors that end at one place of the graph.
 
     Args:
         finest: log2; every product is a multiple of 2^finest, or 0.
@@ -56,7 +57,7 @@ class Reach:
     largest: float
 
     def times(self, factor: Reach) -> Reach:
-        """The range after one more factor, with or without what came before it."""
+        """The range after one more factor, with or without the factors before it."""
         return Reach(
             factor.finest + min(0, self.finest),
             factor.largest + max(0.0, self.largest),
@@ -68,7 +69,7 @@ class Reach:
 
     @property
     def fits(self) -> bool:
-        """Whether all of it is normal float32 numbers."""
+        """Whether the whole range is inside the normal float32 numbers."""
         return self.finest >= FLOAT32_FINEST and self.largest <= FLOAT32_LARGEST
 
 
@@ -80,8 +81,8 @@ def log2(magnitude: float) -> float:
     return math.log2(magnitude) if magnitude else 0.0
 
 
-def float32_breaks(graph: SpikingGraph) -> tuple[str, ...]:
-    """The maps of a graph that float32 may not compute exactly, and why.
+def float32_breaks(graph: SpikingGraph) -> tuple[Break, ...]:
+    """The places where float32 may not compute the maps of a graph exactly.
 
     Args:
         graph: on the grid.
@@ -93,10 +94,10 @@ def float32_breaks(graph: SpikingGraph) -> tuple[str, ...]:
 
 def bit_breaks(
     graph: SpikingGraph, sizes: Mapping[str, Array], grids: Mapping[str, int]
-) -> list[str]:
-    """The maps whose partial sums could leave float32's 24 bits.
+) -> list[Break]:
+    """The maps whose partial sums may need more than float32's 24 bits.
 
-    float64 with bounds below 2^53 is exact; a bound that is not is far above 2^24.
+    The bounds are float64: exact below 2^53, and far above 2^24 if they are not exact.
     """
     found = []
     for name in graph.order:
@@ -105,21 +106,19 @@ def bit_breaks(
         need = float(np.ldexp(sizes[name].max(), -grids[name]))
         if not need <= 2**FLOAT32_BITS:
             count = ceil_log2(Fraction(need)) if math.isfinite(need) else "too many"
-            found.append(
-                f"node {name!r}: float32 needs {count} bits for partial sums, has"
-                f" {FLOAT32_BITS}"
-            )
+            text = f"float32 needs {count} bits for partial sums, has {FLOAT32_BITS}"
+            found.append(Break("float32 bits", f"node {name!r}", text))
     return found
 
 
 def ceil_log2(value: Fraction) -> int:
-    """Bits that count up to `value`: the least n >= 0 with value <= 2^n."""
+    """The least n >= 0 with value <= 2^n."""
     whole = -(-value.numerator // value.denominator)
     return bits(max(whole, 1) - 1)
 
 
 def value_sizes(graph: SpikingGraph) -> dict[str, Array]:
-    """For each node that hands on a value, the largest magnitude of each element."""
+    """The largest magnitude of each element of each node's output."""
     low, high, exponent = input_interval(graph)
     sizes: dict[str, Array] = {}
     for name in graph.order:
@@ -136,13 +135,13 @@ def value_sizes(graph: SpikingGraph) -> dict[str, Array]:
 
 
 def arriving_size(graph: SpikingGraph, name: str, sizes: Mapping[str, Array]) -> Array:
-    """The largest magnitude of each element of the sum that arrives at a node."""
+    """The largest magnitude of each element of a node's summed input."""
     total: Array = np.sum([sizes[p] for p in graph.predecessors(name)], axis=0)
     return total
 
 
 def value_grids(graph: SpikingGraph) -> dict[str, int]:
-    """For each node, log2 of the power of two that divides its every partial sum."""
+    """For each node, log2 of the power of two that divides all its partial sums."""
     grids: dict[str, int] = {}
     for name in graph.order:
         node = graph.nodes[name]
@@ -158,7 +157,7 @@ def value_grids(graph: SpikingGraph) -> dict[str, int]:
 
 
 def absolute(node: Map) -> Map:
-    """The map with every weight and bias replaced by its magnitude."""
+    """The map with the magnitudes of its weights and biases."""
     if isinstance(node, Weighted):
         return replace(node, weight=np.abs(node.weight), bias=np.abs(node.bias))
     if isinstance(node, Scale):
@@ -171,7 +170,7 @@ def grid_after(node: Map, grid: int) -> int:
 
     Args:
         node: the map.
-        grid: of what arrives, log2.
+        grid: of the input, log2.
     """
     product = grid + factor_exponent(node)
     if not isinstance(node, Weighted):
@@ -190,9 +189,9 @@ def factor_exponent(node: Map) -> int:
 
 
 def map_factor(node: Map, shape: tuple[int, ...]) -> Reach:
-    """The range of a map's factors; `shape` is that of its input.
+    """The range of a map's factors; `shape` is the shape of its input.
 
-    A mean pool may sum first and multiply later, so its factor is both.
+    A mean pool may sum first and multiply later, so its range covers both.
     """
     exponent = factor_exponent(node)
     if isinstance(node, SumPool2d):
@@ -204,7 +203,7 @@ def map_factor(node: Map, shape: tuple[int, ...]) -> Reach:
 
 
 def neuron_factors(node: Neuron, dt: float) -> dict[str, Array]:
-    """What a neuron multiplies its input with, in order, by name."""
+    """The factors with which a neuron multiplies its input, in order, by name."""
     if isinstance(node, LIF):
         return {"r": node.r, "dt / tau": dt / node.tau}
     if isinstance(node, CubaLIF):
@@ -221,10 +220,10 @@ def neuron_factors(node: Neuron, dt: float) -> dict[str, Array]:
 
 def range_breaks(
     graph: SpikingGraph, sizes: Mapping[str, Array], grids: Mapping[str, int]
-) -> list[str]:
-    """The places between two populations where float32 could leave its normal range."""
+) -> list[Break]:
+    """The places between two populations where float32 may leave its normal range."""
     reaches: dict[str, Reach] = {}
-    found: list[str] = []
+    found: list[Break] = []
     for name in graph.order:
         node, before = graph.nodes[name], graph.predecessors(name)
         if isinstance(node, Input):
@@ -248,23 +247,23 @@ def range_breaks(
 
 
 def together(reaches: Iterable[Reach]) -> Reach:
-    """The range of what several edges bring."""
+    """The smallest range that holds all of these ranges."""
     reaches = list(reaches)
     return Reach(min(r.finest for r in reaches), max(r.largest for r in reaches))
 
 
-def neuron_breaks(name: str, node: Neuron, dt: float, reach: Reach) -> list[str]:
-    """Where the factors of a neuron leave the range, after inputs of `reach`."""
+def neuron_breaks(name: str, node: Neuron, dt: float, reach: Reach) -> list[Break]:
+    """The first factor of a neuron that leaves the range, for inputs of `reach`."""
     for what, values in neuron_factors(node, dt).items():
         factor = Reach(dyadic(values, what).exponent, log2(float(np.abs(values).max())))
         reach = reach.times(factor)
-        if text := outside(f"node {name!r}, {what}", reach):
-            return text
+        if found := outside(f"node {name!r}, {what}", reach):
+            return found
     return truncation_breaks(name, node, dt)
 
 
-def truncation_breaks(name: str, node: Neuron, dt: float) -> list[str]:
-    """Where the constants of a decay that truncates leave the range.
+def truncation_breaks(name: str, node: Neuron, dt: float) -> list[Break]:
+    """The constants of a truncating decay that leave the range.
 
     A decay in steps of g multiplies by (1 - k) / g, then by g.
     """
@@ -284,17 +283,18 @@ def truncation_breaks(name: str, node: Neuron, dt: float) -> list[str]:
 
 
 def node_decay(node: LIF | CubaLIF, dt: float) -> Array:
-    """The share of its membrane that a step takes away: dt / tau."""
+    """The decay k = dt / tau of the membrane."""
     k: Array = dt / (node.tau if isinstance(node, LIF) else node.tau_mem)
     return k
 
 
-def outside(where: str, reach: Reach) -> list[str]:
-    """One sentence where `reach` leaves float32's normal range; else nothing."""
+def outside(where: str, reach: Reach) -> list[Break]:
+    """One break if `reach` leaves the normal range of float32, else an empty list."""
     if reach.fits:
         return []
     most = math.ceil(reach.largest) if math.isfinite(reach.largest) else "infinity"
-    return [
-        f"{where}: products of its factors lie between 2^{reach.finest} and 2^{most};"
+    text = (
+        f"products of its factors range from 2^{reach.finest} to 2^{most};"
         f" float32 is exact between 2^{FLOAT32_FINEST} and 2^{FLOAT32_LARGEST}"
-    ]
+    )
+    return [Break("float32 range", where, text)]

@@ -1,14 +1,16 @@
-"""One population and all that arrives there, exact, in volts: a plan before its units.
+"""Populations before their unit is chosen: exact numbers in volts, not yet integers.
 
-Here the parameters of neurons become a gain, a decay and a threshold, and what the chip
-cannot hold, whatever the unit, is collected.
+For each neuron node, `draft_population` turns the parameters into a gain, a decay and a
+threshold, and folds the gain into the weights and the bias that arrive. It also
+collects what the chip cannot hold in any unit. `stars.grid.lowering` then chooses the
+unit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,63 +32,84 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import Dyadic, add, dyadic, largest
 from stars.grid.unrolling import Linear, total
 
-DECAY_SHIFTS = range(1, 13)  # k = 2^-j as a 12-bit fraction of 4096
-CURRENT_SHIFTS = range(13)  # likewise; at 2^0 nothing of a current is kept
-ZERO = Dyadic(np.zeros(1, np.int64), 0)
+DECAY_SHIFTS = range(1, 13)  # j of k = 2^-j; the chip holds 4096 k
+CURRENT_SHIFTS = range(13)  # the same for currents; j = 0 keeps nothing
 
 
 @dataclass(frozen=True, eq=False)
-class Arrival:
-    """What one edge brings to a population: exact, in volts a step, k r folded in."""
+class EdgeWeights:
+    """The exact weights of one edge into a population, volts a step, k r included."""
 
     source: str
     way: str
     weights: Dyadic
 
 
-@dataclass
-class Draft:
-    """A population before its unit is chosen.
+@dataclass(frozen=True, eq=False)
+class NeuronConstants:
+    """The exact constants of a population's neurons.
 
     Args:
-        name, shape, spiking, decay_shift, offset: see Population.
-        gain: k r, [N]: volts a step for each volt of input; with a synaptic current
-            times (dt / tau_syn) w_in, for then it enters that.
-        current_decay_shift: see Population.
+        gain: k r, [N]: volts a step for each volt of input. With a synaptic current it
+            is k r w_in dt / tau_syn, because the input enters that current.
+        spiking, decay_shift, current_decay_shift, offset: see Population.
         threshold: above v_reset, volts.
-        chip_step: log2 of the volts that the chip's membrane counts in, where the node
-            says so: its decay truncates there.
-        violations: what does not fit, whatever the unit.
+        chip_step: log2 of the chip's membrane step in volts, if the node's decay
+            truncates; else None.
+        violations: what does not fit the chip, in any unit.
     """
 
-    name: str
-    shape: Shape
-    spiking: bool
     gain: Dyadic
+    spiking: bool = True
     decay_shift: int | None = None
     current_decay_shift: int = 0
     threshold: Dyadic | None = None
     offset: float = 0.0
     chip_step: int | None = None
-    arrivals: list[Arrival] = field(default_factory=list)
-    bias: Dyadic = ZERO
-    violations: list[str] = field(default_factory=list)
+    violations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A population before its unit is chosen; all values are exact, in volts.
+
+    Args:
+        name, shape: see Population.
+        neurons: its constants.
+        edges: the weights of each edge.
+        bias: added at every step, [N].
+    """
+
+    name: str
+    shape: Shape
+    neurons: NeuronConstants
+    edges: tuple[EdgeWeights, ...]
+    bias: Dyadic
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """What does not fit the chip, in any unit."""
+        if self.neurons.current_decay_shift and largest(self.bias.mantissas):
+            return (
+                *self.neurons.violations,
+                f"node {self.name!r}: a bias arrives with its input and would enter its"
+                " synaptic current, but the chip adds a bias to the membrane only;"
+                " train without bias before a CubaLIF",
+            )
+        return self.neurons.violations
 
     def increment_exponent(self) -> int | None:
-        """log2 of the largest power of two in all that is added to the membrane."""
-        values = [*(a.weights for a in self.arrivals), self.bias]
+        """log2 of the largest power of two that divides every weight and the bias."""
+        values = [*(edge.weights for edge in self.edges), self.bias]
         return min(
             (v.reduced().exponent for v in values if largest(v.mantissas)), default=None
         )
 
-    @property
-    def finest_shift(self) -> int:
-        """Bits that a step adds below the last one: the slower decay's shift."""
-        return max(self.decay_shift or 0, self.current_decay_shift)
-
     def unit(self) -> int:
-        """log2 of the largest power of two that divides everything."""
-        constants = [dyadic(np.array(self.offset), "v_reset"), self.threshold or ZERO]
+        """log2 of the largest power of two that divides all values of the draft."""
+        constants = [dyadic(np.array(self.neurons.offset), "v_reset")]
+        if self.neurons.threshold is not None:
+            constants.append(self.neurons.threshold)
         found = [c.reduced().exponent for c in constants if largest(c.mantissas)]
         increment = self.increment_exponent()
         return min(found if increment is None else [*found, increment], default=0)
@@ -95,120 +118,111 @@ class Draft:
 def draft_population(
     graph: SpikingGraph, name: str, arriving: Sequence[Linear], input_exponent: int
 ) -> Draft:
-    """The neuron node `name` and what arrives there, exact, in volts.
+    """The draft of neuron node `name`, with the weights and the bias that arrive.
 
     Raises:
         GraphError: a parameter is off the grid.
-        UnsupportedNodeError: a neuron that has no integer form.
+        UnsupportedNodeError: the neuron has no integer form.
     """
-    rule = DRAFTS.get(type(graph.nodes[name]))
+    node = graph.nodes[name]
+    rule = CONSTANTS.get(type(node))
     if rule is None:
         raise UnsupportedNodeError(
-            f"node {name!r} is a {type(graph.nodes[name]).__name__}; integer forms are"
-            f" known for {', '.join(sorted(kind.__name__ for kind in DRAFTS))}"
+            f"node {name!r} is a {type(node).__name__}, which has no integer form;"
+            f" use one of {', '.join(sorted(kind.__name__ for kind in CONSTANTS))}"
         )
     try:
-        draft = rule(name, graph.nodes[name], graph.dt)
+        neurons = rule(name, node, graph.dt)
     except GraphError as error:
         raise GraphError(
-            f"not on the grid, where 'stars quantize' may put it: node {name!r}:"
-            f" {error}"
+            f"not on the grid ('stars quantize' puts it there): node {name!r}: {error}"
         ) from error
-    for way, linear in zip(graph.predecessors(name), arriving, strict=True):
-        for source, part in linear.parts.items():
-            scale = input_exponent if source == graph.input else 0
-            weights = scale_rows(draft.gain, part, scale)
-            draft.arrivals.append(Arrival(source, way, weights))
-    bias = total(tuple(arriving)).bias
-    draft.bias = Dyadic(
-        bias.mantissas * draft.gain.mantissas, bias.exponent + draft.gain.exponent
+    gain, exponents = neurons.gain, {graph.input: input_exponent}
+    edges = tuple(
+        EdgeWeights(source, way, scale_rows(gain, part, exponents.get(source, 0)))
+        for way, linear in zip(graph.predecessors(name), arriving, strict=True)
+        for source, part in linear.parts.items()
     )
-    if draft.current_decay_shift and largest(draft.bias.mantissas):
-        draft.violations.append(
-            f"node {name!r}: a bias arrives with its input and would enter its synaptic"
-            " current; the chip adds a bias to the membrane alone: train without bias"
-            " before a CubaLIF"
-        )
-    return draft
+    volts = total(tuple(arriving)).bias
+    bias = Dyadic(volts.mantissas * gain.mantissas, volts.exponent + gain.exponent)
+    return Draft(name, graph.shapes[name], neurons, edges, bias)
 
 
-def draft_lif(name: str, node: LIF, dt: float) -> Draft:
-    """A leaky population, with what the chip cannot hold in `violations`."""
-    draft = draft_leaky(name, node, node.tau, dt)
+def lif_constants(name: str, node: LIF, dt: float) -> NeuronConstants:
+    """The constants of a leaky population."""
+    shift, wrong = decay_shift(name, "tau", node.tau, dt, DECAY_SHIFTS)
     r = dyadic(node.r, "r")
-    draft.gain = Dyadic(r.mantissas.ravel(), r.exponent - draft.finest_shift)
-    return draft
+    gain = Dyadic(r.mantissas.ravel(), r.exponent - shift)
+    return leaky_constants(name, node, gain, shift, wrong)
 
 
-def draft_cuba(name: str, node: CubaLIF, dt: float) -> Draft:
-    """A leaky population with a synaptic current, likewise.
+def cuba_constants(name: str, node: CubaLIF, dt: float) -> NeuronConstants:
+    """The constants of a leaky population with a synaptic current.
 
-    The chip's current is k r u, what a step adds to the membrane, so that r goes into
-    what arrives there, as (dt / tau_syn) w_in does.
+    The chip's current is k r u, which a step adds to the membrane. So r is part of the
+    gain, and so is (dt / tau_syn) w_in.
     """
-    draft = draft_leaky(name, node, node.tau_mem, dt)
-    shift, wrong = decay_shift(name, "tau_syn", node.tau_syn, dt, CURRENT_SHIFTS)
-    draft.violations += wrong
-    draft.current_decay_shift = shift
-    r, w_in = dyadic(node.r, "r"), dyadic(node.w_in, "w_in")
+    shift, wrong = decay_shift(name, "tau_mem", node.tau_mem, dt, DECAY_SHIFTS)
+    current, off_grid = decay_shift(name, "tau_syn", node.tau_syn, dt, CURRENT_SHIFTS)
+    wrong = wrong + off_grid
     if (np.abs(np.frexp(node.r)[0]) != 0.5).any():
-        draft.violations.append(
-            f"node {name!r}: r lies in {node.r.min()} to {node.r.max()}; before a"
-            " current with memory it must be a power of two: move the rest into w_in"
+        wrong.append(
+            f"node {name!r}: r is {node.r.min()} to {node.r.max()}; with a synaptic"
+            " current it must be a power of two: move the rest into w_in"
         )
-    draft.gain = Dyadic(
+    r, w_in = dyadic(node.r, "r"), dyadic(node.w_in, "w_in")
+    gain = Dyadic(
         (r.mantissas * w_in.mantissas).ravel(),
-        r.exponent + w_in.exponent - (draft.decay_shift or 0) - shift,
+        r.exponent + w_in.exponent - shift - current,
     )
-    return draft
+    return leaky_constants(name, node, gain, shift, wrong, current)
 
 
-def draft_leaky(name: str, node: LIF | CubaLIF, tau: Array, dt: float) -> Draft:
-    """What both have: a membrane that leaks, a threshold, a reset; without a gain."""
-    wrong = uneven(name, node)
-    tau_name = "tau" if isinstance(node, LIF) else "tau_mem"
-    shift, off_grid = decay_shift(name, tau_name, tau, dt, DECAY_SHIFTS)
-    wrong += off_grid
+def leaky_constants(
+    name: str,
+    node: LIF | CubaLIF,
+    gain: Dyadic,
+    shift: int,
+    wrong: list[str],
+    current_shift: int = 0,
+) -> NeuronConstants:
+    """The constants of a membrane that leaks, with a threshold and a reset."""
     reset, leak = float(node.v_reset.flat[0]), float(node.v_leak.flat[0])
     if (node.v_leak != node.v_reset).any():
-        wrong.append(
+        wrong = [
+            *wrong,
             f"node {name!r}: v_leak is {leak!r} and v_reset {reset!r}; they must be"
-            " equal, for the chip's membrane starts and rests where it resets"
-        )
+            " equal, because the chip's membrane starts and rests at its reset value",
+        ]
     step = node.membrane_step
-    return Draft(
-        name=name,
-        shape=node.shape,
-        spiking=True,
-        gain=ZERO,
+    return NeuronConstants(
+        gain=gain,
         decay_shift=shift,
+        current_decay_shift=current_shift,
         threshold=threshold(node),
         offset=reset,
         chip_step=None if step is None else math.frexp(step)[1] - 1,
-        violations=wrong,
+        violations=(*uneven(name, node), *wrong),
     )
 
 
-def draft_integrate_and_fire(name: str, node: IF, dt: float) -> Draft:
-    """A population that keeps all of its membrane, likewise; dt r is its gain."""
+def if_constants(name: str, node: IF, dt: float) -> NeuronConstants:
+    """The constants of a population without leak; its gain is dt r."""
     wrong = uneven(name, node)
     if node.v_reset.any():
         wrong.append(
             f"node {name!r}: v_reset is {float(node.v_reset.flat[0])!r}, expected 0,"
-            " for the chip's membrane resets to where it starts"
+            " because the chip's membrane resets to its initial value"
         )
-    return Draft(
-        name=name,
-        shape=node.shape,
-        spiking=True,
+    return NeuronConstants(
         gain=dyadic((dt * node.r).ravel(), "dt r"),
         threshold=threshold(node),
-        violations=wrong,
+        violations=tuple(wrong),
     )
 
 
 def uneven(name: str, node: IF | LIF | CubaLIF) -> list[str]:
-    """What the chip has once for a population, and its neurons have each their own."""
+    """The parameters that differ between neurons, but that the chip has only once."""
     return [
         f"node {name!r}: {field_name} differs from neuron to neuron ({value.min()} to"
         f" {value.max()}); the chip has one for each population"
@@ -220,7 +234,7 @@ def uneven(name: str, node: IF | LIF | CubaLIF) -> list[str]:
 
 
 def threshold(node: IF | LIF | CubaLIF) -> Dyadic:
-    """Of the population's first neuron, above v_reset, volts, [1]."""
+    """The threshold of the first neuron above v_reset, volts, [1]."""
     return add(
         dyadic(node.v_threshold.flat[:1], "v_threshold"),
         dyadic(-node.v_reset.flat[:1], "v_reset"),
@@ -230,7 +244,7 @@ def threshold(node: IF | LIF | CubaLIF) -> Dyadic:
 def decay_shift(
     name: str, tau_name: str, tau: Array, dt: float, allowed: range
 ) -> tuple[int, list[str]]:
-    """(j in dt / tau = 2^-j of a population's first neuron, why that does not fit)."""
+    """(j in dt / tau = 2^-j of the first neuron, reasons why it does not fit)."""
     k = dt / float(tau.flat[0])
     mantissa, exponent = math.frexp(k)
     shift = 1 - exponent
@@ -243,31 +257,30 @@ def decay_shift(
     ]
 
 
-def draft_integrator(name: str, node: Integrator, dt: float) -> Draft:
-    """A population that only sums; dt r is its gain."""
-    gain = dyadic((dt * node.r).ravel(), "dt r")
-    return Draft(name=name, shape=node.shape, spiking=False, gain=gain)
+def integrator_constants(_: str, node: Integrator, dt: float) -> NeuronConstants:
+    """The constants of a population that only sums; its gain is dt r."""
+    return NeuronConstants(gain=dyadic((dt * node.r).ravel(), "dt r"), spiking=False)
 
 
-DRAFTS: Mapping[type[Node], Callable[[str, Any, float], Draft]] = {
-    IF: draft_integrate_and_fire,
-    LIF: draft_lif,
-    CubaLIF: draft_cuba,
-    Integrator: draft_integrator,
+CONSTANTS: Mapping[type[Node], Callable[[str, Any, float], NeuronConstants]] = {
+    IF: if_constants,
+    LIF: lif_constants,
+    CubaLIF: cuba_constants,
+    Integrator: integrator_constants,
 }
 
 
-# Why others have none, where that is not plain from what they are.
+# Why some other nodes have no integer form.
 NO_INTEGERS: Mapping[type[Node], str] = {
-    Delay: "Lava streams inputs through one network, and resets neurons between them"
-    " but not what is on its way: the end of one input would come out in the next",
-    LI: "only spikes are handed on; the readout is an Integrator",
-    CubaLI: "only spikes are handed on; the readout is an Integrator",
+    Delay: "Lava streams inputs through one network and resets its neurons between"
+    " them, but not its delays: the end of one input would appear in the next",
+    LI: "only spikes can be passed on; use an Integrator as readout",
+    CubaLI: "only spikes can be passed on; use an Integrator as readout",
 }
 
 
 def scale_rows(gain: Dyadic, part: Dyadic, exponent: int) -> Dyadic:
-    """Each row of `part` times its gain and 2^exponent."""
+    """`part` with each row multiplied by its gain and 2^exponent."""
     matrix = part.mantissas.copy()
     matrix.data = matrix.data * np.repeat(gain.mantissas, np.diff(matrix.indptr))
     return Dyadic(matrix, part.exponent + gain.exponent + exponent).reduced()

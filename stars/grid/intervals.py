@@ -1,7 +1,7 @@
-"""What integers a population can meet, by interval arithmetic: proofs, not estimates.
+"""Interval arithmetic: the integers that sums, currents and membranes can reach.
 
-All bounds are exact integers or fractions in units of the population (see
-`stars.grid.plan.Population`), from the interval of each source's values.
+All bounds are proofs, not estimates: exact integers or fractions in units of the
+population (see `stars.grid.plan.Population`), from the interval of each source.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def product_interval(weights: csr_array, low: Integers, high: Integers) -> Inter
 
         least = sum over w > 0 of w x_low  +  sum over w < 0 of w x_high
 
-    and the reverse for the largest. Both are reached, for the x are free of each other.
+    and the reverse for the largest. Both are reached, because the x are independent.
     """
     positive = weights.astype(np.int64)
     negative = positive.copy()
@@ -39,8 +39,8 @@ def product_interval(weights: csr_array, low: Integers, high: Integers) -> Inter
 def magnitude(weights: csr_array, low: Integers, high: Integers) -> Integers:
     """The largest sum of |w x| over each row, [N]: it bounds every partial sum.
 
-    Whatever the order of a summation, its partial results are sums of some of the
-    terms, hence never larger than this.
+    In any order of summation, a partial result is a sum of some of the terms, so it is
+    never larger than this.
     """
     return np.asarray(abs(weights).astype(np.int64) @ np.maximum(-low, high))
 
@@ -50,12 +50,12 @@ def current_intervals(low: int, high: int, shift: int, steps: int) -> list[Range
 
         u' = u (1 - k) + a        low <= a <= high, k = 2^-shift
 
-    With shift 0 there is no memory, and u' is a. Else 0 is let in between, so that the
-    bounds also hold for decays that truncate toward it.
+    With shift 0 there is no memory, and u' = a. Otherwise the interval is widened to
+    contain 0, so that the bounds also hold for decays that truncate toward 0.
 
     Args:
-        low: least of all that arrives in a step, units.
-        high: largest.
+        low: least sum that arrives in a step, units.
+        high: largest sum.
         shift: of the decay.
         steps: T.
     """
@@ -77,9 +77,9 @@ def membrane_intervals(
 
         v' = v (1 - k) + a        low <= a <= high, k = 2^-decay_shift or 0
 
-    v' rises with v and with a, so its bounds follow from the bounds of both. After the
-    reset v is v' where v' <= threshold, else 0: at most the threshold, at least the
-    smaller of v' and 0. The widest a of all neurons bounds all of them.
+    v' increases with v and with a, so its bounds follow from the bounds of both. After
+    the reset v is v' if v' <= threshold, else 0. So v is at most the threshold and at
+    least min(v', 0). One interval of a covers all neurons.
 
     Args:
         increments: least and largest a at each step, bias included, units.

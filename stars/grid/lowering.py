@@ -1,9 +1,9 @@
-"""lower(graph) -> IntegerPlan: the one way from a graph on the grid to integers.
+"""lower(graph) -> IntegerPlan: turns a graph on the grid into integers, exactly.
 
-Exponents are derived, never stored in a graph: one unit of a population is the largest
-power of two that divides all that arrives there, the bias and the threshold. Where a
-run of T steps needs finer membranes than the chip's 6 fractional bits, and the sums
-leave room, the unit is made finer (`spare`).
+A graph stores no exponents; they are derived here. One unit of a population is the
+largest power of two that divides all its weights, its bias and its threshold. The unit
+is made finer if a run of T steps needs more than the chip's 6 fractional bits and the
+sums leave room for that (`spare_wanted`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from stars.graph.nodes import Input, Output
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import Integers, bits, largest, trailing_zeros
 from stars.grid.integer_neurons import (
-    DRAFTS,
+    CONSTANTS,
     NO_INTEGERS,
-    Arrival,
     Draft,
+    EdgeWeights,
     draft_population,
 )
 from stars.grid.intervals import Interval, spike_interval
@@ -48,13 +48,16 @@ from stars.grid.unrolling import UNROLL, compose
 
 
 def lower(graph: SpikingGraph) -> IntegerPlan:
-    """`graph` in integers, exactly; it runs alike while the certificate says so.
+    """`graph` as an integer plan, without rounding.
+
+    The plan computes the same spikes and membranes as the graph for as many steps as
+    `stars.grid.certify` says.
 
     Raises:
-        GraphError: a weight, bias, threshold or reset is off the grid; every map that
-            has some is named.
+        GraphError: a weight, bias, threshold or reset is off the grid; names every such
+            map.
         LimitError: the integers do not fit the chip; holds every violation.
-        UnsupportedNodeError: a node that has no integer form.
+        UnsupportedNodeError: a node has no integer form.
     """
     placed = place_all(graph)
     violations = [text for p in placed for text in p.violations]
@@ -74,15 +77,15 @@ def lower(graph: SpikingGraph) -> IntegerPlan:
 
 
 def place_all(graph: SpikingGraph) -> list[Placed]:
-    """Every population in its unit, with what does not fit, in execution order.
+    """All populations in their units, in execution order, with their violations.
 
     Raises:
-        GraphError: a value is off the grid.
-        LimitError: a product is too large to be unrolled.
-        UnsupportedNodeError: nodes that have no integer form, or a cycle; all of it.
+        GraphError: a value is off the grid. LimitError: a product is too large to be
+        unrolled. UnsupportedNodeError: nodes have no integer form, or there is a cycle;
+        names all.
     """
     graph.check_supported(
-        {Input, Output, *UNROLL, *DRAFTS},
+        {Input, Output, *UNROLL, *CONSTANTS},
         "integer plan: no integer form",
         cycles=False,
         because=NO_INTEGERS,
@@ -95,14 +98,14 @@ def place_all(graph: SpikingGraph) -> list[Placed]:
     placed: list[Placed] = []
     for name in graph.neurons:
         draft = draft_population(graph, name, arriving[name], input_exponent)
-        latency[name] = 1 + max(latency[a.source] for a in draft.arrivals)
+        latency[name] = 1 + max(latency[edge.source] for edge in draft.edges)
         sources[name] = spike_interval(math.prod(graph.shapes[name]))
         placed.append(place_best(draft, graph.steps, latency, sources))
     return placed
 
 
 def check_sources(graph: SpikingGraph) -> None:
-    """Refuse membranes handed on to other nodes than the output.
+    """Refuse graphs in which a membrane feeds another node than the output.
 
     Raises:
         UnsupportedNodeError: an integrator feeds another node.
@@ -110,18 +113,18 @@ def check_sources(graph: SpikingGraph) -> None:
     for name in graph.neurons:
         if not graph.neuron(name).spiking and name != graph.readout:
             raise UnsupportedNodeError(
-                f"node {name!r} hands its membrane to {graph.successors(name)}; in"
-                " integers only the readout may be without spikes"
+                f"node {name!r} passes its membrane to {graph.successors(name)}; in an"
+                " integer plan every neuron but the readout must spike"
             )
 
 
 def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
-    """(least, largest integer of each input value, log2 of their unit).
+    """(Least and largest integer of each input value, log2 of their unit).
 
-    A graph without an encoding takes spikes; so does one whose encoding makes spikes.
+    Without an encoding, or with one that makes spikes, the input is spikes.
 
     Raises:
-        GraphError: the encoding has another number of channels than the input.
+        GraphError: encoding and input differ in their number of channels.
     """
     shape = graph.shapes[graph.input]
     if not isinstance(graph.encoding, DirectEncoding):
@@ -139,9 +142,9 @@ def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A population in one unit, its connections, and what does not fit.
+    """A population in integers of one unit, its connections, and what does not fit.
 
-    Of the violations, those of the neuron model alone are in `model_violations` too.
+    `model_violations` repeats those violations that the neuron model alone causes.
     """
 
     population: Population
@@ -156,13 +159,13 @@ def place_best(
     latency: Mapping[str, int],
     sources: Mapping[str, Interval],
 ) -> Placed:
-    """`draft` in its derived unit, or a finer one if T steps need it and it fits.
+    """`draft` in its derived unit, or in a finer one if T steps need it and it fits.
 
-    A node whose decay truncates says itself what its unit is.
+    A node whose decay truncates fixes the unit itself.
     """
-    unit = draft.unit()
-    if draft.chip_step is not None:
-        return place_as_told(draft, draft.chip_step + STATE_SHIFT, latency)
+    unit, chip_step = draft.unit(), draft.neurons.chip_step
+    if chip_step is not None:
+        return place_as_told(draft, chip_step + STATE_SHIFT, latency)
     placed = place(draft, unit, latency)
     for spare in range(spare_wanted(draft, unit, steps), 0, -1):
         finer = place(draft, unit - spare, latency)
@@ -172,23 +175,23 @@ def place_best(
 
 
 def place_as_told(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
-    """`draft` in units of 2^unit volts, which the node chose.
+    """`draft` in units of 2^unit volts, which the node's membrane_step fixes.
 
     Raises:
-        GraphError: something that arrives is finer than that.
+        GraphError: a weight, bias, threshold or reset is finer than that unit.
     """
     if draft.unit() < unit:
         raise GraphError(
             f"not on the grid: node {draft.name!r}: its membrane_step of"
-            f" 2^{unit - STATE_SHIFT} V makes units of 2^{unit} V, but what arrives, or"
-            f" a voltage, is a multiple of 2^{draft.unit()} V alone;"
-            " stars.grid.with_truncating_decay chooses the step"
+            f" 2^{unit - STATE_SHIFT} V makes units of 2^{unit} V, but its weights,"
+            f" bias or voltages are multiples of only 2^{draft.unit()} V;"
+            " stars.grid.with_truncating_decay chooses a step that fits"
         )
     return place(draft, unit, latency)
 
 
 def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> bool:
-    """Whether sums and membranes stay inside the chip's registers over `steps`."""
+    """Whether sums and membranes fit the chip's registers over `steps`."""
     population = placed.population
     low, high = accumulator_interval(population, placed.connections, sources)
     if wraps(currents_of(population, low, high, steps)):
@@ -198,31 +201,32 @@ def has_room(placed: Placed, steps: int, sources: Mapping[str, Interval]) -> boo
 
 
 def spare_wanted(draft: Draft, unit: int, steps: int) -> int:
-    """Bits to make the unit finer so that no decay within `steps` is truncated.
+    """Bits by which the unit must be finer so that `steps` steps truncate nothing.
 
-    The last bit is j bits finer after each decay, T - 1 times, of the current or of
-    the membrane, whichever is slower; the chip keeps `STATE_SHIFT` bits below one unit.
-    No sum would fit with `ACCUMULATOR_BITS`.
+    Each of the T - 1 decays makes the last bit j bits finer; j is the larger shift of
+    current and membrane. The chip keeps `STATE_SHIFT` bits below one unit. The result
+    is at most `ACCUMULATOR_BITS`, with which no sum would fit.
     """
-    increment = draft.increment_exponent()
-    if draft.decay_shift is None or increment is None:
+    increment, j = draft.increment_exponent(), draft.neurons.decay_shift
+    if j is None or increment is None:
         return 0
-    needed = draft.finest_shift * (steps - 1) - STATE_SHIFT - (increment - unit)
+    finest = max(j, draft.neurons.current_decay_shift)
+    needed = finest * (steps - 1) - STATE_SHIFT - (increment - unit)
     return min(max(0, needed), ACCUMULATOR_BITS)
 
 
 def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
     """`draft` in units of 2^unit volts."""
-    violations = list(draft.violations)
+    neurons, violations = draft.neurons, list(draft.violations)
     connections = []
-    for arrival in draft.arrivals:
-        delay = latency[draft.name] - latency[arrival.source] - 1
-        connection, wrong = connect(draft.name, arrival, unit, delay)
+    for edge in draft.edges:
+        delay = latency[draft.name] - latency[edge.source] - 1
+        connection, wrong = connect(draft.name, edge, unit, delay)
         connections.append(connection)
         violations += wrong
     threshold = None
-    if draft.threshold is not None:
-        threshold = int(draft.threshold.at(unit).item())
+    if neurons.threshold is not None:
+        threshold = int(neurons.threshold.at(unit).item())
         if bits(threshold) > THRESHOLD_BITS:
             violations.append(
                 f"node {draft.name!r}: the threshold is {threshold} units of 2^{unit}"
@@ -238,33 +242,31 @@ def place(draft: Draft, unit: int, latency: Mapping[str, int]) -> Placed:
     population = Population(
         name=draft.name,
         shape=draft.shape,
-        spiking=draft.spiking,
+        spiking=neurons.spiking,
         exponent=unit,
-        decay_shift=draft.decay_shift,
+        decay_shift=neurons.decay_shift,
         threshold=threshold,
         bias=bias,
         bias_exponent=STATE_SHIFT if exponent is None else exponent,
         latency=latency[draft.name],
-        offset=draft.offset,
-        current_decay_shift=draft.current_decay_shift,
+        offset=neurons.offset,
+        current_decay_shift=neurons.current_decay_shift,
     )
-    return Placed(
-        population, tuple(connections), tuple(violations), tuple(draft.violations)
-    )
+    return Placed(population, tuple(connections), tuple(violations), draft.violations)
 
 
 def connect(
-    target: str, arrival: Arrival, unit: int, delay: int
+    target: str, edge: EdgeWeights, unit: int, delay: int
 ) -> tuple[Connection, list[str]]:
-    """The connection in units of 2^unit, and what does not fit."""
-    weights = arrival.weights
+    """(The connection in units of 2^unit, its violations)."""
+    weights = edge.weights
     largest_weight = largest(weights.mantissas)
     shift = weights.exponent - unit if largest_weight else 0
     absorbed = max(0, min(shift, bits(WEIGHT_LIMIT) - bits(largest_weight)))
     matrix = weights.mantissas.astype(np.int32)
     matrix.data <<= absorbed
-    connection = Connection(arrival.source, target, matrix, shift - absorbed, delay)
-    where = f"connection {arrival.source!r} -> {target!r} by way of {arrival.way!r}"
+    connection = Connection(edge.source, target, matrix, shift - absorbed, delay)
+    where = f"connection {edge.source!r} -> {target!r} by way of {edge.way!r}"
     wrong = []
     if largest_weight > WEIGHT_LIMIT:
         wrong.append(
@@ -274,17 +276,17 @@ def connect(
     if connection.shift > SHIFT_LIMIT:
         wrong.append(
             f"{where}: needs a left shift of {connection.shift} to units of 2^{unit} V,"
-            f" at most {SHIFT_LIMIT}; its weights and the finest of what else arrives,"
-            " the bias and the threshold lie too far apart"
+            f" at most {SHIFT_LIMIT}; its weights are too coarse beside the other"
+            " weights, the bias or the threshold of this population"
         )
     return connection, wrong
 
 
 def bias_exponent(bias: Integers) -> int | None:
-    """The chip's exponent for a bias in units; None when no mantissa of 12 bits fits.
+    """The chip's exponent for a bias in units; None if no 12-bit mantissa holds it.
 
-    One unit is 2^6 membrane steps, so the mantissa is the bias itself at exponent 6,
-    its half at 7; below 6 it would only be larger.
+    One unit is 2^6 membrane steps, so the mantissa is the bias at exponent 6 and half
+    of it at 7. Exponents below 6 only make it larger.
     """
     for exponent in (STATE_SHIFT, BIAS_EXPONENTS[-1]):
         drop = exponent - STATE_SHIFT

@@ -1,12 +1,13 @@
-"""IntegerPlan: an on-grid graph in integers, and the bounds of its registers.
+"""IntegerPlan: a graph on the grid as integers, and the limits of the chip's registers.
 
-The emulator, the Lava worker, the HDF5 writer and the certificate all read it; none of
-them quantizes by itself. Between two neuron nodes (or the input and one) every chain of
-maps is one sparse integer product, so pooling and flattening have no special case. On
-disk it is what `stars.grid.plan_file` says, and `stars.grid.lowering` makes it.
+`stars.grid.lowering` makes a plan, and `stars.grid.plan_file` stores it. The emulator,
+the Lava worker, the HDF5 writer and the certificate read it; none of them quantizes. A
+chain of maps between two populations is one sparse integer matrix, so pooling and
+flattening are no special cases.
 
-Limits, each a field of the chip that Lava does not enforce; Source: M. Davies et al.,
-IEEE Micro 38(1), 2018, and the declared widths in lava-nc 0.10, `proc/lif/models.py`.
+The limits below are fields of the chip that Lava does not enforce. Source: M. Davies et
+al., IEEE Micro 38(1), 2018, and the declared widths in lava-nc 0.10,
+`proc/lif/models.py`.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from stars.grid.intervals import (
     spike_interval,
 )
 
-WEIGHT_LIMIT = 127  # 8 bits with the sign; sent as 2 w, so that no bit is dropped
-SHIFT_LIMIT = 8  # 2 w << (shift - 1), and the chip's weight exponent ends at 7
+WEIGHT_LIMIT = 127  # 8 bits with the sign; sent as 2 w to keep every bit
+SHIFT_LIMIT = 8  # 2 w << (shift - 1); the chip's weight exponent is at most 7
 THRESHOLD_BITS = 17
 ACCUMULATOR_BITS = 17  # a sum << 6 must stay inside the 24-bit signed current
 STATE_SHIFT = 6  # currents, thresholds: one unit is 64 of the chip's membrane steps
 MEMBRANE_LIMIT = 2**23 - 1  # where the chip clips, in its own steps
-BIAS_LIMIT = 4095  # mantissa: 12 bits and a sign
+BIAS_LIMIT = 4095  # mantissa of 12 bits and a sign
 BIAS_EXPONENTS = range(8)  # mantissa << exponent, in the chip's membrane steps
 
 
@@ -52,17 +53,17 @@ class Population:
 
     Args:
         name, shape: of the node.
-        spiking: False for a readout, which has no leak, no threshold.
+        spiking: False for a readout, which has neither leak nor threshold.
         exponent: log2 of one unit in volts (v is relative to the node's v_reset).
         decay_shift: j in k = dt / tau = 2^-j; None without leak.
         threshold: in units; None for a readout.
         bias: int64 [N], added at every step, units; k r is folded in.
-        bias_exponent: e, 0 to 7, so that (bias << 6) == mantissa << e with a mantissa
-            of 12 bits and sign: how the chip holds it.
+        bias_exponent: e, 0 to 7: the chip holds the bias as a mantissa of 12 bits and
+            sign, with (bias << 6) == mantissa << e.
         latency: number of spiking populations before it on the longest path.
-        offset: v_reset in volts: membrane in volts = units 2^exponent + offset.
-        current_decay_shift: i in k_u = dt / tau_syn = 2^-i; 0 where a current keeps
-            nothing from one step to the next.
+        offset: v_reset in volts; the membrane in volts is units 2^exponent + offset.
+        current_decay_shift: i in k_u = dt / tau_syn = 2^-i; 0 for a current without
+            memory.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Population:
 
     @property
     def finest_shift(self) -> int:
-        """Bits that a step adds below the last one: the slower decay's shift."""
+        """Bits that each step adds below the last one: the larger of both shifts."""
         return max(self.decay_shift or 0, self.current_decay_shift)
 
 
@@ -111,10 +112,10 @@ class IntegerPlan:
         input_name, input_shape: of the graph's input.
         input_exponent: x = q 2^input_exponent with integer q; 0 for spikes.
         input_low, input_high: int64 [N input], the interval of q; within -127..127, or
-            0 and 1 for spikes. Graded when `input_graded`.
+            0 and 1 for spikes.
         populations: in execution order; the last is the readout.
         connections: grouped by target, in the order of populations.
-        steps: T, one input's length; state is reset after it.
+        steps: T, the length of one input; the state is reset after it.
     """
 
     input_name: str
@@ -128,7 +129,7 @@ class IntegerPlan:
 
     @property
     def input_graded(self) -> bool:
-        """Whether the input is a signed 8-bit number rather than a spike."""
+        """True if inputs are signed 8-bit numbers, False if they are spikes."""
         low, high = self.input_low.min(initial=0), self.input_high.max(initial=0)
         return bool(low < 0 or high > 1)
 
@@ -137,7 +138,7 @@ class IntegerPlan:
         return tuple(c for c in self.connections if c.target == target)
 
     def intervals(self) -> dict[str, Interval]:
-        """Least and largest integer of each value, by name of its source."""
+        """Least and largest integer that each source can send, by its name."""
         spikes = {p.name: spike_interval(math.prod(p.shape)) for p in self.populations}
         return {self.input_name: (self.input_low, self.input_high), **spikes}
 
@@ -147,9 +148,9 @@ def accumulator_interval(
     connections: Sequence[Connection],
     sources: Mapping[str, Interval],
 ) -> Interval:
-    """Least and largest sum of all that arrives at a population in a step, [N], units.
+    """Least and largest sum that arrives at a population in a step, [N], units.
 
-    Reached where every connection has a source of its own; else an outer bound.
+    The bound is tight if each connection has its own source; else it is an outer bound.
 
     Args:
         population: the target of `connections`.
@@ -170,9 +171,9 @@ def currents_of(
     """Least and largest current of all neurons at each step, units.
 
     Args:
-        population: of which.
-        low: least sum of all that arrives at each neuron in a step, [N].
-        high: largest.
+        population: whose currents are bounded.
+        low: least sum that arrives at each neuron in a step, [N].
+        high: largest sum.
         steps: T.
     """
     shift = population.current_decay_shift
@@ -187,7 +188,7 @@ def wraps(currents: Sequence[Range]) -> bool:
 def membranes_of(
     population: Population, low: Integers, high: Integers, steps: int
 ) -> list[Range]:
-    """`membrane_intervals` of a population whose accumulator lies in low..high."""
+    """`membrane_intervals` of a population whose arriving sums are in low..high."""
     bias = population.bias
     if population.current_decay_shift:
         down, up = int(bias.min()), int(bias.max())
@@ -204,10 +205,10 @@ def membranes_of(
 
 
 def clips(population: Population, interval: Range) -> bool:
-    """Whether the chip could clip a membrane of this interval to another result.
+    """Whether clipping on the chip can change the result for this interval.
 
-    It clips at 2^23 - 1 of its own steps. Above, this changes nothing in a spiking
-    population: the threshold << 6 is lower, so that a clipped membrane still spikes,
+    The chip clips at +-(2^23 - 1) of its own steps. In a spiking population, clipping
+    above is harmless: the threshold << 6 is lower, so the clipped membrane still spikes
     and is reset.
     """
     limit = Fraction(MEMBRANE_LIMIT, 2**STATE_SHIFT)

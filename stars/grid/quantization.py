@@ -1,9 +1,9 @@
-"""The power-of-two grid: put a graph on it, and prove what follows.
+"""quantize(graph) -> graph: rounds a graph to the power-of-two grid.
 
 On the grid every weight and bias is an integer times a power of two. Then sums are
-exact whatever their order, and every target that stays within its bits agrees. The
-proof is `certify`; what puts a graph there is `quantize`. Steps are chosen by `grid_of`
-alone, for `quantize` and for training on the grid.
+exact in any order, and all targets agree as long as the sums stay within their
+registers; `stars.grid.certify` proves that. `grid_of` chooses the steps of the grid,
+both for `quantize` and for training on the grid.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import AliasChoices, Field
 
 from stars.errors import GraphError, LimitError
 from stars.graph.nodes import (
@@ -31,15 +33,15 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.certificate import certify
 from stars.grid.exact import dyadic, largest
 from stars.grid.lowering import lower, place_all
-from stars.grid.plan import BIAS_LIMIT
+from stars.grid.plan import BIAS_LIMIT, WEIGHT_LIMIT
 from stars.grid.rewrite import (
     fold_resistances,
     round_decays,
     sum_pools,
 )
 
-WEIGHT_BITS = 8
-DOUBLINGS = 4  # of a node's step, to make room; beyond, too little of it would be left
+WEIGHT_BITS = 8  # with the sign
+DOUBLINGS = 4  # of a node's step at most; more would leave too few weight bits
 
 
 def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
@@ -53,35 +55,44 @@ def weight_exponent(max_abs: float, *, bits: int = WEIGHT_BITS) -> int:
 
 @dataclass(frozen=True)
 class NodeGrid:
-    """The grid of one node with weights.
+    """The grid of one node or layer with weights.
 
     Args:
         weight_exponent: log2 of the weights' step.
+        bias_exponent: log2 of the bias's step. `quantize` takes the weights' step times
+            the input's; grid training takes the unit of the population.
+        bias_limit: largest integer bias; None if only the population limits it.
         weight_limit: largest integer weight.
-        bias_exponent: log2 of the bias's step: the weights' times the input's.
+
+    Student files of version 0.1 name the exponents "weight" and "bias".
     """
 
-    weight_exponent: int
-    weight_limit: int
-    bias_exponent: int
+    weight_exponent: Annotated[
+        int, Field(validation_alias=AliasChoices("weight_exponent", "weight"))
+    ]
+    bias_exponent: Annotated[
+        int, Field(validation_alias=AliasChoices("bias_exponent", "bias"))
+    ]
+    bias_limit: int | None = None
+    weight_limit: int = WEIGHT_LIMIT
 
     def weight(self, value: Array) -> Array:
-        """`value` rounded, half to even, and clipped."""
+        """Weights rounded to the grid, half to even, and clipped."""
         q: Array = np.rint(np.ldexp(value, -self.weight_exponent))
         q = np.clip(q, -self.weight_limit, self.weight_limit)
         return np.ldexp(q, self.weight_exponent)
 
     def bias(self, value: Array) -> Array:
-        """`value` rounded, half to even."""
+        """Biases rounded to the grid, half to even."""
         q: Array = np.rint(np.ldexp(value, -self.bias_exponent))
         return np.ldexp(q, self.bias_exponent)
 
 
 def is_on_grid(graph: SpikingGraph) -> bool:
-    """Whether `graph` has an integer plan: on the grid, and within 8-bit weights.
+    """Whether `graph` has an integer plan: on the grid, with 8-bit weights.
 
     Raises:
-        UnsupportedNodeError: a node that has no integer form.
+        UnsupportedNodeError: a node has no integer form.
     """
     try:
         lower(graph)
@@ -92,12 +103,12 @@ def is_on_grid(graph: SpikingGraph) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """What `quantize` did.
+    """The graph before and after rounding, and the grid of each node.
 
     Args:
-        exact: the graph before it was rounded: pools and resistances in the weights.
-        graph: on the grid; the same nodes as in `exact`.
-        grids: by name of each node with weights; empty where nothing was rounded.
+        exact: the graph before rounding, with pools and resistances in the weights.
+        graph: the graph on the grid; its nodes have the same names as in `exact`.
+        grids: by name of each node with weights; empty if nothing was rounded.
     """
 
     exact: SpikingGraph
@@ -108,30 +119,31 @@ class Quantization:
 def quantize(
     graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
 ) -> SpikingGraph:
-    """A new graph on the grid, near `graph`; see `quantization`."""
+    """`graph` rounded to the grid; see `quantization`."""
     return quantization(graph, bits=bits, round_decay=round_decay).graph
 
 
 def quantization(
     graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
 ) -> Quantization:
-    """`graph` put on the grid; one that is there already stays as it is.
+    """`graph` rounded to the grid, with the grid of each node.
 
-    Mean pools become sum pools, their 1 / area goes into the next weights, and an r
-    that is no power of two into those before. Weights are rounded to a power-of-two
-    step for each node, biases and thresholds to the grid of what arrives with them. A
-    step is doubled, at most four times, where sums would otherwise leave the bits of a
-    target or a bias the chip's mantissa. A bias that would need more is clipped, for
-    weights of three bits are the higher price.
+    A graph that is on the grid already is not changed. Else mean pools become sum
+    pools, and their 1 / area moves into the next weights. An r that is no power of two
+    moves into the weights before. Weights are rounded to one power-of-two step per
+    node, biases and thresholds to the grid of the currents that arrive with them. A
+    step is doubled, at most four times, if sums do not fit a target's registers or a
+    bias does not fit the chip's mantissa. A bias that needs more is clipped, because
+    clipping a bias costs less accuracy than dropping weight bits.
 
     Args:
-        graph: with v_leak = v_reset; these are not rounded.
+        graph: with v_leak = v_reset.
         bits: of a weight, with the sign; 2 to 8.
-        round_decay: take the nearest k = dt / tau = 2^-j; else another k is refused.
+        round_decay: round each k = dt / tau to the nearest 2^-j instead of raising.
 
     Raises:
         GraphError: `bits` is out of range, or a value cannot be put on the grid.
-        LimitError: it does not fit the chip whatever the steps; every violation.
+        LimitError: no step makes the graph fit the chip; holds every violation.
     """
     check_bits(bits)
     pooled = sum_pools(round_decays(graph) if round_decay else graph)
@@ -154,17 +166,19 @@ def grid_of(
     crowded: Callable[[Grids], Iterable[str]] | None = None,
     doublings: int = DOUBLINGS,
 ) -> dict[str, NodeGrid]:
-    """The grid of each node with weights, as fine as `bits` and every budget allow.
+    """The grid of each node with weights, as fine as `bits` and the registers allow.
 
-    Each node begins with the finest step that holds its weights. Where a population
-    has no room, the finest of the steps that meet in it are doubled, and so on.
+    Each node starts with the finest step that holds its weights. In each crowded
+    population the finest steps that meet there are doubled, until none is crowded.
 
     Args:
         graph: without mean pools that are off the grid (see `sum_pools`).
         bits: of a weight, with the sign; 2 to 8.
-        crowded: the populations without room on such grids; by default those that leave
-            the chip's registers or float32's, or a bias of which is clipped needlessly.
-        doublings: at most, of each step; then the grids are as they are.
+        crowded: returns the populations that do not fit on given grids. Default: those
+            that exceed the chip's registers or the bits of float32, or that clip a bias
+            which a coarser step would hold.
+        doublings: largest number for each step; after that the grids are returned as
+            they are.
 
     Raises:
         GraphError: `bits` is not 2 to 8, or a neuron's parameter is off the grid.
@@ -185,7 +199,7 @@ def grid_of(
 
 
 def check_bits(bits: int) -> None:
-    """Refuse widths that no weight on the grid can have.
+    """Raise if weights on the grid cannot have this width.
 
     Raises:
         GraphError: `bits` is not 2 to 8.
@@ -195,12 +209,12 @@ def check_bits(bits: int) -> None:
 
 
 def weight_limit(bits: int) -> int:
-    """The largest integer weight of `bits`, with the sign."""
+    """The largest integer weight of `bits` bits, sign included."""
     return int(2 ** (bits - 1)) - 1
 
 
 def widest(graph: SpikingGraph) -> int:
-    """The largest integer weight of any node of a graph on the grid."""
+    """The largest integer weight in a graph on the grid."""
     weights = (dyadic(node.weight, "weight") for _, node in weighted(graph))
     return max((largest(w.mantissas) for w in weights), default=0)
 
@@ -214,16 +228,16 @@ def weighted(graph: SpikingGraph) -> list[tuple[str, Weighted]]:
 def node_grids(
     graph: SpikingGraph, exponents: Mapping[str, int], limit: int
 ) -> dict[str, NodeGrid]:
-    """The grids that follow from the exponent of each node's weights."""
+    """The grid of each node, from the exponent of its weights."""
     outputs = output_grids(graph, exponents)
     return {
-        name: NodeGrid(exponent, limit, outputs[name])
+        name: NodeGrid(exponent, outputs[name], weight_limit=limit)
         for name, exponent in exponents.items()
     }
 
 
 def output_grids(graph: SpikingGraph, exponents: Mapping[str, int]) -> dict[str, int]:
-    """log2 of the step of every node's output, from that of each node's weights."""
+    """log2 of the step of each node's output, from the exponents of the weights."""
     grids: dict[str, int] = {}
     for name in graph.order:
         node = graph.nodes[name]
@@ -242,7 +256,7 @@ def output_grids(graph: SpikingGraph, exponents: Mapping[str, int]) -> dict[str,
 def nodes_to_coarsen(
     graph: SpikingGraph, exponents: Mapping[str, int], populations: Iterable[str]
 ) -> set[str]:
-    """For each of the populations, the nodes that set its finest step."""
+    """The nodes that set the finest step of any of the populations."""
     grids = output_grids(graph, exponents)
     found: set[str] = set()
     for name in populations:
@@ -257,10 +271,10 @@ def nodes_to_coarsen(
 def without_room(
     graph: SpikingGraph, exponents: Mapping[str, int], limit: int
 ) -> Callable[[Grids], set[str]]:
-    """What `quantize` takes for crowded, when steps begin at `exponents`.
+    """The default `crowded` of `grid_of`, for steps that start at `exponents`.
 
-    What the coarsest steps do not mend, as float32 over many steps of an exact decay,
-    is no reason for coarser weights.
+    Violations that even the coarsest steps cannot fix are ignored, such as the bits of
+    float32 over many steps of an exact decay.
     """
     coarsest = {name: exponent + DOUBLINGS for name, exponent in exponents.items()}
     grids = node_grids(graph, coarsest, limit)
@@ -276,7 +290,7 @@ def without_room(
 
 
 def clipped_populations(graph: SpikingGraph, grids: Grids) -> set[str]:
-    """The populations with a bias that the chip's mantissa does not hold."""
+    """Names of the populations with a bias that the chip's mantissa cannot hold."""
     steps = output_grids(graph, {n: grid.weight_exponent for n, grid in grids.items()})
     found = set()
     for name in graph.neurons:
@@ -288,17 +302,17 @@ def clipped_populations(graph: SpikingGraph, grids: Grids) -> set[str]:
 
 
 def off_chip(graph: SpikingGraph) -> set[str]:
-    """Names of the populations that leave the chip's registers."""
+    """Names of the populations that exceed the chip's registers."""
     return {p.population.name for p in place_all(graph) if p.violations}
 
 
 def beyond_float32(graph: SpikingGraph) -> set[str]:
-    """Names of the populations that fit the chip, but not float32's bits."""
+    """Names of the populations that fit the chip, but not the bits of float32."""
     return {row.name for row in certify(graph).populations if not row.fits}
 
 
 def weights_from(graph: SpikingGraph, source: str) -> list[str]:
-    """The last nodes with weights on every way into and including `source`."""
+    """The last nodes with weights on each path up to `source`, itself included."""
     node = graph.nodes[source]
     if isinstance(node, Weighted):
         return [source]
@@ -328,10 +342,10 @@ def rounded(graph: SpikingGraph, grids: Mapping[str, NodeGrid]) -> SpikingGraph:
 
 
 def clip_bias(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
-    """`graph` with the bias that reaches neuron `name` inside the chip's mantissa.
+    """`graph` with the bias of neuron `name` clipped to the chip's mantissa.
 
-    12 bits of units; where that is too little, 13 of them in steps of two. The nodes
-    next to `name` share one bias for each channel; the first of them is changed.
+    The mantissa holds 12 bits of units, or 13 bits of even units. The biases of all
+    nodes directly before `name` add; the first of these nodes is changed.
     """
     total = np.ldexp(direct_bias(graph, name), -unit)
     if np.abs(total).max() <= BIAS_LIMIT:
@@ -343,23 +357,23 @@ def clip_bias(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
 
 
 def directly_before(graph: SpikingGraph, name: str) -> dict[str, Weighted]:
-    """The nodes with weights next to neuron `name`."""
+    """The nodes with weights directly before neuron `name`."""
     before = ((p, graph.nodes[p]) for p in graph.predecessors(name))
     return {p: node for p, node in before if isinstance(node, Weighted)}
 
 
 def direct_bias(graph: SpikingGraph, name: str) -> Array:
-    """The sum of their biases, one a channel."""
+    """The sum of the biases directly before neuron `name`, one for each channel."""
     biases = (node.bias for node in directly_before(graph, name).values())
     return np.asarray(sum(biases, np.zeros(1)))
 
 
 def round_neuron(graph: SpikingGraph, name: str, unit: int) -> SpikingGraph:
-    """`graph` with the voltages of a spiking `name` on the grid of its increments.
+    """`graph` with the voltages of neuron `name` rounded to the grid of its increments.
 
-    One increment is k r 2^unit, without leak dt r 2^unit, with a synaptic current times
-    (dt / tau_syn) w_in. Where that is no power of two the graph cannot be put on the
-    grid, which is for the lowering to say; nothing is changed.
+    One increment is k r 2^unit, or dt r 2^unit without leak. A synaptic current
+    multiplies it by (dt / tau_syn) w_in. If that is no power of two, nothing is changed
+    and the lowering raises later.
     """
     node = graph.nodes[name]
     if isinstance(node, LIF):

@@ -1,11 +1,13 @@
-"""Rewrites before rounding: another graph that computes the same in real numbers.
+"""Graph rewrites before rounding.
 
-Mean pools become sum pools and resistances become 1; what they multiplied goes into
-the weights next to them. Two are not exact, and only done on request: `round_decays`
-changes time constants, and `with_truncating_decay` gives every LIF and CubaLIF the step
-that the chip's membrane counts in, so that the reference and every target truncate
-where the chip does. On the grid a plain decay is exact only while the chip has bits to
-spare for it; a truncating one is exact at any T.
+Exact in real numbers: `sum_pools` turns mean pools into sum pools, and
+`fold_resistances` turns resistances into 1; the factors move into nearby weights.
+
+Not exact, and done only on request: `round_decays` changes time constants, and
+`with_truncating_decay` gives every LIF and CubaLIF the step in which the chip counts
+its membrane, so that the reference and every target truncate as the chip does. On the
+grid, a plain decay is exact only while the chip has spare bits for it; a truncating
+decay is exact at any T.
 """
 
 from __future__ import annotations
@@ -35,13 +37,14 @@ from stars.grid.plan import STATE_SHIFT
 
 
 def sum_pools(graph: SpikingGraph) -> SpikingGraph:
-    """`graph` with mean pools as sum pools, their 1 / area in the weights around them.
+    """`graph` with mean pools replaced by sum pools, their 1 / area moved into weights.
 
-    The factor goes into the next weights; where there are none before the next neuron,
-    into those just before; where there are none either, a power of two stays.
+    The factor moves into the next weights. If there are none before the next neuron, it
+    moves into the weights just before. If there are none either, the mean pool stays,
+    which needs a power of two.
 
     Raises:
-        GraphError: a factor that is no power of two has no weights to go to.
+        GraphError: a factor is no power of two and no weights can take it.
     """
     for name in graph.order:
         node = graph.nodes[name]
@@ -56,14 +59,14 @@ def sum_pools(graph: SpikingGraph) -> SpikingGraph:
         elif math.frexp(node.scale)[0] != 0.5:
             raise GraphError(
                 f"node {name!r}: its factor {node.scale!r} is no power of two, and no"
-                " weights next to it can take it; put a convolution or a dense node"
-                " after it, or use a window of 2^n pixels"
+                " weights near it can take it; put a convolution or a dense node after"
+                " it, or use a window of 2^n pixels"
             )
     return graph
 
 
 def weights_after(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
-    """The next weights on all ways from `name`, times `scale`; none if one has none."""
+    """The next weights on all paths from `name`, scaled; empty if a path has none."""
     found: dict[str, Weighted] = {}
     for after in graph.successors(name):
         node = graph.nodes[after]
@@ -80,7 +83,7 @@ def weights_after(graph: SpikingGraph, name: str, scale: float) -> dict[str, Wei
 
 
 def weights_ahead(graph: SpikingGraph, name: str, scale: float) -> dict[str, Weighted]:
-    """The weights that only `name` reads, just before it, times `scale`; or none."""
+    """The weights just before `name` that only it reads, scaled; empty if none."""
     before = graph.predecessors(name)
     if len(before) > 1 or len(graph.successors(before[0])) > 1:
         return {}
@@ -93,10 +96,11 @@ def weights_ahead(graph: SpikingGraph, name: str, scale: float) -> dict[str, Wei
 def fold_resistances(graph: SpikingGraph) -> SpikingGraph:
     """`graph` with every r that is no power of two moved into the weights before it.
 
-    v' = v + k (v_leak - v + r x) takes r W and r b for W and b, with r = 1; an
-    integrator, and an IF, takes dt r W with r = 1 / dt. A current with memory is linear
-    in what arrives, so that its w_in goes the same way. Where the factor differs within
-    a channel, or other nodes read the same weights, the population stays as it is.
+    For v' = v + k (v_leak - v + r x), W and b become r W and r b, and r becomes 1. For
+    an Integrator or an IF they become dt r W and dt r b, and r becomes 1 / dt. A
+    synaptic current is linear in its input, so its w_in moves in the same way. A
+    population is not changed if the factor differs within a channel, or if other nodes
+    read the same weights.
     """
     for name in graph.neurons:
         node = graph.neuron(name)
@@ -117,7 +121,7 @@ def fold_resistances(graph: SpikingGraph) -> SpikingGraph:
 def gain_of(
     node: IF | LIF | CubaLIF | Integrator, dt: float
 ) -> tuple[Array, IF | LIF | CubaLIF | Integrator]:
-    """(What multiplies all that arrives, the node without it)."""
+    """(The factor of everything that arrives, the node without it)."""
     one = np.ones(node.shape)
     if isinstance(node, IF | Integrator):
         return dt * node.r, replace(node, r=one / dt)
@@ -129,12 +133,12 @@ def gain_of(
 def weights_of_population(
     graph: SpikingGraph, name: str, gain: Array
 ) -> dict[str, Weighted]:
-    """All weights that arrive at a population, times `gain`; none if one way has none.
+    """All weights before a population, times `gain`; empty if a path has none.
 
     Args:
-        graph: of the population.
+        graph: holds the population.
         name: of the population.
-        gain: of its shape; the same in all of a channel.
+        gain: has the population's shape; equal within each channel.
     """
     channels = gain.reshape(len(gain), -1)
     if np.ptp(channels, axis=1).any():
@@ -156,18 +160,18 @@ def weights_of_population(
 
 
 def scaled(node: Weighted, gain: Array | float) -> Weighted:
-    """The node with weights and biases times `gain`, one number or one a channel."""
+    """The node with weights and biases times `gain`: one number, or one per channel."""
     each = np.broadcast_to(gain, len(node.bias))
     rows = each.reshape(-1, *(1 for _ in node.weight.shape[1:]))
     return replace(node, weight=node.weight * rows, bias=node.bias * each)
 
 
 def round_decays(graph: SpikingGraph) -> SpikingGraph:
-    """`graph` with every tau at the nearest dt 2^j, j from 1 to 12, by ratio.
+    """`graph` with every tau rounded to the nearest dt 2^j by ratio, j from 1 to 12.
 
-    That of a synaptic current may be dt itself, j = 0. Leak, threshold and resistance
-    stay, so that a constant input settles where it did; what changes is how fast. A tau
-    that is there already is not touched.
+    For a synaptic current j may also be 0. Leak, threshold and resistance stay, so a
+    constant input settles at the same membrane, only faster or slower. A tau that is
+    dt 2^j already keeps its bits.
     """
     changed: dict[str, Node] = {}
     for name in graph.spiking:
@@ -184,7 +188,7 @@ def round_decays(graph: SpikingGraph) -> SpikingGraph:
 
 
 def nearest(tau: Array, dt: float, shifts: range) -> Array:
-    """Each tau at dt 2^j with the nearest j of `shifts`, by ratio."""
+    """Each tau rounded to dt 2^j with the nearest j of `shifts`, by ratio."""
     k = dt / tau
     j = np.clip(np.rint(-np.log2(k)), shifts[0], shifts[-1])
     return np.where(k == np.exp2(-j), tau, dt * np.exp2(j))
@@ -193,13 +197,14 @@ def nearest(tau: Array, dt: float, shifts: range) -> Array:
 def with_truncating_decay(graph: SpikingGraph) -> SpikingGraph:
     """`graph` with every decay truncating to the chip's membrane step.
 
-    The step is 1/64 of a population's coarsest unit: any weight is then a multiple of
-    64 steps, and 24 bits go furthest. One that truncates already stays as it is.
+    The step is 1/64 of the population's coarsest unit. Then every weight is a multiple
+    of 64 steps, and 24 bits hold the largest range. A node that truncates already keeps
+    its step.
 
     Raises:
         GraphError: the graph is off the grid.
         LimitError: it does not fit the chip; holds every violation.
-        UnsupportedNodeError: a node that has no integer form.
+        UnsupportedNodeError: a node has no integer form.
     """
     changed: dict[str, Node] = {}
     for population in lower(replace(graph, steps=1)).populations:

@@ -1,7 +1,7 @@
-"""Every chain of maps between two populations, composed into one exact sparse product.
+"""Composes every chain of maps between two populations into one exact sparse matrix.
 
-A convolution is unrolled into one row per output neuron. Nothing is rounded: values
-are integers times powers of two from the first node to the last.
+A convolution is unrolled into one row per output neuron. Nothing is rounded: all values
+are integers times powers of two.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from stars.graph.nodes.conv import windows
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import Dyadic, Integers, add, dyadic, product
 
-MAX_ENTRIES = 2**25  # of one unrolled product: about 1 GB while it is built
+MAX_ENTRIES = 2**25  # of one unrolled product; building it takes about 1 GB
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """What a node's value is, in terms of populations: sum of parts @ x + bias.
+    """A node's value as a linear function of populations: sum of parts @ x + bias.
 
     Args:
-        parts: by name of a population or the input, a sparse matrix [N, N source].
+        parts: sparse matrices [N, N source], by name of a population or the input.
         bias: [N].
     """
 
@@ -55,16 +55,16 @@ def compose(graph: SpikingGraph) -> dict[str, tuple[Linear, ...]]:
     """For each neuron node, one Linear for each edge into it, in order.
 
     Raises:
-        GraphError: values off the grid; the message names every node that has some.
+        GraphError: values are off the grid; names every such node.
         LimitError: an unrolled product has more than `MAX_ENTRIES` entries.
-        UnsupportedNodeError: nodes that have no unrolled form, all of them.
+        UnsupportedNodeError: nodes have no unrolled form; names all of them.
     """
     populations = {type(graph.neuron(n)) for n in graph.neurons}
     graph.check_supported(
         {Input, Output, *UNROLL, *populations}, "synapses: no unrolled form"
     )
     check_on_grid(graph)
-    # A population's value is its own spikes, also for what comes before it in a cycle.
+    # A population's value is its own spikes, also for nodes before it in a cycle.
     values = {
         name: itself(name, math.prod(graph.shapes[name]))
         for name in (graph.input, *graph.neurons)
@@ -82,10 +82,10 @@ def compose(graph: SpikingGraph) -> dict[str, tuple[Linear, ...]]:
 
 
 def check_on_grid(graph: SpikingGraph) -> None:
-    """Refuse maps whose weights or biases are not integers times a power of two.
+    """Raise if weights or biases of a map are not integers times a power of two.
 
     Raises:
-        GraphError: with one line for each such node.
+        GraphError: has one line for each such node.
     """
     wrong = []
     for name in graph.order:
@@ -108,12 +108,12 @@ def check_on_grid(graph: SpikingGraph) -> None:
 
 
 def itself(name: str, size: int) -> Linear:
-    """The value of a population: its own spikes."""
+    """The identity: a population's value is its own spikes."""
     return Linear({name: Dyadic(identity(size), 0)}, nothing(size))
 
 
 def total(values: tuple[Linear, ...]) -> Linear:
-    """The sum; parts from the same source add up to one."""
+    """The sum of linear functions; parts of the same source are added."""
     first, *rest = values
     for other in rest:
         parts = dict(first.parts)
@@ -124,7 +124,7 @@ def total(values: tuple[Linear, ...]) -> Linear:
 
 
 def through(name: str, node: Map, x: Linear, shape: Shape) -> Linear:
-    """The value of a map, from the value `x` of shape `shape` that enters it."""
+    """The value of a map whose input is `x`, of shape `shape`."""
     try:
         unrolled, bias = unroll(node, shape)
         parts = {
@@ -138,7 +138,7 @@ def through(name: str, node: Map, x: Linear, shape: Shape) -> Linear:
 
 
 def times(left: Dyadic, right: Dyadic) -> Dyadic:
-    """The exact product of two sparse matrices, within the memory bound."""
+    """The exact product of two sparse matrices; raises before memory runs out."""
     lengths = np.diff(right.mantissas.indptr)
     check_entries(int(lengths[left.mantissas.indices].sum()))
     matrix = csr_array(product(left.mantissas, right.mantissas))
@@ -147,20 +147,20 @@ def times(left: Dyadic, right: Dyadic) -> Dyadic:
 
 
 def check_entries(count: int) -> None:
-    """Refuse products that would not fit in memory.
+    """Raise if a product would not fit in memory.
 
     Raises:
-        LimitError: more than `MAX_ENTRIES`.
+        LimitError: more than `MAX_ENTRIES` entries.
     """
     if count > MAX_ENTRIES:
         raise LimitError(
             "unrolled product",
-            [f"{count} entries, at most {MAX_ENTRIES}; use fewer channels or pixels"],
+            [f"{count:,} entries, at most {MAX_ENTRIES:,}: reduce channels or pixels"],
         )
 
 
 def unroll(node: Map, shape: Shape) -> tuple[Dyadic, Dyadic]:
-    """(sparse matrix [N out, N in], bias [N out]) of a map on inputs of `shape`.
+    """(Sparse matrix [N out, N in], bias [N out]) of a map on inputs of `shape`.
 
     Raises:
         LimitError: more than `MAX_ENTRIES` entries.
@@ -169,7 +169,7 @@ def unroll(node: Map, shape: Shape) -> tuple[Dyadic, Dyadic]:
 
 
 def unroll_affine(node: Affine, _: Shape) -> tuple[Dyadic, Dyadic]:
-    """The matrix itself."""
+    """The weight matrix itself, sparse."""
     check_entries(node.weight.size)
     weight = dyadic(node.weight, "weight")
     sparse = Dyadic(csr_array(weight.mantissas), weight.exponent)
@@ -200,12 +200,12 @@ def unroll_conv(node: Conv2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
 
 
 def unroll_conv1d(node: Conv1d, shape: Shape) -> tuple[Dyadic, Dyadic]:
-    """As a convolution of height 1."""
+    """The matrix of a convolution of height 1."""
     return unroll_conv(node.flat(), (shape[0], 1, shape[1]))
 
 
 def unroll_scale(node: Scale, _: Shape) -> tuple[Dyadic, Dyadic]:
-    """A diagonal."""
+    """A diagonal matrix."""
     factors = dyadic(node.scale.ravel(), "scale")
     size = len(factors.mantissas)
     places = np.arange(size)[:, None]
@@ -214,7 +214,7 @@ def unroll_scale(node: Scale, _: Shape) -> tuple[Dyadic, Dyadic]:
 
 
 def unroll_pool(node: SumPool2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
-    """One row per window, one equal entry per pixel in it."""
+    """One row per window, with one equal entry for each of its pixels."""
     view = windows(positions(shape)[None], node.kernel, node.stride, (1, 1))
     columns = view.reshape(-1, node.kernel[0] * node.kernel[1])
     scale = dyadic(np.array(node.scale), "scale")
@@ -224,7 +224,7 @@ def unroll_pool(node: SumPool2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
 
 
 def unroll_flatten(_: Flatten, shape: Shape) -> tuple[Dyadic, Dyadic]:
-    """The identity: populations are flat here already."""
+    """The identity: populations are flat already."""
     size = int(np.prod(shape))
     return Dyadic(identity(size), 0), nothing(size)
 
@@ -256,7 +256,7 @@ def nothing(size: int) -> Dyadic:
 
 
 def sparse_rows(columns: Integers, data: Integers, width: int) -> csr_array:
-    """A matrix of one row per row of `columns`; column -1 (padding) is left out."""
+    """A matrix with one row for each row of `columns`; column -1 is padding."""
     keep = (columns >= 0) & (data != 0)
     starts = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
     matrix = csr_array((data[keep], columns[keep], starts), shape=(len(columns), width))

@@ -6,32 +6,22 @@ Rounding passes gradients straight through, so the same network trains and runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stars.grid.quantization import NodeGrid
 from stars.networks.blueprint import Activation, Blueprint, ConvBN, Head
 from stars.networks.lif import Backend, LIFConstants, LIFLayer
 from stars.networks.network import Network
 
-WEIGHT_LIMIT = 127  # 8 bits with the sign
 
-
-@dataclass(frozen=True)
-class LayerGrid:
-    """Weights are q 2^weight with |q| <= 127, biases at most `bias_limit` 2^bias."""
-
-    weight: int
-    bias: int
-    bias_limit: int
-
-
-def rounded(x: Tensor, exponent: int, limit: int) -> Tensor:
+def rounded(x: Tensor, exponent: int, limit: int | None) -> Tensor:
     """Round x to the grid 2^exponent, +-limit steps; the gradient is the identity."""
     step = 2.0**exponent
-    on_grid = (x / step).round().clamp(-limit, limit) * step
+    steps = (x / step).round()
+    on_grid = (steps if limit is None else steps.clamp(-limit, limit)) * step
     return x + (on_grid - x).detach()
 
 
@@ -45,7 +35,7 @@ class GridLayer(nn.Module):
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, grid: LayerGrid, spec: ConvBN | None
+        self, weight: Tensor, bias: Tensor, grid: NodeGrid, spec: ConvBN | None
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.float())
@@ -67,8 +57,8 @@ class GridLayer(nn.Module):
         """Weight and bias, rounded."""
         grid = self.grid
         return (
-            rounded(self.weight, grid.weight, WEIGHT_LIMIT),
-            rounded(self.bias, grid.bias, grid.bias_limit),
+            rounded(self.weight, grid.weight_exponent, grid.weight_limit),
+            rounded(self.bias, grid.bias_exponent, grid.bias_limit),
         )
 
     def folded(self) -> tuple[Tensor, Tensor]:
@@ -81,7 +71,7 @@ def grid_network(
     blueprint: Blueprint,
     steps: int,
     constants: LIFConstants,
-    grids: Mapping[str, LayerGrid],
+    grids: Mapping[str, NodeGrid],
     backend: Backend = "norse-eager",
 ) -> Network:
     """A network of `GridLayer`s with zero weights."""
@@ -102,7 +92,7 @@ def grid_network(
     return network.to(memory_format=torch.channels_last)
 
 
-def layer_grids(network: Network) -> dict[str, LayerGrid]:
+def layer_grids(network: Network) -> dict[str, NodeGrid]:
     """The grid of each layer that has one, by name."""
     return {
         name: layer.grid

@@ -15,8 +15,9 @@ from stars.errors import FormatError
 from stars.files.writing import atomic
 from stars.graph.encoding import DirectEncoding
 from stars.graph.nodes.base import Shape
+from stars.grid.quantization import NodeGrid
 from stars.networks.architectures import blueprint
-from stars.networks.grid_layers import LayerGrid, grid_network
+from stars.networks.grid_layers import grid_network
 from stars.networks.lif import LIFConstants
 from stars.networks.network import Network
 from stars.networks.student import build
@@ -44,7 +45,7 @@ class StudentFile:
     steps: int
     surrogate: str
     encoding: DirectEncoding
-    grids: Mapping[str, LayerGrid]
+    grids: Mapping[str, NodeGrid]
 
     @classmethod
     def from_json(cls, text: str) -> StudentFile:

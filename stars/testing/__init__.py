@@ -1,4 +1,4 @@
-"""Helpers for tests, ours and those of other packages.
+"""Public helpers for tests, here and in other packages.
 
 Holds random graphs of every kind, random inputs, and assertions on traces.
 Import from it: the names below.

@@ -1,4 +1,4 @@
-"""Assertions on traces: the same spikes, the same membranes, or where they differ."""
+"""Assertions that two traces are equal; a failure names the first difference."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stars.graph.trace import Trace
 def assert_same_spikes(actual: Trace, desired: Trace) -> None:
     """Raise AssertionError unless every node's spikes are equal.
 
-    The message names the first divergence: the earliest step, in it the earliest node
-    of `desired`, in it the first sample and neuron.
+    The message names the first difference: the earliest step, in it the first node in
+    the order of `desired`, and in that node the first sample and neuron.
     """
     assert_same_records("spikes", actual.spikes, desired.spikes)
 
@@ -29,7 +29,7 @@ def assert_same_records(
     actual: Mapping[str, NDArray[np.generic]],
     desired: Mapping[str, NDArray[np.generic]],
 ) -> None:
-    """Raise AssertionError at the first difference of two records by node."""
+    """Raise AssertionError at the first difference of two sets of arrays by node."""
     if set(actual) != set(desired):
         raise AssertionError(
             f"{what}: nodes {sorted(actual)}, expected {sorted(desired)}"

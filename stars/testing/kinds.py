@@ -1,6 +1,7 @@
-"""Small graphs of random weights, by kind: what `stars.testing.random_graph` draws.
+"""The kinds of small graphs that `stars.testing.random_graph` draws.
 
-Here a graph gets its nodes and edges; its weights are not yet scaled.
+This module makes nodes, edges and random weights. The weights are scaled later, in
+`stars.testing.random_graphs`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ RNG = np.random.Generator
 
 @dataclass
 class RandomGraph:
-    """A graph in the making: shapes follow along, weights are drawn, not yet scaled."""
+    """A graph under construction: shapes are tracked, weights are not yet scaled."""
 
     rng: RNG
     on_grid: bool
@@ -61,7 +62,7 @@ class RandomGraph:
     def conv(
         self, name: str, source: str, out: int, kernel: int = 3, *, stride: int = 1
     ) -> str:
-        """A convolution of `out` channels, padded so that stride 1 keeps the size."""
+        """Add a convolution to `out` channels, padded to keep the size at stride 1."""
         channels = self.shapes[source][0]
         weight = self.rng.standard_normal((out, channels, kernel, kernel))
         padding = (kernel // 2, kernel // 2)
@@ -69,23 +70,23 @@ class RandomGraph:
         return self.add(name, node, source)
 
     def affine(self, name: str, source: str, out: int) -> str:
-        """A dense matrix to `out` values."""
+        """Add a dense matrix to `out` values."""
         weight = self.rng.standard_normal((out, *self.shapes[source]))
         return self.add(name, Affine(weight, self._bias(out)), source)
 
     def conv1d(self, name: str, source: str, out: int, *, dilation: int = 1) -> str:
-        """A convolution of `out` channels over three samples; the length stays."""
+        """Add a convolution to `out` channels over three samples; length is kept."""
         weight = self.rng.standard_normal((out, self.shapes[source][0], 3))
         node = Conv1d(weight, self._bias(out), 1, dilation, dilation)
         return self.add(name, node, source)
 
     def pool(self, name: str, source: str, size: int) -> str:
-        """A pool of whole windows: of sums on the grid, of means off it."""
+        """Add a pool of whole windows: sums on the grid, means off it."""
         kind = SumPool2d if self.on_grid else AvgPool2d
         return self.add(name, kind((size, size), (size, size)), source)
 
     def lif(self, name: str, *sources: str) -> str:
-        """A spiking population, whose currents add."""
+        """Add a LIF population; its input currents add."""
         shape = self.shapes[sources[0]]
         if self.on_grid:
             return self.add(
@@ -102,7 +103,7 @@ class RandomGraph:
         return self.add(name, node, *sources)
 
     def integrate(self, name: str, *sources: str) -> str:
-        """A spiking population without leak, whose currents add."""
+        """Add an IF population, without leak; its input currents add."""
         shape = self.shapes[sources[0]]
         r, v_threshold = np.ones(shape), np.ones(shape)
         if not self.on_grid:
@@ -111,9 +112,9 @@ class RandomGraph:
         return self.add(name, node, *sources)
 
     def cuba(self, name: str, *sources: str) -> str:
-        """A spiking population with a synaptic current; what it gets has no bias.
+        """Add a CubaLIF population, with a synaptic current; its inputs need bias 0.
 
-        On the grid the current decays by 2^-i a step, i from 1 to the membrane's j.
+        On the grid the current decays by 2^-i per step, i from 1 to the membrane's j.
         """
         shape = self.shapes[sources[0]]
         i, j = 1, self.decay_shift if self.on_grid else 1
@@ -135,30 +136,30 @@ class RandomGraph:
         return self.add(name, CubaLIF(**fields), *sources)  # type: ignore[arg-type]
 
     def without_bias(self, *names: str) -> None:
-        """Take the biases of the named nodes away."""
+        """Set the biases of the named nodes to 0."""
         for name in names:
             node = self.nodes[name]
             if isinstance(node, Weighted):
                 self.nodes[name] = replace(node, bias=np.zeros_like(node.bias))
 
     def scale(self, name: str, source: str) -> str:
-        """A factor for each value, a power of two on the grid."""
+        """Add a factor for each value; on the grid it is a power of two."""
         factors = self.rng.uniform(0.5, 2, self.shapes[source])
         if self.on_grid:
             factors = np.exp2(np.rint(np.log2(factors)))
         return self.add(name, Scale(factors), source)
 
     def delay(self, name: str, source: str, least: int) -> str:
-        """From `least` to two steps more, another number for each value."""
+        """Add a random delay for each value, `least` to `least` + 2 steps."""
         steps = self.rng.integers(least, least + 3, self.shapes[source])
         return self.add(name, Delay(steps), source)
 
     def back(self, source: str, target: str) -> None:
-        """An edge that closes a cycle."""
+        """Add an edge that closes a cycle."""
         self.edges.append((source, target))
 
     def readout(self, source: str, classes: int = 4) -> None:
-        """A dense matrix and an integrator, then the output."""
+        """Add a dense matrix, an integrator and the output."""
         if len(self.shapes[source]) > 1:
             source = self.add("flatten", Flatten(), source)
         source = self.affine("dense", source, classes)
@@ -170,12 +171,12 @@ class RandomGraph:
 
 
 def image_input(rng: RNG) -> Input:
-    """An input of one channel, 8 by 8 or 8 by 12 pixels."""
+    """An input of one channel, 8 x 8 or 8 x 12 pixels."""
     return Input((1, 8, 8 + 4 * int(rng.integers(2))))
 
 
 def draft_mlp(draft: RandomGraph) -> None:
-    """Spikes in, two dense populations."""
+    """Two dense populations on a spiking input."""
     rng = draft.rng
     name = draft.add("input", Input((int(rng.integers(3, 13)),)))
     for i in range(2):
@@ -185,7 +186,7 @@ def draft_mlp(draft: RandomGraph) -> None:
 
 
 def draft_flat(draft: RandomGraph) -> None:
-    """An image, flattened into a dense population."""
+    """An image, flattened, and a dense population."""
     name = draft.add("input", image_input(draft.rng))
     name = draft.add("flat", Flatten(), name)
     name = draft.lif("lif0", draft.affine("fc0", name, 12))
@@ -201,7 +202,7 @@ def draft_conv(draft: RandomGraph) -> None:
 
 
 def draft_vgg(draft: RandomGraph) -> None:
-    """Sequential: twice convolution, population, pool; then dense."""
+    """A sequence: convolution, population and pool, twice; then a dense population."""
     name = draft.add("input", image_input(draft.rng))
     for i in range(2):
         name = draft.lif(f"lif{i}", draft.conv(f"conv{i}", name, 3 + i))
@@ -212,7 +213,7 @@ def draft_vgg(draft: RandomGraph) -> None:
 
 
 def draft_residual(draft: RandomGraph) -> None:
-    """Identity shortcuts: spikes of one population also feed the one after the next."""
+    """Identity shortcuts: spikes also feed the population after the next one."""
     name = draft.add("input", image_input(draft.rng))
     name = draft.lif("lif0", draft.conv("conv0", name, 3))
     for i in range(2):
@@ -223,7 +224,7 @@ def draft_residual(draft: RandomGraph) -> None:
 
 
 def draft_shortcut(draft: RandomGraph) -> None:
-    """Shortcuts with weights: two maps of different grids meet in one population."""
+    """Shortcuts with weights: maps of different grids meet in one population."""
     name = draft.add("input", image_input(draft.rng))
     name = draft.lif("lif0", draft.conv("conv0", name, 2))
     for i, kernel in enumerate((1, 2)):
@@ -239,7 +240,7 @@ def draft_shortcut(draft: RandomGraph) -> None:
 
 
 def draft_conv1d(draft: RandomGraph) -> None:
-    """Three channels of spikes along one axis, two convolutions."""
+    """Two 1-D convolutions on three channels of spikes."""
     name = draft.add("input", Input((3, int(draft.rng.integers(8, 13)))))
     name = draft.lif("lif0", draft.conv1d("conv0", name, 4))
     name = draft.lif("lif1", draft.conv1d("conv1", name, 3, dilation=2))
@@ -247,7 +248,7 @@ def draft_conv1d(draft: RandomGraph) -> None:
 
 
 def draft_cuba(draft: RandomGraph) -> None:
-    """Synaptic currents behind an image, a pool and a shortcut; a LIF between them."""
+    """CubaLIF after an image, a shortcut and a pool, with a LIF between them."""
     name = draft.add("input", image_input(draft.rng))
     name = draft.cuba("cuba0", draft.conv("conv0", name, 3))
     main = draft.lif("lif0", draft.conv("conv1", name, 3))
@@ -259,7 +260,7 @@ def draft_cuba(draft: RandomGraph) -> None:
 
 
 def draft_integrate(draft: RandomGraph) -> None:
-    """Populations without leak, and a LIF between them."""
+    """IF populations with a LIF between them."""
     name = draft.add("input", image_input(draft.rng))
     name = draft.integrate("if0", draft.conv("conv0", name, 3))
     main = draft.lif("lif0", draft.conv("conv1", name, 3))
@@ -269,7 +270,7 @@ def draft_integrate(draft: RandomGraph) -> None:
 
 
 def draft_recurrent(draft: RandomGraph) -> None:
-    """Populations that feed themselves, one before them, and themselves late."""
+    """Cycles: a self-connection, one to an earlier population, one with a delay."""
     name = draft.affine("fc0", draft.add("input", Input((6,))), 8)
     first = draft.lif("lif0", name)
     draft.back(draft.affine("rec0", first, 8), first)
@@ -280,7 +281,7 @@ def draft_recurrent(draft: RandomGraph) -> None:
 
 
 def draft_neurons(draft: RandomGraph) -> None:
-    """One population of each kind but LIF, with factors and delays."""
+    """One population of each neuron type but LIF, with factors and delays."""
     one, tau = np.ones(7), np.full(7, 2 * draft.dt)
     name = draft.affine("fc0", draft.add("input", Input((6,))), 7)
     name = draft.add("if", IF(one / draft.dt, one, 0 * one), name)
@@ -304,7 +305,7 @@ KINDS: Mapping[str, Callable[[RandomGraph], None]] = {
     "cuba": draft_cuba,
     "integrate": draft_integrate,
 }
-# What has no integer plan; NIR, ONNX and the targets without integers take it too.
+# Kinds without an integer plan; NIR, ONNX and non-integer targets support them.
 FREE_KINDS: Mapping[str, Callable[[RandomGraph], None]] = {
     "recurrent": draft_recurrent,
     "neurons": draft_neurons,

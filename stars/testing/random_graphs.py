@@ -1,4 +1,4 @@
-"""Random graphs and random inputs: public, as numpy.testing is.
+"""Random graphs and random inputs for tests; public, like numpy.testing.
 
 graph = random_graph(np.random.default_rng(0), kind="residual")
 inputs = random_inputs(rng, graph, batch=8)
@@ -46,15 +46,16 @@ def random_graph(
     steps: int = 4,
     dt: float = 2.0**-10,
 ) -> SpikingGraph:
-    """A small graph whose populations fire at 5 to 50 %, most of the time.
+    """A small random graph whose populations usually fire at 5 to 50 %.
 
     Args:
-        rng: the one source of chance.
+        rng: the only source of randomness.
         kind: a key of `ALL_KINDS`; None draws one of `KINDS`, which have an integer
             plan on the grid. "vgg" is sequential, "residual" and "shortcut" have
             branches that meet in one population, "recurrent" has cycles.
-        on_grid: integers times powers of two throughout, k = 2^-decay_shift, sum
-            pools; else free real values, differing from neuron to neuron, mean pools.
+        on_grid: if true, all values are integers times powers of two, k is
+            2^-decay_shift and pools sum. Else values are real and differ between
+            neurons, and pools take the mean.
         decay_shift: j in k = dt / tau = 2^-j, on the grid.
         bias: False sets every bias to 0.
         steps: T.
@@ -77,7 +78,7 @@ def random_graph(
 
 
 def random_images(rng: RNG, count: int, shape: Shape) -> NDArray[np.uint8]:
-    """Images [count, *shape] of 8-bit noise, every level equally likely."""
+    """Images [count, *shape] of uniform 8-bit noise."""
     return rng.integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
@@ -93,13 +94,13 @@ def random_inputs(
 
 
 def calibrate(rng: RNG, graph: SpikingGraph, *, on_grid: bool) -> SpikingGraph:
-    """`graph` with each population's incoming weights scaled to a healthy rate.
+    """`graph` with each population's incoming weights scaled to a healthy firing rate.
 
-    Populations are treated in order; what feeds one is scaled until it fires at a
-    rate drawn from 12 to 35 %, then rounded to the grid if `on_grid`.
+    In execution order, the weights before a population are scaled until it fires at a
+    rate drawn from 12 to 35 %. They are then rounded to the grid if `on_grid`.
     """
     inputs = random_inputs(rng, graph, CALIBRATION_BATCH)
-    # What comes back in a cycle is not there yet: it starts out silent.
+    # Values that return through a cycle are not known yet; they start at 0.
     values = {n: np.zeros((*inputs.shape[:2], *graph.shapes[n])) for n in graph.held}
     values[graph.input] = inputs
     for name in graph.order:
@@ -141,7 +142,7 @@ def run_over_time(node: Stateful, arriving: Array, dt: float) -> Array:
 def scale_to_rate(
     graph: SpikingGraph, name: str, values: Mapping[str, Array], rate: float
 ) -> dict[str, Weighted]:
-    """The weight nodes before `name`, scaled so that it fires at about `rate`."""
+    """The nodes with weights before `name`, scaled so that it fires at about `rate`."""
     ways = {p: values[p] for p in graph.predecessors(name)}
     fixed = sum(
         (v for p, v in ways.items() if not weights_from(graph, p)), np.zeros(())
@@ -164,7 +165,7 @@ def scale_to_rate(
 
 
 def round_to_grid(graph: SpikingGraph, name: str, node: Weighted) -> Weighted:
-    """`node` with weights of at most 8 bits, fewer where an image's sums need room."""
+    """`node` with weights of 8 bits, or fewer if the sums of an image need room."""
     (source,) = graph.predecessors(name)
     while isinstance(graph.nodes[source], Flatten):
         (source,) = graph.predecessors(source)
@@ -180,14 +181,14 @@ def round_to_grid(graph: SpikingGraph, name: str, node: Weighted) -> Weighted:
 
 
 def longest_memory(graph: SpikingGraph, name: str) -> float:
-    """Times its input that a current right behind node `name` may reach."""
+    """Largest ratio of current to input in the populations right after node `name`."""
     after = (graph.nodes[n] for n in graph.successors(name))
     cubas = (node for node in after if isinstance(node, CubaLIF))
     return max((float(node.tau_syn.max()) / graph.dt for node in cubas), default=1.0)
 
 
 def refresh(graph: SpikingGraph, name: str, values: dict[str, Array]) -> None:
-    """Evaluate again, in place, the maps between the last neurons and `name`."""
+    """Recompute in `values` the maps between the last neurons and `name`."""
     for source in graph.predecessors(name):
         if isinstance(graph.nodes[source], Map):
             refresh(graph, source, values)

@@ -33,7 +33,7 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
         verdict=proof.verdict,
         steps=proof.steps,
         exact_steps=proof.exact_steps,
-        breaks=proof.breaks,
+        breaks=tuple(map(str, proof.breaks)),
     )
     gauges = [gauge for row in proof.populations for gauge in gauges_of(row)]
     for chip in CHIPS:

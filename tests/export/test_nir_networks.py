@@ -221,7 +221,7 @@ def test_conv1d_is_torchs_whatever_its_padding(changes, tmp_path):
 
 def test_conv1d_refuses_an_input_of_another_length():
     _, ending = conv1d_graph(input_shape=8)
-    with pytest.raises(FormatError, match=r"its input is \(8,\), but it gets \(2, 9\)"):
+    with pytest.raises(FormatError, match=r"input shape \(8,\), but gets \(2, 9\)"):
         from_nir(ending((4, 8)), dt=DT, steps=1)
 
 

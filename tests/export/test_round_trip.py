@@ -199,7 +199,7 @@ REFUSED = {
     "same with a stride": ([SQUARE, conv(padding="same", stride=2)], "needs stride 1"),
     "padded pooling": (
         [SQUARE, nir.SumPool2d(**WINDOW, padding=np.array([1, 1]))],
-        "only 0 can be kept",
+        "only padding 0 is supported",
     ),
     "flattening part": (
         [nir.Flatten({"input": np.array([1, 4, 4])})],
@@ -211,7 +211,7 @@ REFUSED = {
             nir.Conv2d((5, 5), np.ones((1, 1, 2, 2)), 1, 0, 1, 1, np.ones(1)),
             nir.I(np.ones((1, 3, 3))),
         ],
-        r"says its input is \(5, 5\)",
+        r"states input shape \(5, 5\)",
     ),
     "same with a wide dilation": (
         [SQUARE, conv(padding="same", dilation=2**40)],
@@ -341,6 +341,6 @@ def test_a_file_that_was_changed_after_the_export(written, key, value, message):
 
 
 def test_another_dt_than_the_files_is_refused_and_another_t_is_taken(written):
-    with pytest.raises(FormatError, match=r"and 0\.5 s was passed"):
+    with pytest.raises(FormatError, match=r"but 0\.5 s was passed"):
         read(written, dt=0.5)
     assert read(written, steps=3).steps == 3

@@ -1,4 +1,4 @@
-"""The primitives of a spiking graph: NumPy only, one file for each family.
+"""The node types of a spiking graph: NumPy only, one file per family.
 
 Holds neurons, maps, delays, and the input and output of a graph.
 Import from it: the names in `__all__`.

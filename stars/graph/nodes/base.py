@@ -1,8 +1,8 @@
-"""What every node is: a frozen record of float64 arrays, with shape inference.
+"""Base classes of nodes: frozen records of float64 arrays, with shape inference.
 
 A `Map` is a stateless, affine map of one step's values. A `Stateful` node carries a
-state from step to step; a `Neuron` is one that has a membrane in it. Nothing here knows
-about graphs.
+state from step to step. A `Neuron` is a stateful node with a membrane. Nodes know
+nothing of graphs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Node:
         """Shape of the output for an input of `shape`.
 
         Raises:
-            GraphError: the node does not take an input of this shape.
+            GraphError: the node does not accept an input of this shape.
         """
         raise NotImplementedError
 
@@ -38,7 +38,7 @@ class Node:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __eq__(self, other: object) -> bool:
-        """True when `other` is of this type and every field is equal bit for bit."""
+        """True if `other` has this type and every field is equal bit for bit."""
         if type(self) is not type(other) or not isinstance(other, Node):
             return False
         mine, theirs = self.parameters(), other.parameters()
@@ -52,17 +52,17 @@ class Map(Node):
     """A stateless, affine map of one step's values."""
 
     def apply(self, x: Array) -> Array:
-        """The map of `x` [B, *input shape] -> [B, *output shape]."""
+        """The output [B, *output shape] for x [B, *input shape]."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class Stateful(Node):
-    """A node of one shape, in and out, that carries a state from step to step."""
+    """A node that carries a state between steps; input and output have one shape."""
 
     @property
     def shape(self) -> Shape:
-        """Shape of what comes in and goes out."""
+        """Shape of input and output."""
         raise NotImplementedError
 
     def initial(self, batch: int) -> Array:
@@ -70,11 +70,11 @@ class Stateful(Node):
         raise NotImplementedError
 
     def step(self, arriving: Array, state: Array, dt: float) -> tuple[Array, Array]:
-        """(Output [B, *shape], state after the step); `arriving` is [B, *shape]."""
+        """(Output [B, *shape], state after the step) for the input `arriving`."""
         raise NotImplementedError
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The node's own shape, which the input must have."""
+        """The node's shape, which the input must have too."""
         if shape != self.shape:
             raise GraphError(f"input has shape {shape}, expected {self.shape}")
         return shape
@@ -82,20 +82,20 @@ class Stateful(Node):
 
 @dataclass(frozen=True, eq=False)
 class Neuron(Stateful):
-    """A population with a membrane. `spiking` says what it hands on: spikes or v."""
+    """A population with a membrane. Its output is spikes or, if not `spiking`, v."""
 
     @property
     def spiking(self) -> bool:
-        """Whether the output is spikes (0 or 1); else it is the membrane itself."""
+        """True if the output is spikes (0 or 1); else it is the membrane."""
         raise NotImplementedError
 
     @property
     def decay(self) -> Literal["exact", "truncate"]:
-        """Whether a decay keeps every bit or truncates to the membrane's step."""
+        """Whether the decay keeps every bit or truncates to the membrane's step."""
         return "exact"
 
     def membrane(self, state: Array) -> Array:
-        """The membrane in a state, [B, *shape], volts: here the state itself."""
+        """The membrane of a state, [B, *shape], volts; by default the state itself."""
         return state
 
 
@@ -103,7 +103,7 @@ def frozen_array(value: object, name: str, ndim: int | None = None) -> Array:
     """A read-only, finite float64 copy of `value`.
 
     Raises:
-        GraphError: not numeric, not finite, or of another number of axes.
+        GraphError: not numeric, not finite, or a wrong number of axes.
     """
     try:
         array = np.array(value, dtype=np.float64)
@@ -118,11 +118,11 @@ def frozen_array(value: object, name: str, ndim: int | None = None) -> Array:
 
 
 def frozen_population(node: Node, names: Sequence[str]) -> None:
-    """Freeze the named fields of a new population; all have one full shape.
+    """Freeze the named fields of a new population; all must have its full shape.
 
     Raises:
-        GraphError: a field that `frozen_array` refuses, without axes, or of another
-            shape than the first.
+        GraphError: `frozen_array` refuses a field, or it has no axes, or its shape is
+            not that of the first field.
     """
     arrays = {name: frozen_array(getattr(node, name), name) for name in names}
     first, shape = names[0], arrays[names[0]].shape
@@ -137,32 +137,32 @@ def frozen_population(node: Node, names: Sequence[str]) -> None:
 
 
 def check_time_constant(value: Array, name: str) -> None:
-    """Refuse time constants that are not positive.
+    """Raise if a time constant is not positive.
 
     Raises:
-        GraphError: one is not.
+        GraphError: a value is 0 or less.
     """
     if not (value > 0).all():
         raise GraphError(f"{name} is {value.min()} s somewhere; it must be > 0")
 
 
 def check_reset(v_reset: Array, v_threshold: Array) -> None:
-    """Refuse a reset that spikes again by itself.
+    """Raise if a neuron would spike again after each reset.
 
     Raises:
         GraphError: v_reset is above v_threshold somewhere.
     """
     if not (v_reset <= v_threshold).all():
         raise GraphError(
-            "v_reset lies above v_threshold somewhere: it would never stop"
+            "v_reset is above v_threshold somewhere, so the neuron would never stop"
         )
 
 
 def check_membrane_step(value: float | None) -> float | None:
-    """The membrane's step as a float, volts; None where a decay keeps every bit.
+    """The membrane's step as a float, volts; None if decays keep every bit.
 
     Raises:
-        GraphError: it is no power of two.
+        GraphError: the step is not a power of two.
     """
     if value is None:
         return None
@@ -175,10 +175,10 @@ def check_membrane_step(value: float | None) -> float | None:
 
 
 def fire(v: Array, v_threshold: Array, v_reset: Array) -> tuple[Array, Array]:
-    """(Spikes as 0. and 1., membrane after the reset): s = [v > v_threshold].
+    """(Spikes as 0.0 and 1.0, membrane after the reset), with s = [v > v_threshold].
 
-    A neuron spikes where v > v_threshold: strictly, as in Norse, NIR and Lava. This is
-    the one place that says so; every other implementation is held against it.
+    The inequality is strict, as in Norse, NIR and Lava. This is its only definition;
+    every other implementation is compared with it.
     """
     spikes = v > v_threshold
     return spikes.astype(np.float64), np.where(spikes, v_reset, v)

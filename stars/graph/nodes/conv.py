@@ -25,7 +25,7 @@ def pair(value: int | Pair, name: str, minimum: int) -> Pair:
 def windows(
     x: NDArray[Any], kernel: Pair, stride: Pair, dilation: Pair
 ) -> NDArray[Any]:
-    """Every kernel-sized window of x [B, C, H, W] -> [B, C, H', W', kh, kw], a view."""
+    """All kernel-sized windows of x [B, C, H, W], a view [B, C, H', W', kh, kw]."""
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(2, 3))
     (sy, sx), (dy, dx) = stride, dilation
@@ -35,7 +35,7 @@ def windows(
 def window_count(
     size: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> int:
-    """Output length along one axis; < 1 when the kernel does not fit."""
+    """Output length along one axis; < 1 if the kernel does not fit."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
@@ -48,8 +48,8 @@ class Conv2d(Map):
     Args:
         weight: W, [out, in / groups, kh, kw].
         bias: b, [out].
-        stride, padding, dilation: (vertical, horizontal), in pixels; zeros are padded.
-        groups: channels are split in this many independent convolutions.
+        stride, padding, dilation: (vertical, horizontal), in pixels; padding is zeros.
+        groups: number of independent convolutions into which channels are split.
     """
 
     weight: Array
@@ -79,7 +79,7 @@ class Conv2d(Map):
         return cast("Pair", self.weight.shape[2:])
 
     def output_shape(self, shape: Shape) -> Shape:
-        """(out, H', W'), from an input of shape (C, H, W)."""
+        """(out, H', W') for an input of shape (C, H, W)."""
         channels = self.weight.shape[1] * self.groups
         if len(shape) != 3 or shape[0] != channels:
             raise GraphError(f"input has shape {shape}, expected ({channels}, H, W)")
@@ -99,7 +99,7 @@ class Conv2d(Map):
         return (self.weight.shape[0], *size)
 
     def apply(self, x: Array) -> Array:
-        """[B, C, H, W] -> [B, out, H', W']."""
+        """The output [B, out, H', W'] for x [B, C, H, W]."""
         (py, px), groups = self.padding, self.groups
         padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
         view = windows(padded, self.kernel, self.stride, self.dilation)

@@ -1,4 +1,4 @@
-"""Conv1d: a one-dimensional cross-correlation, as a two-dimensional one of height 1."""
+"""Conv1d: a one-dimensional cross-correlation, computed as a Conv2d of height 1."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Conv1d(Map):
     Args:
         weight: W, [out, in / groups, k].
         bias: b, [out].
-        stride, padding, dilation: in samples; zeros are padded.
-        groups: channels are split in this many independent convolutions.
+        stride, padding, dilation: in samples; padding is zeros.
+        groups: number of independent convolutions into which channels are split.
 
     Source: NIR 1.0, primitive Conv1d.
     """
@@ -37,7 +37,7 @@ class Conv1d(Map):
         self.flat()
 
     def flat(self) -> Conv2d:
-        """The same map on (C, 1, L)."""
+        """The same map as a Conv2d on (C, 1, L)."""
         return Conv2d(
             self.weight[:, :, None],
             self.bias,
@@ -48,12 +48,12 @@ class Conv1d(Map):
         )
 
     def output_shape(self, shape: Shape) -> Shape:
-        """(out, L'), from an input of shape (C, L)."""
+        """(out, L') for an input of shape (C, L)."""
         if len(shape) != 2:
             raise GraphError(f"input has shape {shape}, expected (C, L)")
         out, _, length = self.flat().output_shape((shape[0], 1, shape[1]))
         return out, length
 
     def apply(self, x: Array) -> Array:
-        """[B, C, L] -> [B, out, L']."""
+        """The output [B, out, L'] for x [B, C, L]."""
         return self.flat().apply(x[:, :, None])[:, :, 0]

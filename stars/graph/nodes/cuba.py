@@ -22,13 +22,13 @@ from stars.graph.nodes.base import (
 
 @dataclass(frozen=True, eq=False)
 class CubaLI(Neuron):
-    """One Euler step of dt, the current first, then the membrane with the new current.
+    """One Euler step of dt: first the current, then the membrane with the new current.
 
         tau_syn u' = -u + w_in x          u' = u + (dt / tau_syn) (w_in x - u)
         tau_mem v' = (v_leak - v) + r u   v' = v + (dt / tau_mem) (v_leak - v + r u')
 
-    Every field has the population's full shape. The state is [B, 2, *shape]: u, which
-    starts at 0, and v, which starts at v_leak.
+    Every field has the population's full shape. The state is [B, 2, *shape]: u starts
+    at 0, and v starts at v_leak.
 
     Args:
         tau_syn, tau_mem: time constants of current and membrane, seconds, > 0.
@@ -36,10 +36,10 @@ class CubaLI(Neuron):
         v_leak: volts.
         w_in: weight of the input, elementwise.
 
-    Source: NIR 1.0, primitive CubaLI. That the membrane sees the current of its own
-        step is how Norse 1.1 (`from_nir`), snnTorch (`Synaptic`), Lava (`LIF`) step.
-    Differs: NIR gives no discrete form; `nir_reference_impl.py` in the repository of
-        its paper lets the membrane see the current of the step before: one step later.
+    Source: NIR 1.0, primitive CubaLI. The membrane uses the current of the same step,
+        as in Norse 1.1 (`from_nir`), snnTorch (`Synaptic`) and Lava (`LIF`).
+    Differs: NIR gives no discrete form. In `nir_reference_impl.py` of its paper's
+        repository the membrane uses the current of the previous step.
     """
 
     tau_syn: Array
@@ -70,17 +70,17 @@ class CubaLI(Neuron):
         return np.broadcast_to(first, (batch, *first.shape)).copy()
 
     def membrane(self, state: Array) -> Array:
-        """The second of the two, [B, *shape]."""
+        """The membrane v of the state, [B, *shape]."""
         return state[:, 1]
 
     def integrate(self, x: Array, state: Array, dt: float) -> tuple[Array, Array]:
-        """(current, membrane before any reset) after one step."""
+        """(Current, membrane before any reset) after one step."""
         u, v = state[:, 0], state[:, 1]
         u = u + (dt / self.tau_syn) * (self.w_in * x - u)
         return u, v + (dt / self.tau_mem) * (self.v_leak - v + self.r * u)
 
     def step(self, arriving: Array, state: Array, dt: float) -> tuple[Array, Array]:
-        """(membrane, current and membrane)."""
+        """(Membrane, state)."""
         u, v = self.integrate(arriving, state, dt)
         return v, np.stack([u, v], axis=1)
 
@@ -92,18 +92,18 @@ class CubaLIF(CubaLI):
         s = [v' > v_threshold]      v = s v_reset + (1 - s) v'
 
     With a `membrane_step` g both decays truncate, as on a chip with integer currents
-    and membranes, and there is nothing else that rounds. With k_u = dt / tau_syn,
-    k_v = dt / tau_mem, and h = g / (k_v r), the current that moves v by one g:
+    and membranes; nothing else rounds. With k_u = dt / tau_syn, k_v = dt / tau_mem and
+    h = g / (k_v r), which is the current that moves v by g:
 
         u' = h trunc((1 - k_u) u / h) + k_u w_in x
         v' = v_leak + g trunc((1 - k_v) (v - v_leak) / g) + k_v r u'
 
-    trunc is toward zero; spike and reset are the same.
+    trunc rounds toward zero. Spike and reset do not change.
 
     Args:
         v_threshold, v_reset: volts.
-        membrane_step: g, volts, a power of two, and then every r is one too; None
-            keeps every bit of both decays.
+        membrane_step: g, volts, a power of two; every r must then be a power of two
+            too. None keeps every bit of both decays.
 
     Source: NIR 1.0, primitive CubaLIF. The truncation: lava-nc 0.10,
         `proc/lif/models.py`, AbstractPyLifModelFixed.
@@ -120,8 +120,8 @@ class CubaLIF(CubaLI):
         object.__setattr__(self, "membrane_step", step)
         if step is not None and (np.abs(np.frexp(self.r)[0]) != 0.5).any():
             raise GraphError(
-                "with a membrane_step every r must be a power of two; move others into"
-                " w_in"
+                "with a membrane_step every r must be a power of two; move other"
+                " factors into w_in"
             )
 
     @classmethod
@@ -136,9 +136,9 @@ class CubaLIF(CubaLI):
         v_threshold: float = 1.0,
         rest: float = 0.0,
     ) -> CubaLIF:
-        """A population of `shape` in which every neuron is alike.
+        """A population of `shape` with equal neurons.
 
-        It leaks to `rest` and resets there, volts.
+        They leak to `rest`, volts, and reset to it.
         """
         return cls(
             tau_syn=np.full(shape, tau_syn),
@@ -152,22 +152,24 @@ class CubaLIF(CubaLI):
 
     @property
     def decay(self) -> Literal["exact", "truncate"]:
-        """Says "truncate" where the node has a membrane_step."""
+        """The value "truncate" if the node has a membrane_step, else "exact"."""
         return "exact" if self.membrane_step is None else "truncate"
 
     def current_step(self, dt: float) -> Array:
-        """What a truncated current is a multiple of: h = g tau_mem / (dt r).
+        """The step of a truncated current: h = g tau_mem / (dt r).
 
         Raises:
-            GraphError: no decay of this node truncates.
+            GraphError: the decays of this node do not truncate.
         """
         if self.membrane_step is None:
-            raise GraphError("the current has no step where the membrane has none")
+            raise GraphError(
+                "the current has no step, because the node has no membrane_step"
+            )
         step: Array = self.membrane_step / (dt / self.tau_mem * self.r)
         return step
 
     def integrate(self, x: Array, state: Array, dt: float) -> tuple[Array, Array]:
-        """(current, membrane before any reset) after one step."""
+        """(Current, membrane before any reset) after one step."""
         if self.membrane_step is None:
             return super().integrate(x, state, dt)
         k_u, k_v = dt / self.tau_syn, dt / self.tau_mem
@@ -183,7 +185,7 @@ class CubaLIF(CubaLI):
         return True
 
     def step(self, arriving: Array, state: Array, dt: float) -> tuple[Array, Array]:
-        """(spikes as 0. and 1., current and membrane after the reset)."""
+        """(Spikes as 0.0 and 1.0, state after the reset)."""
         u, v = self.integrate(arriving, state, dt)
         spikes, v = fire(v, self.v_threshold, self.v_reset)
         return spikes, np.stack([u, v], axis=1)

@@ -1,4 +1,4 @@
-"""Delay: every value some steps later."""
+"""Delay: delays each value by a number of steps."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from stars.errors import GraphError
 from stars.graph.nodes.base import Array, Shape, Stateful, frozen_array
 
-SINGLE = 2.0**-23  # relative: a delay in seconds may have been kept in float32
+SINGLE = 2.0**-23  # relative error of a delay in seconds that was stored as float32
 
 
 @dataclass(frozen=True, eq=False)
 class Delay(Stateful):
     """y_t = x_(t - n), and 0 while t < n.
 
-    The state is [B, N, *shape] with N the largest n: what came in, the newest first.
+    The state is [B, N, *shape], with N the largest n: past inputs, the newest first.
 
     Args:
-        steps: n >= 0, whole steps, full shape; it may differ from neuron to neuron.
+        steps: n >= 0, integers, full shape; neurons may differ.
 
     Source: NIR 1.0, primitive Delay: y(t) = x(t - tau), with tau = n dt.
     """
@@ -34,8 +34,7 @@ class Delay(Stateful):
             raise GraphError("steps has no axes; give it the population's full shape")
         if (steps < 0).any() or (steps != np.rint(steps)).any():
             raise GraphError(
-                f"steps lie in {steps.min()} to {steps.max()}; they must be whole and"
-                " not negative"
+                f"steps are {steps.min()} to {steps.max()}; they must be integers >= 0"
             )
         whole = steps.astype(np.int64)
         whole.flags.writeable = False
@@ -43,10 +42,10 @@ class Delay(Stateful):
 
     @classmethod
     def of_seconds(cls, seconds: object, dt: float) -> Delay:
-        """The delays of some seconds at `dt`, each a multiple of it.
+        """Delays given in seconds, each a multiple of `dt`.
 
         Raises:
-            GraphError: one is not, by more than float32 would round it; or negative.
+            GraphError: a delay is negative, or no multiple within float32 rounding.
         """
         delays = frozen_array(seconds, "delay")
         steps = np.rint(delays / dt)
@@ -62,21 +61,21 @@ class Delay(Stateful):
 
     @property
     def shape(self) -> Shape:
-        """Shape of what comes in and goes out."""
+        """Shape of input and output."""
         return self.steps.shape
 
     @property
     def longest(self) -> int:
-        """N: steps that the state goes back."""
+        """N, the largest delay in steps."""
         return int(self.steps.max(initial=0))
 
     @property
     def holds_everything(self) -> bool:
-        """Whether no value goes out in the step in which it comes in."""
+        """Whether every value is delayed by at least one step."""
         return bool((self.steps > 0).all())
 
     def shortened(self) -> Delay:
-        """One step less everywhere: what is left of it behind a delayed edge."""
+        """A Delay of one step less, for a node behind a delayed edge."""
         return Delay(self.steps - 1)
 
     def initial(self, batch: int) -> Array:
@@ -84,7 +83,7 @@ class Delay(Stateful):
         return np.zeros((batch, self.longest, *self.shape))
 
     def step(self, arriving: Array, state: Array, dt: float) -> tuple[Array, Array]:  # noqa: ARG002 - it counts in steps
-        """(what came in n steps ago, state)."""
+        """(Input of n steps ago, state)."""
         known = np.concatenate([arriving[:, None], state], axis=1)
         places = np.broadcast_to(self.steps, (len(arriving), 1, *self.shape))
         return np.take_along_axis(known, places, axis=1)[:, 0], known[:, :-1]

@@ -1,4 +1,4 @@
-"""IF: the integrate-and-fire neuron: a membrane without leak, and a threshold."""
+"""IF: the integrate-and-fire neuron, a membrane without leak, with a threshold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class IF(Neuron):
     Every field has the population's full shape; the membrane starts at 0.
 
     Args:
-        r: volts per second and unit of input; 1 / dt makes v a plain sum.
+        r: volts per second and unit of input; with 1 / dt, v is the sum of the inputs.
         v_threshold, v_reset: volts.
 
     Source: NIR 1.0, primitive IF.
@@ -56,5 +56,5 @@ class IF(Neuron):
         return np.zeros((batch, *self.shape))
 
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
-        """(spikes as 0. and 1., membrane after the reset)."""
+        """(Spikes as 0.0 and 1.0, membrane after the reset)."""
         return fire(v + dt * self.r * current, self.v_threshold, self.v_reset)

@@ -16,7 +16,8 @@ class Integrator(Neuron):
         v' = v + dt r x
 
     Args:
-        r: volts per second and unit of input, full shape; 1 / dt makes v a plain sum.
+        r: volts per second and unit of input, full shape; with 1 / dt, v is the sum of
+            the inputs.
 
     Source: NIR 1.0, primitive I.
     """
@@ -41,6 +42,6 @@ class Integrator(Neuron):
         return np.zeros((batch, *self.shape))
 
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
-        """(membrane, membrane)."""
+        """(Membrane, membrane)."""
         v = v + dt * self.r * current
         return v, v

@@ -1,4 +1,4 @@
-"""Where values enter and leave a graph."""
+"""Input and Output: the nodes where values enter and leave a graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stars.graph.nodes.base import Node, Shape
 
 @dataclass(frozen=True, eq=False)
 class Input(Node):
-    """The graph's input: one array of `shape` a step."""
+    """The graph's input: one array of `shape` per step."""
 
     shape: Shape
 
@@ -27,8 +27,8 @@ class Input(Node):
 
 @dataclass(frozen=True, eq=False)
 class Output(Node):
-    """The graph's output: hands on what its one predecessor gives."""
+    """The graph's output: the value of its one predecessor."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of what comes in."""
+        """The shape of its input."""
         return shape

@@ -1,4 +1,4 @@
-"""LI: the leaky integrator: a membrane with a leak and without threshold."""
+"""LI: the leaky integrator, a membrane with leak and without threshold."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ class LI(Neuron):
         return np.broadcast_to(self.v_leak, (batch, *self.shape)).copy()
 
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
-        """(membrane, membrane)."""
+        """(Membrane, membrane)."""
         v = v + (dt / self.tau) * (self.v_leak - v + self.r * current)
         return v, v

@@ -29,17 +29,17 @@ class LIF(Neuron):
 
     Every field but the last has the population's full shape; the membrane starts at
     v_leak. With a `membrane_step` g the decay truncates, as on a chip with integer
-    membranes, and there is nothing else that rounds:
+    membranes; nothing else rounds:
 
         v' = v_leak + g trunc((1 - dt / tau) (v - v_leak) / g) + (dt / tau) r x
 
-    trunc is toward zero; the next lines are the same.
+    trunc rounds toward zero. The other two lines do not change.
 
     Args:
         tau: membrane time constant, seconds, > 0.
         r: membrane resistance, dimensionless here.
         v_leak, v_threshold, v_reset: volts, relative to a threshold of 1.
-        membrane_step: g, volts, a power of two; None keeps every bit of a decay.
+        membrane_step: g, volts, a power of two; None keeps every bit of the decay.
 
     Source: Norse 1.1, `lif_box_feed_forward_step`; NIR 1.0, primitive LIF. The
     truncation: lava-nc 0.10, `proc/lif/models.py`, AbstractPyLifModelFixed.
@@ -71,7 +71,7 @@ class LIF(Neuron):
         v_threshold: float = 1.0,
         v_reset: float = 0.0,
     ) -> LIF:
-        """A population of `shape` in which every neuron is alike."""
+        """A population of `shape` with equal neurons."""
         return cls(
             tau=np.full(shape, tau),
             r=np.full(shape, r),
@@ -87,7 +87,7 @@ class LIF(Neuron):
 
     @property
     def decay(self) -> Literal["exact", "truncate"]:
-        """Says "truncate" where the node has a membrane_step."""
+        """The value "truncate" if the node has a membrane_step, else "exact"."""
         return "exact" if self.membrane_step is None else "truncate"
 
     @property
@@ -100,7 +100,7 @@ class LIF(Neuron):
         return np.broadcast_to(self.v_leak, (batch, *self.shape)).copy()
 
     def step(self, current: Array, v: Array, dt: float) -> tuple[Array, Array]:
-        """(spikes as 0. and 1., membrane after the reset)."""
+        """(Spikes as 0.0 and 1.0, membrane after the reset)."""
         k = dt / self.tau
         if self.membrane_step is None:
             v = v + k * (self.v_leak - v + self.r * current)

@@ -30,7 +30,7 @@ class Affine(Map):
             )
 
     def output_shape(self, shape: Shape) -> Shape:
-        """(out,), from an input of shape (in,)."""
+        """(out,) for an input of shape (in,)."""
         if shape != self.weight.shape[1:]:
             raise GraphError(
                 f"input has shape {shape}, expected {self.weight.shape[1:]}"
@@ -39,5 +39,5 @@ class Affine(Map):
         return self.weight.shape[:1]
 
     def apply(self, x: Array) -> Array:
-        """[B, in] -> [B, out]."""
+        """The output [B, out] for x [B, in]."""
         return x @ self.weight.T + self.bias

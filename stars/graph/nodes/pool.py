@@ -1,4 +1,4 @@
-"""Average and sum pooling over windows; no padding, whole windows only."""
+"""Average and sum pooling over whole windows, without padding."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class SumPool2d(Map):
 
     @property
     def scale(self) -> float:
-        """The factor of every window's sum: 1, or 1 / window size for the mean."""
+        """The factor of each window's sum: 1, or 1 / window size for the mean."""
         return 1.0 / (self.kernel[0] * self.kernel[1]) if self.mean else 1.0
 
     def output_shape(self, shape: Shape) -> Shape:
-        """(C, H', W'), from an input of shape (C, H, W)."""
+        """(C, H', W') for an input of shape (C, H, W)."""
         if len(shape) != 3:
             raise GraphError(f"input has shape {shape}, expected (C, H, W)")
         size = tuple(
@@ -45,7 +45,7 @@ class SumPool2d(Map):
         return (shape[0], *size)
 
     def apply(self, x: Array) -> Array:
-        """[B, C, H, W] -> [B, C, H', W']."""
+        """The output [B, C, H', W'] for x [B, C, H, W]."""
         view = windows(x, self.kernel, self.stride, (1, 1))
         sums: Array = view.sum(axis=(-2, -1))
         return sums * self.scale

@@ -1,4 +1,4 @@
-"""Flatten: all axes of one sample into one."""
+"""Flatten: turns all axes of one sample into one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Flatten(Map):
     """(C, H, W) -> (C H W,), last axis fastest."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        """(number of values,)."""
+        """(Number of values,)."""
         return (math.prod(shape),)
 
     def apply(self, x: Array) -> Array:
-        """[B, ...] -> [B, N]."""
+        """The output [B, N] for x [B, ...]."""
         return x.reshape(len(x), -1)

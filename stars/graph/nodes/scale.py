@@ -1,4 +1,4 @@
-"""Scale: every value times a factor of its own."""
+"""Scale: multiplies each value by its own factor."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Scale(Map):
         frozen_population(self, ("scale",))
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of the factors, which the input must have."""
+        """The shape of the factors, which the input must have too."""
         if shape != self.scale.shape:
             raise GraphError(f"input has shape {shape}, expected {self.scale.shape}")
         return shape
 
     def apply(self, x: Array) -> Array:
-        """[B, *shape] -> [B, *shape]."""
+        """The output [B, *shape] for x [B, *shape]."""
         return x * self.scale

@@ -1,4 +1,4 @@
-"""Threshold: spikes where a value is above a bound, without memory."""
+"""Threshold: spikes if a value is above a bound, without memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stars.graph.nodes.base import Array, Neuron, Shape, fire, frozen_population
 class Threshold(Neuron):
     """s = [x > threshold].
 
-    It is a neuron whose membrane is what arrives, so that its spikes are recorded and
-    compared as those of any other: v = x, and nothing is kept from step to step.
+    It is a neuron with membrane v = x and no memory, so that its spikes are recorded
+    and compared like those of other neurons.
 
     Args:
         threshold: in units of x, full shape.
@@ -38,9 +38,9 @@ class Threshold(Neuron):
         return True
 
     def initial(self, batch: int) -> Array:
-        """Zeros, [batch, *shape]; the first step does not look at them."""
+        """Zeros, [batch, *shape]; the first step ignores them."""
         return np.zeros((batch, *self.shape))
 
     def step(self, arriving: Array, v: Array, dt: float) -> tuple[Array, Array]:  # noqa: ARG002 - it has no memory
-        """(spikes as 0. and 1., what arrives)."""
+        """(Spikes as 0.0 and 1.0, input)."""
         return fire(arriving, self.threshold, arriving)

@@ -20,10 +20,12 @@ from stars.errors import LimitError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
 from stars.grid.certificate import certify
+from stars.grid.plan import WEIGHT_LIMIT
 from stars.grid.quantization import NodeGrid, weight_exponent, weighted
 from stars.grid.rewrite import sum_pools
 from stars.networks.architectures import blueprint
-from stars.networks.grid_layers import WEIGHT_LIMIT, GridLayer, LayerGrid, rounded
+from stars.networks.grid_layers import GridLayer, rounded
+from stars.networks.lif import DT, LIFConstants
 from stars.networks.network import Network
 from stars.networks.student import build, recorded, to_graph
 from stars.testing.random_graphs import random_images
@@ -132,12 +134,12 @@ def test_steps_leave_headroom_clip_no_bias_and_are_the_finest_that_do(case, bias
         name: (torch.tensor(node.weight), torch.tensor(node.bias))
         for name, node in weighted(graph)
     }
-    populations = budgets(student.blueprint, case.encoding, student.steps)
+    populations = budgets(student, case.encoding)
     chosen = choose_grids(graph, populations, parameters)
     coarsened = []
     for population in populations:
         names = [a.layer for a in population.arrivals]
-        grids = {n: NodeGrid(chosen[n].weight, WEIGHT_LIMIT, 0) for n in names}
+        grids = {n: NodeGrid(chosen[n].weight_exponent, 0) for n in names}
         assert has_headroom(population, grids, parameters)
         largest = {n: float(parameters[n][0].abs().max()) for n in names}
         if any(grids[n].weight_exponent > weight_exponent(largest[n]) for n in names):
@@ -168,7 +170,7 @@ def test_the_projection_shrinks_what_is_over_the_budget(architecture):
     project = BudgetProjection(network, case.encoding)
     assert project() == layer.weight.shape[0]
     assert project() == 0
-    steps = layer.weight.detach() / 2.0**layer.grid.weight
+    steps = layer.weight.detach() / 2.0**layer.grid.weight_exponent
     assert 0 < float(steps.max()) < WEIGHT_LIMIT
     assert_exact(case, network.eval())
 
@@ -200,6 +202,29 @@ def test_many_inputs_of_eight_bits_need_more_than_one_turn_of_shrinking():
     project()
     assert project() == 0
     assert certify(to_graph(network, case.encoding)).ok
+
+
+@pytest.mark.parametrize(("tau", "gain"), [(1, 1.0), (2, 1.875), (4, 175 / 64)])
+def test_the_budget_follows_from_the_decay_of_the_neurons(tau, gain):
+    """Over 4 steps a membrane keeps 1 + (1 - k) + (1 - k)^2 + (1 - k)^3 currents."""
+    case = CASES[0]
+    plan = case.student().blueprint
+    network = build(plan, 4, LIFConstants(tau=tau * DT))
+    first, *_ = budgets(network, case.encoding)
+    assert first.limit == pytest.approx((2**17 - 1) / gain, rel=1e-12)
+
+
+def test_a_slow_decay_on_the_grid_stays_exact():
+    """With k = 1/8, 3 steps keep 2.64 times the largest current, k = 1/2 only 1.75."""
+    case = Case("vgg", 3, 3)
+    network = build(case.student().blueprint, 3, LIFConstants(tau=8 * DT))
+    network = to_grid(network.eval(), case.encoding)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1e6)
+    BudgetProjection(network, case.encoding)()
+    certificate = certify(to_graph(network, case.encoding))
+    assert certificate.ok, certificate.verdict
 
 
 def test_a_wide_readout_is_shrunk_for_the_sum_over_all_steps():
@@ -256,7 +281,7 @@ def test_rounding_gives_the_grid_itself_and_not_a_neighbor():
 
 
 def test_a_layer_runs_and_tells_the_rounded_weights():
-    grid = LayerGrid(weight=-1, bias=-2, bias_limit=3)
+    grid = NodeGrid(weight_exponent=-1, bias_exponent=-2, bias_limit=3)
     layer = GridLayer(torch.tensor([[0.7, 99.0]]), torch.tensor([9.0]), grid, None)
     weight, bias = layer.folded()
     assert weight.tolist() == [[0.5, 63.5]]

@@ -37,8 +37,8 @@ def test_arrays_come_back_as_they_were_written(tmp_path):
 CLAIMS = {
     "a million million values": (header("(1000000000000,)"), "claims float64"),
     "less than none": (header("(-1,)"), "claims"),
-    "objects": (header("(1,)", "|O"), "neither numbers nor texts"),
-    "records": (header("(1,)", "|V8"), "neither numbers nor texts"),
+    "objects": (header("(1,)", "|O"), "only numbers and text are allowed"),
+    "records": (header("(1,)", "|V8"), "only numbers and text are allowed"),
     "no shape": (header("'x'"), "not a readable"),
     "a null in its header": (header("(1,)\0"), "not a readable"),
     "an open bracket": (header("((((1,)"), "not a readable"),
@@ -68,12 +68,12 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
             member.write(bytes(2**24))
     assert PER_BYTE * len(file.getvalue()) < 2**25
     (tmp_path / "bomb.npz").write_bytes(file.getvalue())
-    with pytest.raises(FormatError, match=r"unpacks to .* allowed for its size are"):
+    with pytest.raises(FormatError, match=r"unpacks to .* are allowed"):
         read_npz(tmp_path / "bomb.npz")
 
 
 def test_a_member_that_is_packed_in_another_way_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("images.npy", header("(1,)"))
-    with pytest.raises(FormatError, match="packed in an unknown way"):
+    with pytest.raises(FormatError, match=r"compression .* is not supported"):
         read_npz(tmp_path / "a.npz")

@@ -38,7 +38,7 @@ def make(nodes=None, edges=EDGES, **changes):
         ({"edges": (*EDGES, EDGES[0])}, "an edge appears twice"),
         (
             {"edges": (*EDGES, ("fc", "fc"))},
-            "a cycle runs .*neither a neuron nor a Delay",
+            "a cycle runs .*without a neuron or a Delay",
         ),
         ({"edges": (*EDGES, ("fc", "out"))}, "'out' needs exactly one incoming edge"),
         ({"edges": (*EDGES, ("fc", "in"))}, "'in' has a wrong number of incoming"),

@@ -120,7 +120,7 @@ def test_a_negative_membrane_just_inside_is_exact_and_just_outside_reported():
     assert is_exact(inside, all_on(inside))
     outside = summing(-69906, lif(1, v_threshold=HIGH))
     assert certify(outside).verdict == "exact up to T = 3"
-    assert "the chip clips" in certify(outside).breaks[0]
+    assert "the chip clips" in certify(outside).breaks[0].message
     assert not is_exact(outside, all_on(outside))
     assert is_exact(outside, all_on(outside, steps=3))
 
@@ -173,7 +173,7 @@ def test_decay_is_exact_up_to_seven_steps_and_truncates_at_the_eighth():
     assert is_exact(one_early_unit(7), inputs(7))
     certificate = certify(one_early_unit(8))
     assert certificate.verdict == "exact up to T = 7"
-    assert "truncates from step 8 on" in certificate.breaks[0]
+    assert "truncates from step 8 on" in certificate.breaks[0].message
     assert not is_exact(one_early_unit(8), inputs(8))
 
 

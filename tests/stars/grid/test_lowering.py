@@ -207,7 +207,7 @@ def spread(weights, **changes):
         ),
         (
             chain(Input((1,)), affine([[1.0]]), cuba((1,), r=3.0)),
-            "r lies in 3.0 to 3.0; before a current with memory",
+            "r is 3.0 to 3.0; with a synaptic current",
         ),
         (
             chain(Input((1,)), affine([[1.0]]), cuba((1,), tau_syn=3 * DT)),
@@ -296,7 +296,7 @@ def test_every_map_off_the_grid_is_named():
 
 def test_a_membrane_cannot_be_handed_on():
     node = Integrator(np.full(1, 1 / DT))
-    with pytest.raises(UnsupportedNodeError, match="'n1' hands its membrane"):
+    with pytest.raises(UnsupportedNodeError, match="'n1' passes its membrane"):
         lower(chain(Input((1,)), affine([[1.0]]), node, affine([[1.0]]), lif(1)))
 
 

@@ -118,7 +118,7 @@ def test_the_plan_is_that_of_a_short_run_whatever_t(kind):
 def test_its_certificate_knows_no_last_step():
     graph = long_graph(kind="mlp", decay_shift=2)
     breaks = certify(graph, 64).breaks
-    assert any("the chip's decay truncates" in text for text in breaks)
+    assert any("the chip's decay truncates" in found.message for found in breaks)
     certificate = certify(with_truncating_decay(graph), 64)
     assert certificate.ok, certificate.verdict
     assert certificate.exact_steps == 64
@@ -127,7 +127,7 @@ def test_its_certificate_knows_no_last_step():
 def test_float32_is_certified_with_its_decay():
     """At k = 2^-9 the product v (2^9 - 1) needs 9 bits more than v."""
     graph = with_truncating_decay(long_graph(kind="mlp", decay_shift=9))
-    assert any("float32 needs" in text for text in certify(graph).breaks)
+    assert any("float32 needs" in found.message for found in certify(graph).breaks)
 
 
 def test_weights_finer_than_the_step_are_refused():

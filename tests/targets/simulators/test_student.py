@@ -44,7 +44,7 @@ def save_student(folder: Path, *, off_by_one_step: bool = False) -> Path:
         weight = network.layers[name].weight
         with torch.no_grad():
             at = np.unravel_index(int(weight.abs().argmax()), weight.shape)
-            weight[at] -= weight[at].sign() * 2.0 ** grids[name].weight
+            weight[at] -= weight[at].sign() * 2.0 ** grids[name].weight_exponent
     file = StudentFile("resnet", OPTIONS, (1, 8, 8), 4, 4, "super", ENCODING, grids)
     folder.mkdir()
     save(network.eval(), file, folder / "student.safetensors")

@@ -139,7 +139,7 @@ def test_arrays_of_a_node_cannot_be_written():
         (lambda: SumPool2d((2, 0), (1, 1)), "kernel is"),
         (lambda: Input(()), "needs at least one axis"),
         (lambda: LIF.uniform((2,), tau=0.0), "tau is 0.0 s somewhere"),
-        (lambda: LIF.uniform((2,), tau=1, v_reset=2), "v_reset lies above"),
+        (lambda: LIF.uniform((2,), tau=1, v_reset=2), "v_reset is above"),
         (lambda: LIF.uniform((), tau=1), "tau has no axes"),
         (lambda: LIF(*([1.0, 1.0], [1.0], [0], [1], [0])), r"r has shape \(1,\)"),
         (lambda: Integrator(np.array(1.0)), "r has no axes"),
