@@ -59,7 +59,7 @@ def parity(
     from stars.runtime.allocator import keep_freed_memory
     from targets.inputs import first
     from targets.parity_check.lane import Options
-    from targets.parity_check.run import choose_targets, run_parity, willing
+    from targets.parity_check.run import choose_targets, run_parity, supporting_targets
     from targets.subject import Subject
 
     keep_freed_memory()
@@ -71,7 +71,7 @@ def parity(
     (truth,), _ = choose_targets([against], own)
     samples = first(subject.inputs(inputs), images)
     if subject.run is None and not target:
-        targets, refused = willing(subject.graph, samples, targets)
+        targets, refused = supporting_targets(subject.graph, samples, targets)
         skipped |= refused
     names = [one.name for one in targets]
     if onnx is not None and "onnx" not in names:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.parity_check.report import RATES, ParityReport, StateForced
+from targets.parity_check.report import RATES, NotForced, ParityReport, StateForced
 
 
 def parity_text(report: ParityReport) -> RenderableType:
@@ -52,32 +52,30 @@ def targets_table(report: ParityReport) -> Table:
         title=f"mismatches with {report.against}",
     )
     for target in report.targets:
-        found = target.comparison
-        membranes = f"{found.membrane_mismatches:,}"
-        if found.membrane_steps != found.neuron_steps:
-            membranes += f" of {found.membrane_steps:,} recorded"
+        membranes = f"{target.membrane_mismatches:,}"
+        if target.membrane_steps != target.neuron_steps:
+            membranes += f" of {target.membrane_steps:,} recorded"
         mark = " (substituted)" if target.substituted else ""
         text.add_row(
             escape(target.name + mark),
-            f"{found.images:,}",
-            f"{found.neuron_steps:,}",
-            f"{found.spike_mismatches:,}",
+            f"{target.images:,}",
+            f"{target.neuron_steps:,}",
+            f"{target.spike_mismatches:,}",
             membranes,
             forced_cell(target.state_forced),
-            f"{found.images - found.decisions_agree:,}",
+            f"{target.images - target.decisions_agree:,}",
             f"{target.seconds:.1f}",
         )
     return text
 
 
-def forced_cell(forced: StateForced) -> str:
+def forced_cell(forced: StateForced | NotForced) -> str:
     """Spikes and membranes that a layer got wrong on the reference's spikes."""
-    found = forced.comparison
-    if found is None:
+    if isinstance(forced, NotForced):
         return "-"
     return (
-        f"{found.spike_mismatches:,} / {found.membrane_mismatches:,}"
-        f" ({found.images:,} images)"
+        f"{forced.spike_mismatches:,} / {forced.membrane_mismatches:,}"
+        f" ({forced.images:,} images)"
     )
 
 

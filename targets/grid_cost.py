@@ -203,7 +203,7 @@ def measure(
         chunks.append(tally(old, new, labels))
         progress(min(start + CHUNK, count), count)
     sums = reduce(Tally.plus, chunks)
-    share = {n.node: n for n in sums.comparison.nodes}
+    share = {n.node: n for n in sums.comparison.layers}
     return QuantizationReport(
         source=sample.source,
         samples=count,

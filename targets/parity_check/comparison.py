@@ -7,21 +7,21 @@ equal. Samples are compared and counted, never averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import add
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, computed_field
 
 from stars.errors import DataError
 from stars.graph.nodes import IF, LIF, CubaLIF
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
+from targets.record import Record
 
 
-@dataclass(frozen=True)
-class Divergence:
+class Divergence(Record):
     """The first place where two traces differ.
 
     Args:
@@ -42,21 +42,22 @@ class Divergence:
     kind: Literal["spike", "membrane"]
     actual: float
     desired: float
-    margin: float | None
+    margin: float | None = None
+
+    model_config = ConfigDict(allow_inf_nan=True)  # a membrane may be NaN
 
     def __str__(self) -> str:
         """One line for people."""
         margin = "" if self.margin is None else f", {self.margin:g} below the threshold"
         return (
-            f"node '{self.node}', step {self.step}, neuron {self.neuron}, sample"
+            f"layer '{self.node}', step {self.step}, neuron {self.neuron}, image"
             f" {self.sample}: {self.kind} {self.actual:g}, expected {self.desired:g}"
             f"{margin}"
         )
 
 
-@dataclass(frozen=True)
-class NodeComparison:
-    """Counts of one node.
+class LayerComparison(Record):
+    """Counts of one layer.
 
     Args:
         node: its name.
@@ -64,7 +65,8 @@ class NodeComparison:
         spike_mismatches: of them, spikes that differ; 0 for a node that has none.
         membrane_steps: of them, those whose membrane was recorded on both sides.
         membrane_mismatches: of them, those that differ.
-        mismatches_by_step: of spikes and membranes together, [T].
+        mismatches_by_step: of spikes and membranes together, [T]; empty in a file
+            that does not say.
     """
 
     node: str
@@ -72,70 +74,83 @@ class NodeComparison:
     spike_mismatches: int
     membrane_steps: int
     membrane_mismatches: int
-    mismatches_by_step: tuple[int, ...]
+    mismatches_by_step: tuple[int, ...] = ()
 
-    def plus(self, other: NodeComparison) -> NodeComparison:
+    @property
+    def mismatches(self) -> int:
+        """Of spikes and of membranes."""
+        return self.spike_mismatches + self.membrane_mismatches
+
+    def plus(self, other: LayerComparison) -> LayerComparison:
         """The counts of two chunks of samples together."""
-        return NodeComparison(
-            self.node,
-            self.neuron_steps + other.neuron_steps,
-            self.spike_mismatches + other.spike_mismatches,
-            self.membrane_steps + other.membrane_steps,
-            self.membrane_mismatches + other.membrane_mismatches,
-            tuple(map(add, self.mismatches_by_step, other.mismatches_by_step)),
+        by_step = map(add, self.mismatches_by_step, other.mismatches_by_step)
+        return LayerComparison(
+            node=self.node,
+            neuron_steps=self.neuron_steps + other.neuron_steps,
+            spike_mismatches=self.spike_mismatches + other.spike_mismatches,
+            membrane_steps=self.membrane_steps + other.membrane_steps,
+            membrane_mismatches=self.membrane_mismatches + other.membrane_mismatches,
+            mismatches_by_step=tuple(by_step),
         )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
+class Comparison(Record):
+    """What `compare` found."""
 
-    Args:
-        images: samples that were compared.
-        nodes: in execution order.
-        decisions_agree: samples whose class is the same.
-        first: the first divergence; by step, then by execution order, then by sample.
-    """
-
-    images: int
-    nodes: tuple[NodeComparison, ...]
-    decisions_agree: int
-    first: Divergence | None
+    images: int = Field(description="samples that were compared")
+    layers: tuple[LayerComparison, ...] = Field(description="in execution order")
+    decisions_agree: int = Field(description="samples whose class is the same")
+    first_divergence: Divergence | None = Field(
+        None, description="by step, then by execution order, then by sample"
+    )
 
     @property
     def ok(self) -> bool:
         """Whether nothing differs."""
-        return self.first is None
+        return self.first_divergence is None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def neuron_steps(self) -> int:
         """Images x T x neurons."""
-        return sum(node.neuron_steps for node in self.nodes)
+        return sum(layer.neuron_steps for layer in self.layers)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def spike_mismatches(self) -> int:
-        """Over all nodes."""
-        return sum(node.spike_mismatches for node in self.nodes)
+        """Over all layers."""
+        return sum(layer.spike_mismatches for layer in self.layers)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def membrane_steps(self) -> int:
         """Neuron-steps whose membrane was compared."""
-        return sum(node.membrane_steps for node in self.nodes)
+        return sum(layer.membrane_steps for layer in self.layers)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def membrane_mismatches(self) -> int:
-        """Over all nodes."""
-        return sum(node.membrane_mismatches for node in self.nodes)
+        """Over all layers."""
+        return sum(layer.membrane_mismatches for layer in self.layers)
+
+    @property
+    def mismatches(self) -> int:
+        """Of spikes and of membranes."""
+        return self.spike_mismatches + self.membrane_mismatches
 
     def plus(self, other: Comparison) -> Comparison:
         """Two chunks of samples of the same graph together."""
-        rank = {node.node: i for i, node in enumerate(self.nodes)}
-        found = [first for first in (self.first, other.first) if first is not None]
+        rank = {layer.node: i for i, layer in enumerate(self.layers)}
+        both = (self.first_divergence, other.first_divergence)
+        found = [first for first in both if first is not None]
+        layers = zip(self.layers, other.layers, strict=True)
         return Comparison(
-            self.images + other.images,
-            tuple(a.plus(b) for a, b in zip(self.nodes, other.nodes, strict=True)),
-            self.decisions_agree + other.decisions_agree,
-            min(found, key=lambda d: (d.step, rank[d.node], d.sample), default=None),
+            images=self.images + other.images,
+            layers=tuple(a.plus(b) for a, b in layers),
+            decisions_agree=self.decisions_agree + other.decisions_agree,
+            first_divergence=min(
+                found, key=lambda d: (d.step, rank[d.node], d.sample), default=None
+            ),
         )
 
 
@@ -159,18 +174,18 @@ def compare(
             too many: there is nothing to conclude from such traces.
     """
     check_comparable(actual, desired)
-    nodes, found = [], []
+    layers, found = [], []
     for rank, name in enumerate(desired.membranes):
         spikes = different(actual.spikes, desired.spikes, name)
         membranes = different(actual.membranes, desired.membranes, name)
-        nodes.append(
-            NodeComparison(
-                name,
-                desired.membranes[name].size,
-                0 if spikes is None else int(np.count_nonzero(spikes)),
-                0 if membranes is None else membranes.size,
-                0 if membranes is None else int(np.count_nonzero(membranes)),
-                by_step(desired.steps, spikes, membranes),
+        layers.append(
+            LayerComparison(
+                node=name,
+                neuron_steps=desired.membranes[name].size,
+                spike_mismatches=count(spikes),
+                membrane_steps=0 if membranes is None else membranes.size,
+                membrane_mismatches=count(membranes),
+                mismatches_by_step=by_step(desired.steps, spikes, membranes),
             )
         )
         place = first_place(spikes, membranes)
@@ -180,8 +195,12 @@ def compare(
     if found:
         *_, name, place = min(found)
         first = describe(name, place, actual, desired, graph, first_sample)
-    agree = int(np.count_nonzero(actual.decisions() == desired.decisions()))
-    return Comparison(desired.batch, tuple(nodes), agree, first)
+    return Comparison(
+        images=desired.batch,
+        layers=tuple(layers),
+        decisions_agree=count(actual.decisions() == desired.decisions()),
+        first_divergence=first,
+    )
 
 
 def check_comparable(actual: Trace, desired: Trace) -> None:
@@ -222,6 +241,11 @@ def different(
     if name not in actual or name not in desired:
         return None
     return np.asarray(actual[name] != desired[name])
+
+
+def count(marks: NDArray[np.bool_] | None) -> int:
+    """How many are true; 0 of a record that one side has not."""
+    return 0 if marks is None else int(np.count_nonzero(marks))
 
 
 def by_step(steps: int, *records: NDArray[np.bool_] | None) -> tuple[int, ...]:

@@ -14,7 +14,13 @@ from stars.graph.trace import Trace
 from targets.base import Target
 from targets.parity_check.comparison import Comparison, compare
 from targets.parity_check.forced import FORCED, head
-from targets.parity_check.report import StateForced, TargetReport
+from targets.parity_check.report import (
+    EXACT,
+    TOLERANCES,
+    NotForced,
+    StateForced,
+    TargetReport,
+)
 from targets.simulators.reference import ReferenceTarget
 from targets.simulators.student import StudentTarget
 
@@ -117,19 +123,22 @@ class Lane:
         """
         free = self._complete(self.free, self.images)
         reason = self.why_not_forced()
+        forced: StateForced | NotForced
         if reason is None:
-            forced = self._complete(self.forced, self.forced_images)
-            state_forced = StateForced(forced, None)
+            forced = StateForced(
+                **dict(self._complete(self.forced, self.forced_images))
+            )
         else:
-            state_forced = StateForced(None, reason)
+            forced = NotForced(reason=reason)
         path = getattr(self.target, "path", None)
         return TargetReport(
+            **dict(free),
             name=self.target.name,
-            comparison=free,
-            seconds=self.seconds,
+            tolerance=TOLERANCES.get(self.target.name, EXACT),
+            seconds=round(self.seconds, 3),
             substituted=self.substituted,
-            state_forced=state_forced,
             file=None if path is None else str(path),
+            state_forced=forced,
         )
 
     def _compared(self, actual: Trace, desired: Trace, start: int) -> Comparison:

@@ -1,14 +1,15 @@
-"""What a parity run found, as a record and as JSON."""
+"""What a parity run found: the record that parity.json holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field, computed_field
 
 from targets.parity_check.comparison import Comparison
+from targets.record import Record
 
-SCHEMA = "stars.parity/1"
 SILENT = (
     "SILENT: no neuron spiked on any input; equal zeros prove nothing, and no energy"
     " is spent on spikes; the network decides by its biases alone"
@@ -16,8 +17,7 @@ SILENT = (
 RATES = (0.01, 0.60)  # spikes per neuron and step within which zeros mean something
 
 
-@dataclass(frozen=True)
-class Tolerance:
+class Tolerance(Record):
     """Mismatches that a target may have, over all that was compared, and why."""
 
     spikes: int
@@ -32,172 +32,126 @@ class Tolerance:
         )
 
 
-EXACT = Tolerance(0, 0, "every target equals the reference unless a row says otherwise")
+def exact(reason: str) -> Tolerance:
+    """Not one mismatch, for a reason."""
+    return Tolerance(spikes=0, membranes=0, reason=reason)
+
+
+EXACT = exact("every target equals the reference unless a row says otherwise")
 TOLERANCES: Mapping[str, Tolerance] = {
-    "reference": Tolerance(0, 0, "it is the definition"),
-    "student": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "norse": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "onnx": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "loihi": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
-    "lava-float": Tolerance(0, 0, "float64 sums of integers below 2^53 are exact"),
-    "lava-fixed": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
+    "reference": exact("it is the definition"),
+    "student": exact("float32 sums of integers below 2^24 are exact"),
+    "norse": exact("float32 sums of integers below 2^24 are exact"),
+    "onnx": exact("float32 sums of integers below 2^24 are exact"),
+    "loihi": exact("nothing is truncated while the certificate holds"),
+    "lava-float": exact("float64 sums of integers below 2^53 are exact"),
+    "lava-fixed": exact("nothing is truncated while the certificate holds"),
 }
 
 
-@dataclass(frozen=True)
-class StateForced:
-    """What a target did while each layer read the reference's spikes: local errors.
+class StateForced(Comparison):
+    """What a target did while each layer read the reference's spikes: local errors."""
 
-    Args:
-        comparison: with the reference; None without such a run.
-        reason: why there was none.
-    """
-
-    comparison: Comparison | None
-    reason: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        found = self.comparison
-        return {
-            "ran": found is not None,
-            "reason": self.reason,
-            **({} if found is None else counts(found)),
-        }
+    ran: Literal[True] = True
+    reason: None = None
 
 
-@dataclass(frozen=True)
-class TargetReport:
-    """What one target did.
+class NotForced(Record):
+    """Why a target had no state-forced run."""
 
-    Args:
-        name: of the target.
-        comparison: with the reference, free-running.
-        seconds: that its free runs took; comparing is not in it.
-        substituted: whether it ran another network than the reference, on purpose.
-        state_forced: with each layer on the reference's spikes.
-        file: that it ran in place of the network's own; None without one.
-    """
+    ran: Literal[False] = False
+    reason: str
+
+
+class TargetReport(Comparison):
+    """What one target did, free-running."""
 
     name: str
-    comparison: Comparison
-    seconds: float
-    substituted: bool
-    state_forced: StateForced
-    file: str | None = None
+    tolerance: Tolerance = EXACT
+    seconds: float = Field(description="of its free runs, without comparing")
+    substituted: bool = Field(
+        default=False, description="whether it ran another network, on purpose"
+    )
+    file: str | None = Field(None, description="that it ran in place of the network's")
+    state_forced: StateForced | NotForced = Field(
+        default=NotForced(reason="the file does not say"), discriminator="ran"
+    )
 
-    @property
-    def tolerance(self) -> Tolerance:
-        """What is allowed."""
-        return TOLERANCES.get(self.name, EXACT)
-
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether both runs stay within the tolerance."""
-        both = (self.comparison, self.state_forced.comparison)
-        return all(self.tolerance.allows(one) for one in both if one is not None)
+        return all(self.tolerance.allows(one) for one in self.runs)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "tolerance": asdict(self.tolerance),
-            **counts(self.comparison),
-            "seconds": round(self.seconds, 3),
-            "substituted": self.substituted,
-            "file": self.file,
-            "state_forced": self.state_forced.to_json(),
-        }
+    @property
+    def runs(self) -> tuple[Comparison, ...]:
+        """The free run, and the state-forced one if there was one."""
+        forced = self.state_forced
+        return (self, forced) if isinstance(forced, StateForced) else (self,)
 
 
-def counts(found: Comparison) -> dict[str, Any]:
-    """A comparison as plain values."""
-    return {
-        "images": found.images,
-        "neuron_steps": found.neuron_steps,
-        "spike_mismatches": found.spike_mismatches,
-        "membrane_mismatches": found.membrane_mismatches,
-        "membrane_steps": found.membrane_steps,
-        "decisions_agree": found.decisions_agree,
-        "first_divergence": None if found.first is None else asdict(found.first),
-        "layers": [asdict(node) for node in found.nodes],
-    }
+class ParityReport(Record):
+    """What `stars parity` found."""
 
+    schema_: Literal["stars.parity/1"] = Field("stars.parity/1", alias="schema")
+    images: int = Field(description="of the longest comparison")
+    steps: int = Field(description="T, steps per image")
+    neurons: int = Field(description="with those of the readout")
+    against: str = Field("reference", description="what targets were compared with")
+    targets: tuple[TargetReport, ...] = Field(description="in the order as given")
+    rates: dict[str, float] = Field(
+        default_factory=dict,
+        description="mean spikes per neuron and step of each layer, in the reference",
+    )
+    skipped: dict[str, str] = Field(
+        default_factory=dict,
+        description="targets that cannot run here, or not this network: the reason",
+    )
+    certificate: dict[str, Any] | None = Field(
+        None, description="what was proved before anything ran"
+    )
 
-@dataclass(frozen=True)
-class ParityReport:
-    """What all targets did.
-
-    Args:
-        images, steps, neurons: of the longest comparison; T; with the readout's.
-        targets: in the order in which they were given.
-        rates: mean spikes per neuron and step of each layer, in the reference.
-        skipped: targets that cannot run here, or not this network, with the reason.
-        certificate: what was proved before anything ran, as plain values.
-        against: what the targets were compared with.
-    """
-
-    images: int
-    steps: int
-    neurons: int
-    targets: tuple[TargetReport, ...]
-    rates: Mapping[str, float]
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    certificate: Mapping[str, Any] | None = None
-    against: str = "reference"
-
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether every target equals the reference."""
         return all(target.ok for target in self.targets)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def rates_outside(self) -> tuple[str, ...]:
         """Layers that are so silent or so busy that zero mismatches say little."""
         low, high = RATES
         return tuple(n for n, rate in self.rates.items() if not low <= rate <= high)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def warnings(self) -> list[str]:
         """What makes zero mismatches worth nothing: layers without a spike."""
         return silence(self.rates)
 
+    @property
+    def compared(self) -> tuple[TargetReport, ...]:
+        """The targets without the one that all were compared with."""
+        return tuple(t for t in self.targets if t.substituted or t.name != self.against)
+
     def divergences(self) -> list[str]:
         """The first place where each target differs, free-running and state-forced."""
-        runs = [
-            (f"target '{t.name}' {how} at", found.first)
-            for t in self.targets
-            for how, found in (
-                ("first diverges", t.comparison),
-                ("state-forced first differs", t.state_forced.comparison),
-            )
-            if found is not None
+        how = ("first diverges", "state-forced first differs")
+        return [
+            f"target '{target.name}' {what} at {run.first_divergence}"
+            for target in self.targets
+            for what, run in zip(how, target.runs, strict=False)
+            if run.first_divergence is not None
         ]
-        return [f"{text} {first}" for text, first in runs if first is not None]
 
     def completed(
         self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
     ) -> ParityReport:
         """The same report with what was known before anything ran."""
-        return replace(self, skipped=skipped, certificate=certificate)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the field "schema" names their meaning."""
-        return {
-            "schema": SCHEMA,
-            "ok": self.ok,
-            "images": self.images,
-            "against": self.against,
-            "warnings": self.warnings,
-            "steps": self.steps,
-            "neurons": self.neurons,
-            "targets": [target.to_json() for target in self.targets],
-            "rates": dict(self.rates),
-            "rates_outside": list(self.rates_outside),
-            "skipped": dict(self.skipped),
-            "certificate": None if self.certificate is None else dict(self.certificate),
-        }
+        return self.model_copy(
+            update={"skipped": dict(skipped), "certificate": dict(certificate)}
+        )
 
 
 def silence(rates: Mapping[str, float]) -> list[str]:

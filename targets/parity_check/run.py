@@ -128,7 +128,7 @@ def choose_targets(
     return chosen, skipped
 
 
-def willing(
+def supporting_targets(
     graph: SpikingGraph, inputs: Inputs, targets: Sequence[Target]
 ) -> tuple[list[Target], dict[str, str]]:
     """(targets that take the graph, the reason of each that refuses it).

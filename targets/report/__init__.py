@@ -2,7 +2,7 @@
 
 Holds: `collect.collect(path)`, which gives a Report (`model`); `page.report_html`, with
 drawings (`plots`, `svg`) in templates/; `model_card.model_card`; `write.write_report`
-for the three files; `side_by_side.compare` for several runs.
+for the three files; `side_by_side.side_by_side` for several runs.
 Import from it: these functions. It may import everything in `targets`.
 `collect` opens runs; all else works on a Report alone and needs no torch.
 """

@@ -107,6 +107,6 @@ def step_map(graph: SpikingGraph, inputs: Array) -> StepMap:
     return StepMap(
         targets=[target.name],
         images=found.images,
-        layers=[node.node for node in found.nodes],
-        counts=[node.mismatches_by_step for node in found.nodes],
+        layers=[layer.node for layer in found.layers],
+        counts=[layer.mismatches_by_step for layer in found.layers],
     )

@@ -17,14 +17,13 @@ from typing import Any, Literal
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
 from stars.run_directory import Run
-from targets.parity_check.report import RATES
+from targets.parity_check.report import RATES, ParityReport
 from targets.report.activity import activity, sample, step_map
 from targets.report.model import (
     Accuracies,
     Artifact,
     Missing,
-    Network,
-    Parity,
+    NetworkSummary,
     Provenance,
     Rate,
     Report,
@@ -188,7 +187,7 @@ def activity_sections(
 
 
 def measured_sections(
-    place: Place, known: Network | None, missing: list[Missing]
+    place: Place, known: NetworkSummary | None, missing: list[Missing]
 ) -> dict[str, Any]:
     """What `stars parity`, `stars energy` and `stars distill` left in the run."""
     if place.run is None:
@@ -214,7 +213,7 @@ def measured_sections(
     return found
 
 
-def same_network(parity: Parity | None, known: Network | None) -> bool:
+def same_network(parity: ParityReport | None, known: NetworkSummary | None) -> bool:
     """Whether a comparison is about the layers that ship, as far as can be told."""
     if parity is None or known is None:
         return True
@@ -224,7 +223,7 @@ def same_network(parity: Parity | None, known: Network | None) -> bool:
     )
 
 
-def recorded_steps(parity: Parity | None) -> dict[str, Any]:
+def recorded_steps(parity: ParityReport | None) -> dict[str, Any]:
     """Mismatches by layer and step of all targets together, where they were recorded.
 
     Without them the emulator is run on a few images.
@@ -248,7 +247,7 @@ def recorded_steps(parity: Parity | None) -> dict[str, Any]:
 def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
     """Firing rates from the most images that there are, and where they come from."""
     sampled = found.pop("sample_rates", {})
-    parity: Parity | None = found.get("parity")
+    parity: ParityReport | None = found.get("parity")
     if parity is not None and parity.rates:
         rates, source = parity.rates, f"the reference on {counted(parity.images)}"
     elif manifest.rates:

@@ -14,18 +14,15 @@ import json
 import sys
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from targets.parity_check.report import ParityReport
+from targets.record import Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class Record(BaseModel):
-    """Base: frozen; every number is finite."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Layer(Record):
+class LayerSummary(Record):
     """One population of the network."""
 
     name: str
@@ -34,10 +31,10 @@ class Layer(Record):
     neurons: int
 
 
-class Network(Record):
+class NetworkSummary(Record):
     """What ships."""
 
-    layers: tuple[Layer, ...] = Field(description="in execution order")
+    layers: tuple[LayerSummary, ...] = Field(description="in execution order")
     neurons: int
     weights: int = Field(description="weights that are not zero, shared ones once")
     steps: int = Field(description="T, steps per image")
@@ -62,7 +59,7 @@ class Rate(Record):
     healthy: bool = Field(description="neither nearly silent nor nearly always on")
 
 
-class Certificate(Record):
+class CertificateSummary(Record):
     """What was proved from the weights alone."""
 
     ok: bool
@@ -86,89 +83,6 @@ class Gauge(Record):
     def fits(self) -> bool:
         """Whether the limit is kept."""
         return self.used <= self.limit
-
-
-class Divergence(Record):
-    """The first place where a target differs."""
-
-    node: str
-    step: int
-    sample: int
-    neuron: tuple[int, ...]
-    kind: str
-    actual: float
-    desired: float
-    margin: float | None = None
-
-    def __str__(self) -> str:
-        """One phrase for people."""
-        return (
-            f"layer {self.node}, step {self.step}, neuron {self.neuron}, image"
-            f" {self.sample}: {self.kind} {self.actual:g}, expected {self.desired:g}"
-        )
-
-
-class LayerParity(Record):
-    """Mismatches of one layer on one target."""
-
-    node: str
-    neuron_steps: int
-    spike_mismatches: int
-    membrane_mismatches: int
-    mismatches_by_step: tuple[int, ...] = Field(
-        (), description="of spikes and membranes; empty when it was not recorded"
-    )
-
-    @property
-    def mismatches(self) -> int:
-        """Of spikes and of membranes."""
-        return self.spike_mismatches + self.membrane_mismatches
-
-
-class ForcedParity(Record):
-    """What one target did while each layer read the reference's own spikes."""
-
-    ran: bool
-    reason: str | None = None
-    images: int = 0
-    spike_mismatches: int = 0
-    membrane_mismatches: int = 0
-
-
-class TargetParity(Record):
-    """What one target did."""
-
-    name: str
-    ok: bool
-    images: int
-    neuron_steps: int
-    spike_mismatches: int
-    membrane_mismatches: int
-    membrane_steps: int
-    decisions_agree: int
-    seconds: float
-    substituted: bool = False
-    file: str | None = Field(None, description="that it ran in place of the network's")
-    first_divergence: Divergence | None = None
-    layers: tuple[LayerParity, ...]
-    state_forced: ForcedParity | None = None
-
-
-class Parity(Record):
-    """What `stars parity` found."""
-
-    images: int
-    steps: int
-    neurons: int
-    against: str = Field("reference", description="what targets were compared with")
-    targets: tuple[TargetParity, ...]
-    rates: dict[str, float] = Field(default_factory=dict)
-    skipped: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def compared(self) -> tuple[TargetParity, ...]:
-        """The targets without the one that all were compared with."""
-        return tuple(t for t in self.targets if t.substituted or t.name != self.against)
 
 
 class StepMap(Record):
@@ -295,13 +209,13 @@ class Report(Record):
     name: str
     path: str
     stars_version: str
-    network: Network | None = None
+    network: NetworkSummary | None = None
     accuracies: Accuracies
     rates: tuple[Rate, ...] = ()
     rates_from: str | None = None
-    certificate: Certificate | None = None
+    certificate: CertificateSummary | None = None
     gauges: tuple[Gauge, ...] = ()
-    parity: Parity | None = None
+    parity: ParityReport | None = None
     step_map: StepMap | None = None
     energy: Energy | None = None
     activity: Activity | None = None
@@ -312,10 +226,6 @@ class Report(Record):
     provenance: Provenance
     warnings: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the field "schema" names their meaning."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 def json_schema() -> dict[str, Any]:

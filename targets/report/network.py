@@ -14,7 +14,13 @@ from stars.grid.float32_bounds import FLOAT32_BITS
 from stars.grid.plan import ACCUMULATOR_BITS, STATE_SHIFT
 from targets.chip.fit import FitReport, fit
 from targets.hardware.limits import CHIPS, load_limits
-from targets.report.model import Certificate, Gauge, Layer, Missing, Network
+from targets.report.model import (
+    CertificateSummary,
+    Gauge,
+    LayerSummary,
+    Missing,
+    NetworkSummary,
+)
 
 MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # with its sign
 
@@ -28,7 +34,7 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
         reason = f"no certificate: {error}"
         missing.append(Missing(section="certificate", reason=reason, remedy=""))
         return found
-    certificate = Certificate(
+    certificate = CertificateSummary(
         ok=proof.ok,
         verdict=proof.verdict,
         steps=proof.steps,
@@ -77,10 +83,10 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
     ]
 
 
-def network(graph: SpikingGraph) -> Network:
+def network(graph: SpikingGraph) -> NetworkSummary:
     """What a graph is made of."""
     layers = [
-        Layer(
+        LayerSummary(
             name=name,
             kind=type(graph.nodes[name]).__name__,
             shape=graph.shapes[name],
@@ -89,7 +95,7 @@ def network(graph: SpikingGraph) -> Network:
         for name in graph.neurons
     ]
     weights = (node.parameters().get("weight") for node in graph.nodes.values())
-    return Network(
+    return NetworkSummary(
         layers=layers,
         neurons=graph.neuron_count(),
         weights=sum(

@@ -35,7 +35,7 @@ from targets.report.sentences import (
     percent,
     verdict,
 )
-from targets.report.side_by_side import Comparison
+from targets.report.side_by_side import SideBySide
 
 CONTENTS = (
     ("accuracy", "Accuracy and activity"),
@@ -80,7 +80,7 @@ def report_html(report: Report, picture: bytes | None) -> str:
     )
 
 
-def comparison_html(found: Comparison) -> str:
+def comparison_html(found: SideBySide) -> str:
     """The page about several runs."""
     plots = [
         plot

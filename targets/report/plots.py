@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from targets.parity_check.report import RATES
-from targets.report.model import Accuracies, Gauge, Parity, Rate, StepMap
+from targets.parity_check.report import RATES, ParityReport
+from targets.report.model import Accuracies, Gauge, Rate, StepMap
 from targets.report.sentences import counted, percent
 from targets.report.svg import (
     SHADES,
@@ -194,7 +194,7 @@ def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
     )
 
 
-def target_map(parity: Parity) -> Plot:
+def target_map(parity: ParityReport) -> Plot:
     """Mismatches of every layer on every target that was compared."""
     targets = parity.compared
     layers = list(dict.fromkeys(row.node for t in targets for row in t.layers))

@@ -19,7 +19,9 @@ from pydantic import Field, ValidationError
 from stars.errors import FormatError
 from stars.files.json_toml import parse_json
 from stars.files.writing import read_json
-from targets.report.model import CostEstimate, Energy, Parity, Record, Series
+from targets.parity_check.report import ParityReport
+from targets.record import Record
+from targets.report.model import CostEstimate, Energy, Series
 
 Kind = TypeVar("Kind", bound=Record)
 PARITY_SCHEMAS = ("stars.parity/1",)
@@ -84,7 +86,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def read_parity(path: Path) -> Parity | None:
+def read_parity(path: Path) -> ParityReport | None:
     """What `stars parity` wrote; None without the file.
 
     Raises:
@@ -94,7 +96,7 @@ def read_parity(path: Path) -> Parity | None:
     if content is None:
         return None
     check_schema(path, content, PARITY_SCHEMAS)
-    return validated(Parity, path, content)
+    return validated(ParityReport, path, content)
 
 
 def read_energy(path: Path) -> Energy | None:
@@ -181,8 +183,10 @@ def check_schema(
 
 def damaged(path: Path, error: Exception) -> FormatError:
     """The error for a file whose content is not what its schema says."""
-    where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ""
-    text = ".".join(map(str, where)) or repr(error)
+    text = repr(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        text = ": ".join([".".join(map(str, first["loc"])), first["msg"]])
     return FormatError(f"'{path}' is damaged at {text}; run its command again")
 
 

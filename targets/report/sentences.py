@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from targets.report.model import Parity, Report
+from targets.parity_check.report import ParityReport
+from targets.report.model import Report
 from targets.report.svg import si
 
 
@@ -59,14 +60,13 @@ def verdict(report: Report) -> Verdict:
     )
 
 
-def failure(parity: Parity) -> Verdict:
+def failure(parity: ParityReport) -> Verdict:
     """Which targets differ, and where first."""
     failed = [target for target in parity.compared if not target.ok]
     first = failed[0]
     place = first.first_divergence
     where = "" if place is None else f": first divergence at {place}, on {first.name}"
-    runs = [run for t in failed for run in (t, t.state_forced) if run is not None]
-    wrong = sum(run.spike_mismatches + run.membrane_mismatches for run in runs)
+    wrong = sum(run.mismatches for target in failed for run in target.runs)
     fine = [target.name for target in parity.compared if target.ok]
     purpose = [target.name for target in failed if target.substituted]
     detail = [

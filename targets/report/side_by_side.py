@@ -1,4 +1,4 @@
-"""compare(reports): runs side by side, what was measured and what was set."""
+"""side_by_side(reports): runs side by side, what was measured and what was set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from stars.errors import ConfigError
-from targets.report.model import Record, Report
+from targets.record import Record
+from targets.report.model import Report
 from targets.report.sentences import flat, percent, verdict
 from targets.report.svg import si
 
@@ -22,7 +23,7 @@ class Row(Record):
     values: tuple[str, ...]
 
 
-class Comparison(Record):
+class SideBySide(Record):
     """Runs side by side.
 
     `differences` holds only the settings that are not the same everywhere.
@@ -36,19 +37,15 @@ class Comparison(Record):
     measured: tuple[Row, ...]
     differences: tuple[Row, ...]
 
-    def to_json(self) -> dict[str, object]:
-        """Plain values; the field "schema" names their meaning."""
-        return self.model_dump(mode="json", by_alias=True)
 
-
-def compare(reports: Sequence[Report]) -> Comparison:
+def side_by_side(reports: Sequence[Report]) -> SideBySide:
     """The runs of `reports` side by side.
 
     Raises:
         ConfigError: fewer than two.
     """
     check_count(len(reports))
-    return Comparison(
+    return SideBySide(
         runs=names(reports),
         verdicts=[verdict(report).state for report in reports],
         accuracies=[report.accuracies.grid for report in reports],

@@ -8,7 +8,7 @@ from stars.files.writing import write_json, write_text
 from targets.report.model import Report
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
-from targets.report.side_by_side import Comparison
+from targets.report.side_by_side import SideBySide
 
 
 def write_report(report: Report, picture: bytes | None, folder: Path) -> list[Path]:
@@ -25,7 +25,7 @@ def write_report(report: Report, picture: bytes | None, folder: Path) -> list[Pa
     return [page, data, card]
 
 
-def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+def write_comparison(found: SideBySide, folder: Path) -> list[Path]:
     """compare.html and compare.json in `folder`; other files there stay.
 
     Raises:

@@ -129,7 +129,7 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
         "firing rate",
         "certificate for T = 4: spikes and membranes exact",
         "accumulator",
-        "target 'norse' first diverges at node 'block0_lif0', step",
+        "target 'norse' first diverges at layer 'block0_lif0', step",
         "parity: FAILED for norse",
     ):
         assert words in out

@@ -22,12 +22,12 @@ from stars.graph.nodes import Affine, Conv2d
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from stars.testing.random_graphs import random_graph, random_images
+from targets.parity_check.comparison import Divergence
+from targets.parity_check.report import ParityReport
 from targets.report.collect import collect, picture
 from targets.report.model import (
     Accuracies,
-    Divergence,
     Gauge,
-    Parity,
     Provenance,
     Report,
     StepMap,
@@ -36,9 +36,9 @@ from targets.report.model import (
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
 from targets.report.plots import accuracy_plot, gauge_plots, step_plot
-from targets.report.read import cost_estimate
+from targets.report.read import cost_estimate, read_parity
 from targets.report.sentences import flat, verdict
-from targets.report.side_by_side import compare
+from targets.report.side_by_side import side_by_side
 from targets.report.svg import WIDTH, compact, decades, shortened, si
 
 COUNT = 5
@@ -140,7 +140,7 @@ def page(report, measured) -> str:
 
 def broken_parity(run: Path) -> Report:
     """The report of a run that failed at one place, of a target that is made up."""
-    content = json.loads((run / "parity.json").read_text())
+    content = json.loads((run / "parity.json").read_text()) | {"ok": False}
     target = content["targets"][1]
     first = {
         "node": "block0_lif0",
@@ -259,8 +259,8 @@ def test_a_difference_is_the_headline_with_its_place(run):
     found = verdict(report)
     assert found.state == "failed"
     assert found.sentence == (
-        "Not exact: first divergence at layer block0_lif0, step 2, neuron (1, 0, 3),"
-        " image 4: spike 1, expected 0, on loihi"
+        "Not exact: first divergence at layer 'block0_lif0', step 2, neuron (1, 0, 3),"
+        " image 4: spike 1, expected 0, 0.25 below the threshold, on loihi"
     )
     assert "3 spikes and membranes differ on loihi." in found.detail
     names = [layer.name for layer in report.network.layers]
@@ -434,6 +434,24 @@ def test_a_missing_field_is_named(run, capsys):
     assert "targets.0.layers.2.neuron_steps" in capsys.readouterr().err
 
 
+def test_counts_that_contradict_their_layers_are_refused(run, capsys):
+    content = json.loads((run / "parity.json").read_text())
+    content["targets"][1]["layers"][0]["spike_mismatches"] = 1
+    write_json(run / "parity.json", content)
+    assert main(["report", str(run)]) == 2
+    assert "its parts give" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", ["0.1"])
+def test_reports_of_earlier_versions_are_read(version):
+    folder = Path(__file__).parents[2] / "golden" / version
+    parity = read_parity(folder / "parity.json")
+    assert parity.ok
+    assert {target.neuron_steps for target in parity.targets} == {9324}
+    assert parity.rates["s1_act1"] == pytest.approx(0.287, abs=0.001)
+    assert not any(target.state_forced.ran for target in parity.targets)
+
+
 def test_only_our_files_in_the_folder_are_replaced(run, tmp_path):
     out = tmp_path / "site"
     out.mkdir()
@@ -522,7 +540,7 @@ def test_what_a_user_names_is_text_and_never_markup(report):
     assert page.all("h1")[0]["text"] == HOSTILE
     assert not page.all("img")
     assert not any("onerror" in one for one in page.elements)
-    pair = comparison_html(compare([bad, report]))
+    pair = comparison_html(side_by_side([bad, report]))
     assert not check_page(pair).all("img")
     card = model_card(bad)
     assert "<img" not in card.replace("\\<img", "")
@@ -699,23 +717,27 @@ def test_the_target_that_all_were_compared_with_is_not_counted():
     def target(name: str, *, substituted: bool = False) -> dict:
         return {
             "name": name,
-            "ok": True,
             "images": 1,
-            "neuron_steps": 10,
-            "spike_mismatches": 0,
-            "membrane_mismatches": 0,
-            "membrane_steps": 10,
             "decisions_agree": 1,
             "seconds": 0.0,
             "substituted": substituted,
-            "layers": [],
+            "layers": [layer],
         }
 
+    layer = {
+        "node": "a",
+        "neuron_steps": 10,
+        "spike_mismatches": 0,
+        "membrane_steps": 10,
+        "membrane_mismatches": 0,
+    }
     names = ["reference", "onnx", "norse"]
     values = {"images": 1, "steps": 1, "neurons": 10}
-    parity = Parity(**values, targets=[target(name) for name in names])
+    parity = ParityReport(**values, targets=[target(name) for name in names])
     assert [t.name for t in parity.compared] == ["onnx", "norse"]
-    other = Parity(**values, against="onnx", targets=[target(name) for name in names])
+    other = ParityReport(
+        **values, against="onnx", targets=[target(name) for name in names]
+    )
     assert [t.name for t in other.compared] == ["reference", "norse"]
     report = Report(
         name="n",
@@ -726,7 +748,7 @@ def test_the_target_that_all_were_compared_with_is_not_counted():
         parity=other,
     )
     assert "compared with onnx" in verdict(report).detail
-    alone = Parity(**values, targets=[target("reference", substituted=True)])
+    alone = ParityReport(**values, targets=[target("reference", substituted=True)])
     assert len(alone.compared) == 1
 
 
@@ -735,5 +757,5 @@ def test_a_place_reads_as_a_phrase():
         node="a", step=1, sample=2, neuron=(3,), kind="membrane", actual=0.5, desired=1
     )
     assert str(place) == (
-        "layer a, step 1, neuron (3,), image 2: membrane 0.5, expected 1"
+        "layer 'a', step 1, neuron (3,), image 2: membrane 0.5, expected 1"
     )
