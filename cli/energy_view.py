@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from targets.energy_model.counts import Counts
-from targets.energy_model.estimate import EnergyEstimate
 from targets.energy_model.report import EnergyReport
 
 NANO = 1e-9
@@ -60,16 +59,16 @@ def joules_table(report: EnergyReport) -> Table:
         text.add_column(f"{escape(one.table.name)}{mark}", justify="right")
 
     def row(name: str, joules: list[float | None]) -> None:
-        images = report.counts.images
-        text.add_row(name, *("-" if j is None else nano(j / images) for j in joules))
+        text.add_row(name, *map(nano, joules))
 
+    images, estimates = report.counts.images, report.estimates
     for i, population in enumerate(report.counts.populations):
-        row(escape(population.name), [e.layers[i].total for e in report.estimates])
+        row(escape(population.name), [e.layers[i].total / images for e in estimates])
     text.add_section()
-    row("sum, routed", [e.total for e in report.estimates])
-    row("the held image once", [e.held for e in report.estimates])
+    row("sum, routed", [e.joules_per_image for e in estimates])
+    row("the held image once", [e.joules_per_image_held for e in estimates])
     if report.counts.pooled_dense is not None:
-        row("sum, pooled-dense", [e.pooled_dense for e in report.estimates])
+        row("sum, pooled-dense", [e.joules_per_image_pooled_dense for e in estimates])
     return text
 
 
@@ -81,26 +80,20 @@ def alternatives_table(report: EnergyReport) -> Table:
             f"{escape(one.table.name)}\n{escape(one.table.process)}", justify="right"
         )
     for i, first in enumerate(report.estimates[0].alternatives):
-        cells = [cell(one, i) for one in report.estimates]
+        cells = [nano(e.alternatives[i].joules_per_image) for e in report.estimates]
         bits = "" if first.bits is None else f", {first.bits} bits"
         text.add_row(first.name + bits, *cells)
     return text
 
 
-def cell(one: EnergyEstimate, i: int) -> str:
-    """One alternative's joules, or a dash."""
-    joules = one.alternatives[i].joules
-    return "-" if joules is None else nano(joules / one.images)
-
-
-def nano(joules: float) -> str:
-    """Nanojoules, three digits and more."""
-    return f"{joules / NANO:,.1f}"
+def nano(joules: float | None) -> str:
+    """Nanojoules, three digits and more; a dash without a number."""
+    return "-" if joules is None else f"{joules / NANO:,.1f}"
 
 
 def notes(report: EnergyReport) -> list[str]:
     """What was counted, who wins, and what is in the tables."""
-    counts, (least, most) = report.counts, report.range
+    counts = report.counts
     lines = [
         f"mean over {counts.images:,} images; operations are exact counts; routed: a"
         " pool is part of the weights that follow"
@@ -116,10 +109,11 @@ def notes(report: EnergyReport) -> list[str]:
         f" {' '.join(one.table.about.split())}"
         for one in report.estimates
     ]
-    lines += report.sentences()
-    lines.append(
-        f"range: {nano(least.total / least.images)} nJ ({least.table.name}) to"
-        f" {nano(most.total / most.images)} nJ ({most.table.name}) per image; other"
-        " hardware each, not a comparison"
-    )
+    lines += report.sentences
+    if report.range is not None:
+        joules, names = report.range.joules_per_image, report.range.tables
+        low, high = (f"{nano(j)} nJ ({n})" for j, n in zip(joules, names, strict=True))
+        lines.append(
+            f"range: {low} to {high} per image; other hardware each, not a comparison"
+        )
     return lines + [f"warning: {text}" for text in report.warnings]

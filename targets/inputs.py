@@ -118,7 +118,7 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class FirstInputs:
     """The first `count` samples of some inputs."""
 
     inputs: Inputs
@@ -143,4 +143,4 @@ def first(inputs: Inputs, count: int | None) -> Inputs:
         return inputs
     if not 1 <= count <= len(inputs):
         raise ConfigError(f"asked for {count} images; there are 1 to {len(inputs)}")
-    return Head(inputs, count)
+    return FirstInputs(inputs, count)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from pydantic import computed_field
 
 from targets.energy_model.counts import Counts
 from targets.energy_model.synapses import AnnLayer
 from targets.hardware.costs import CostTable, Memory
+from targets.record import Record
 
 IMAGE_BITS = 8
 
@@ -23,15 +25,19 @@ class Snn:
 
     Args:
         of_spikes: what is proportional to the number of spikes.
-        fixed: the rest.
+        total: with the rest.
     """
 
     of_spikes: float
-    fixed: float
+    total: float
+
+    @property
+    def fixed(self) -> float:
+        """What no spike changes."""
+        return self.total - self.of_spikes
 
 
-@dataclass(frozen=True)
-class Alternative:
+class Alternative(Record):
     """A network without spikes, under the same table.
 
     Args:
@@ -39,21 +45,22 @@ class Alternative:
             with every product or, "... zero-skipping", with those alone whose two
             factors are not zero; "qnn" of the same topology, bit-matched.
         bits: of an activation; None for the table's own width.
-        joules: over all images; None where there is no number.
+        joules_per_image: None where there is no number.
         reason: why there is none.
-        crossover: the spike rate below which the SNN would need less, all else held,
-            may lie above 1; None without a number, or if no rate is low enough.
+        snn_wins: whether the spiking network needs less; None without a number.
+        crossover_spike_rate: below which the SNN would need less, all else held, may
+            lie above 1; None without a number, or if no rate is low enough.
     """
 
     name: str
-    bits: int | None
-    joules: float | None
-    reason: str | None
-    crossover: float | None
+    bits: int | None = None
+    joules_per_image: float | None = None
+    reason: str | None = None
+    snn_wins: bool | None = None
+    crossover_spike_rate: float | None = None
 
 
-@dataclass(frozen=True)
-class Teacher:
+class TeacherLayers(Record):
     """What is known of the network that the student learned from.
 
     Args:
@@ -61,21 +68,23 @@ class Teacher:
         reason: why it is not.
     """
 
-    layers: tuple[AnnLayer, ...] | None
-    reason: str | None
+    layers: tuple[AnnLayer, ...] | None = None
+    reason: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        if self.layers is None:
-            return {"known": False, "reason": self.reason}
-        return {"known": True, "layers": [asdict(layer) for layer in self.layers]}
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def known(self) -> bool:
+        """Whether it is at hand."""
+        return self.layers is not None
 
 
-NOT_AT_HAND = Teacher(None, "the teacher is not at hand: activations are unknown")
+NOT_AT_HAND = TeacherLayers(
+    reason="the teacher is not at hand: activations are unknown"
+)
 
 
 def alternatives(
-    counts: Counts, snn: Snn, table: CostTable, teacher: Teacher
+    counts: Counts, snn: Snn, table: CostTable, teacher: TeacherLayers
 ) -> tuple[Alternative, ...]:
     """What networks without spikes would need under the same table.
 
@@ -83,28 +92,34 @@ def alternatives(
     levels as T steps have spike counts. Source: Yan et al., arXiv:2409.08290, abstract.
     """
     bits = math.ceil(math.log2(counts.steps + 1))
-    mac = None if table.ann_mac is None else Product(table.ann_mac.joules)
+    mac = None if table.ann_mac is None else ProductCost(table.ann_mac.joules)
     qnn = None
     if table.qnn_bit is not None and table.qnn_add is not None:
-        qnn = Product(table.qnn_add.joules, table.qnn_bit.joules, bits)
+        qnn = ProductCost(table.qnn_add.joules, table.qnn_bit.joules, bits)
 
     def row(
         name: str,
         ann: tuple[AnnLayer, ...] | None,
-        product: Product | None,
+        product: ProductCost | None,
         reason: str | None = None,
         width: int | None = None,
     ) -> Alternative:
         if ann is not None and product is None:
             reason = f"table '{table.name}' has no price for it on this process"
         if ann is None or product is None:
-            return Alternative(name, width, None, reason, None)
+            return Alternative(name=name, bits=width, reason=reason)
         lit = name.endswith("zero-skipping")
         joules = counts.images * ann_energy(ann, product, table, lit=lit)
         rate = None
         if snn.of_spikes > 0 and joules > snn.fixed:
             rate = counts.spike_rate * (joules - snn.fixed) / snn.of_spikes
-        return Alternative(name, width, joules, None, rate)
+        return Alternative(
+            name=name,
+            bits=width,
+            joules_per_image=joules / counts.images,
+            snn_wins=snn.total < joules,
+            crossover_spike_rate=rate,
+        )
 
     return (
         row("ann", counts.ann, mac),
@@ -115,7 +130,7 @@ def alternatives(
 
 
 @dataclass(frozen=True)
-class Product:
+class ProductCost:
     """What one multiply-accumulate costs, in joules: once, and for each bit.
 
     Args:
@@ -133,7 +148,7 @@ class Product:
 
 
 def ann_energy(
-    layers: Iterable[AnnLayer], product: Product, table: CostTable, *, lit: bool
+    layers: Iterable[AnnLayer], product: ProductCost, table: CostTable, *, lit: bool
 ) -> float:
     """Joules of one image in a network without spikes.
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from pydantic import Field, computed_field
 
 from stars.errors import DataError, GraphError
 from stars.graph import reference
@@ -33,6 +34,7 @@ from targets.energy_model.pooled_dense import (
 )
 from targets.energy_model.synapses import AnnLayer, Kind, ann_layers, fans
 from targets.inputs import Inputs
+from targets.record import Record
 
 FLOAT_BYTES = 4
 STATE_BYTES, BIAS_BYTES = 3, 2  # on the grid: registers of 24 bits, 12 bits and a sign
@@ -61,8 +63,8 @@ class ConnectionCount:
     events: int
     operations: int
     operations_held: int
-    source_size: int
-    convolution: bool
+    source_size: int = 0
+    convolution: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,16 @@ class PopulationCount:
     active: int
     spikes: int
     ann_macs: int
-    weights: int
-    biases: int
-    weight_bytes: int
-    state_bytes: int
+    weights: int = 0
+    biases: int = 0
+    weight_bytes: int = 0
+    state_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(Record):
     """Exact counts over `images` inputs of `steps` steps each.
+
+    What a file of version 0.1 does not say of its connections and populations is 0.
 
     Args:
         images, steps: as said.
@@ -108,12 +111,13 @@ class Counts:
         ann: layers of an ANN of the same topology.
     """
 
-    images: int
+    images: int = Field(ge=1)
     steps: int
     connections: tuple[ConnectionCount, ...]
     populations: tuple[PopulationCount, ...]
-    pooled_dense: tuple[StageCount, ...] | None
-    ann: tuple[AnnLayer, ...]
+    pooled_dense: tuple[StageCount, ...] | None = None
+    ann: tuple[AnnLayer, ...] = ()
+    lowering: Literal["routed"] = "routed"
 
     def into(self, target: str) -> tuple[ConnectionCount, ...]:
         """The connections that feed a population."""
@@ -129,6 +133,7 @@ class Counts:
         """Of all populations."""
         return sum(population.spikes for population in self.populations)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def spike_rate(self) -> float:
         """Mean spikes a step of whatever sends spikes, spikes at the input included."""
@@ -140,20 +145,25 @@ class Counts:
         size = sum(n for _, n in senders.values()) * self.steps * self.images
         return sum(events for events, _ in senders.values()) / size if size else 0.0
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def spikes_per_synapse(self) -> float:
         """Mean operations of a synapse that spikes reach, over an image's steps."""
         synapses = sum(c.synapses for c in self.connections if c.kind == "AC")
         return self.operations("AC") / (synapses * self.images) if synapses else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            **asdict(self),
-            "lowering": "routed",
-            "spike_rate": self.spike_rate,
-            "spikes_per_synapse": self.spikes_per_synapse,
+    def operations_per_image(self) -> dict[str, float]:
+        """Means by kind, as a reader calls them."""
+        sums = {
+            "spike accumulates": self.operations("AC"),
+            "image multiply-accumulates": self.operations("MAC"),
+            "neuron updates": sum(p.updates for p in self.populations),
+            "spikes": self.spikes,
+            "multiply-accumulates of an ANN of the same topology": sum(
+                p.ann_macs for p in self.populations
+            ),
         }
+        return {name: value / self.images for name, value in sums.items()}
 
 
 def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:
@@ -163,7 +173,7 @@ def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:
         DataError: no chunk, or a trace that is not of these inputs and this graph.
         LimitError: a composed connection does not fit in memory.
     """
-    tally = Tally(graph)
+    tally = OperationTally(graph)
     for inputs, trace in chunks:
         tally.add(inputs, trace)
     return tally.counts()
@@ -184,7 +194,7 @@ def simulated(
         progress(stop, len(inputs))
 
 
-class Tally:
+class OperationTally:
     """Counts in the making."""
 
     def __init__(self, graph: SpikingGraph) -> None:

@@ -20,10 +20,10 @@ from stars import teacher as teachers
 from stars.config.models import TeacherConfig, validated
 from stars.errors import StarsError
 from stars.run_directory import Run
-from stars.teacher.teacher import Teacher as Network
-from targets.energy_model.alternatives import NOT_AT_HAND, Teacher
+from stars.teacher.teacher import Teacher
+from targets.energy_model.alternatives import NOT_AT_HAND, TeacherLayers
 from targets.energy_model.synapses import AnnLayer
-from targets.inputs import Head, ImageInputs, Inputs
+from targets.inputs import FirstInputs, ImageInputs, Inputs
 
 CHUNK = 100
 
@@ -40,7 +40,7 @@ class Seen:
 
 
 @dataclass
-class Watch:
+class ProductCounter:
     """Layers with weights of a network, watched while images pass."""
 
     network: nn.Module
@@ -104,7 +104,7 @@ def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
 
 @torch.no_grad()
 def measure(
-    network: Network, chunks: Iterable[NDArray[np.uint8]]
+    network: Teacher, chunks: Iterable[NDArray[np.uint8]]
 ) -> tuple[AnnLayer, ...]:
     """The layers of a teacher, with the products without a zero, mean over images.
 
@@ -112,12 +112,12 @@ def measure(
         network: in evaluation mode, on the CPU.
         chunks: 8-bit images [N, C, H, W].
     """
-    watch = Watch(network.network)
+    counter = ProductCounter(network.network)
     hooks = [
         module.register_forward_pre_hook(
-            lambda module, x, name=name: watch.keep(name, module, x[0])
+            lambda module, x, name=name: counter.keep(name, module, x[0])
         )
-        for name, module in watch.layers()
+        for name, module in counter.layers()
     ]
     try:
         for images in chunks:
@@ -125,10 +125,10 @@ def measure(
     finally:
         for hook in hooks:
             hook.remove()
-    return watch.result()
+    return counter.result()
 
 
-def teacher_of(run: Run | None, inputs: Inputs) -> Teacher:
+def teacher_of(run: Run | None, inputs: Inputs) -> TeacherLayers:
     """What is known of a run's teacher on these inputs; else why nothing is.
 
     A teacher that is a function of the user's own is not called: reading a run
@@ -142,18 +142,19 @@ def teacher_of(run: Run | None, inputs: Inputs) -> Teacher:
             TeacherConfig, run.read_config().get("teacher", {}), "[teacher]"
         )
         if is_code(config.source):
-            return Teacher(None, f"the teacher '{config.source}' is code, not run here")
+            return TeacherLayers(
+                reason=f"the teacher '{config.source}' is code, not run here"
+            )
         network = teachers.load(config.source, teachers.spec_of(config))
     except StarsError as error:
-        return Teacher(None, f"the teacher is not at hand: {error}")
+        return TeacherLayers(reason=f"the teacher is not at hand: {error}")
     if images.shape[1:] != network.spec.input_shape:
-        return Teacher(
-            None,
-            f"the teacher takes images of {network.spec.input_shape}, these have"
-            f" {images.shape[1:]}",
+        return TeacherLayers(
+            reason=f"the teacher takes images of {network.spec.input_shape}, these have"
+            f" {images.shape[1:]}"
         )
     parts = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    return Teacher(measure(network, parts), None)
+    return TeacherLayers(layers=measure(network, parts))
 
 
 def is_code(source: str) -> bool:
@@ -163,7 +164,7 @@ def is_code(source: str) -> bool:
 
 def images_of(inputs: Inputs) -> NDArray[np.uint8] | None:
     """The 8-bit images that some inputs are made of; None if they are of none."""
-    if isinstance(inputs, Head):
+    if isinstance(inputs, FirstInputs):
         whole = images_of(inputs.inputs)
         return None if whole is None else whole[: inputs.count]
     return inputs.images if isinstance(inputs, ImageInputs) else None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from targets.report.model import CostEstimate, Energy
+from targets.energy_model.estimate import EnergyEstimate
+from targets.energy_model.report import EnergyReport
 from targets.report.plots import Plot
 from targets.report.svg import (
     WIDTH,
@@ -33,20 +34,24 @@ DOT_CLASSES = ("c1", "c2", "c3", "c4", "c6", "c7")
 ROW_OF_DOTS = 38
 
 
-def energy_plots(energy: Energy) -> list[Plot]:
+def energy_plots(energy: EnergyReport) -> list[Plot]:
     """Joules by cost table, what they are spent on, and one plot of layers a table."""
     if not energy.estimates:
         return []
     parts = dict.fromkeys(p for e in energy.estimates for p in e.parts())
     kinds = {part: PART_CLASSES[i % len(PART_CLASSES)] for i, part in enumerate(parts)}
-    by_layer = [layers_plot(i, one, kinds) for i, one in enumerate(energy.estimates)]
+    images = energy.counts.images
+    by_layer = [
+        layers_plot(i, one, images, kinds) for i, one in enumerate(energy.estimates)
+    ]
     return [totals_plot(energy), shares_plot(energy, kinds), *by_layer]
 
 
-def totals_plot(energy: Energy) -> Plot:
+def totals_plot(energy: EnergyReport) -> Plot:
     """A dot for each network under each cost table, on a scale of powers of ten."""
     rows = [
-        (one, {"this network": one.joules, **one.others}) for one in energy.estimates
+        (one, {"this network": one.joules_per_image, **one.others})
+        for one in energy.estimates
     ]
     names = list(dict.fromkeys(name for _, values in rows for name in values))
     values = [v for _, found in rows for v in found.values() if v > 0]
@@ -64,14 +69,18 @@ def totals_plot(energy: Energy) -> Plot:
         ]
     for i, (one, found) in enumerate(rows):
         y = i * ROW_OF_DOTS
-        drawn.append(labeled_row(y, one.title, si(one.joules, "J"), Markup("")))
+        drawn.append(
+            labeled_row(y, one.table.title, si(one.joules_per_image, "J"), Markup(""))
+        )
         for name, joules in found.items():
             if joules > 0:
                 tip = f"{name}: {si(joules, 'J')} per image"
                 drawn.append(dot(place(joules), y + 26, names.index(name), tip))
     entries, used = dot_legend([others_name(name) for name in names], height + 26)
     title = "Energy per image under each cost table"
-    summary = "; ".join(f"{e.title}: {si(e.joules, 'J')}" for e in energy.estimates)
+    summary = "; ".join(
+        f"{e.table.title}: {si(e.joules_per_image, 'J')}" for e in energy.estimates
+    )
     return Plot(
         "plot-energy",
         title,
@@ -85,7 +94,10 @@ def totals_plot(energy: Energy) -> Plot:
         ),
         ("cost table", *(others_name(name) for name in names)),
         [
-            (one.title, *(si(v[n], "J") if n in v else "not priced" for n in names))
+            (
+                one.table.title,
+                *(si(v[n], "J") if n in v else "not priced" for n in names),
+            )
             for one, v in rows
         ],
         note="A table prices one process node; compare networks within a row only.",
@@ -131,19 +143,20 @@ def dot_legend(names: Sequence[str], y: float) -> tuple[Markup, float]:
     return Markup("").join(drawn), 20 * len(names)
 
 
-def shares_plot(energy: Energy, kinds: dict[str, str]) -> Plot:
+def shares_plot(energy: EnergyReport, kinds: dict[str, str]) -> Plot:
     """For each cost table, which part of the joules goes where."""
     rows = [
-        (e.title, si(e.joules, "J"), stack(e.parts(), kinds)) for e in energy.estimates
+        (e.table.title, si(e.joules_per_image, "J"), stack(e.parts(), kinds))
+        for e in energy.estimates
     ]
     body, height = stacked_rows(rows)
     entries, used = legend(
         [(PART_NAMES.get(part, part), kind) for part, kind in kinds.items()],
         height + 2,
     )
-    title = "What the energy is spent on"
+    title, images = "What the energy is spent on", energy.counts.images
     summary = "; ".join(
-        f"{e.title}: mostly {PART_NAMES.get(p := largest(e.parts()), p)}"
+        f"{e.table.title}: mostly {PART_NAMES.get(p := largest(e.parts()), p)}"
         for e in energy.estimates
     )
     return Plot(
@@ -153,7 +166,10 @@ def shares_plot(energy: Energy, kinds: dict[str, str]) -> Plot:
         drawing("plot-shares", title, summary, height + 2 + used, body + entries),
         ("cost table", *(PART_NAMES.get(part, part) for part in kinds)),
         [
-            (e.title, *(si(e.parts().get(part, 0.0), "J") for part in kinds))
+            (
+                e.table.title,
+                *(si(e.parts().get(part, 0.0) / images, "J") for part in kinds),
+            )
             for e in energy.estimates
         ],
     )
@@ -174,17 +190,23 @@ def stack(
     ]
 
 
-def layers_plot(number: int, one: CostEstimate, kinds: dict[str, str]) -> Plot:
+def layers_plot(
+    number: int, one: EnergyEstimate, images: int, kinds: dict[str, str]
+) -> Plot:
     """Joules of every layer under one cost table."""
-    totals = {name: sum(parts.values()) for name, parts in one.layers.items()}
+    layers = {
+        layer.name: {part: joules / images for part, joules in layer.parts().items()}
+        for layer in one.layers
+    }
+    totals = {name: sum(parts.values()) for name, parts in layers.items()}
     body, height = stacked_rows(
         [
             (name, si(totals[name], "J"), stack(parts, kinds))
-            for name, parts in one.layers.items()
+            for name, parts in layers.items()
         ],
         full=max(totals.values(), default=0.0),
     )
-    name, title = f"plot-layers-{number}", f"Energy of each layer: {one.title}"
+    name, title = f"plot-layers-{number}", f"Energy of each layer: {one.table.title}"
     most = largest(totals)
     summary = f"Most goes to {most}: {si(totals.get(most, 0.0), 'J')} per image."
     return Plot(
@@ -199,7 +221,7 @@ def layers_plot(number: int, one: CostEstimate, kinds: dict[str, str]) -> Plot:
                 *(si(parts.get(part, 0.0), "J") for part in kinds),
                 si(totals[layer], "J"),
             )
-            for layer, parts in one.layers.items()
+            for layer, parts in layers.items()
         ],
         group="layers",
     )

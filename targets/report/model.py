@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from targets.energy_model.report import EnergyReport
 from targets.parity_check.report import ParityReport
 from targets.record import Record
 
@@ -92,37 +93,6 @@ class StepMap(Record):
     images: int
     layers: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...] = Field(description="[layers, steps]")
-
-
-class CostEstimate(Record):
-    """Joules per image under one cost table."""
-
-    table: str
-    title: str
-    about: str
-    joules: float
-    others: dict[str, float] = Field(
-        description="joules per image of other networks of the same topology, by name"
-    )
-    layers: dict[str, dict[str, float]] = Field(
-        description="joules per image by layer and by part"
-    )
-
-    def parts(self) -> dict[str, float]:
-        """Joules per image by part, over all layers."""
-        total: dict[str, float] = {}
-        for parts in self.layers.values():
-            for name, joules in parts.items():
-                total[name] = total.get(name, 0.0) + joules
-        return total
-
-
-class Energy(Record):
-    """What `stars energy` counted and estimated."""
-
-    images: int
-    operations: dict[str, float] = Field(description="mean per image, by kind")
-    estimates: tuple[CostEstimate, ...]
 
 
 class MembraneRecord(Record):
@@ -217,7 +187,7 @@ class Report(Record):
     gauges: tuple[Gauge, ...] = ()
     parity: ParityReport | None = None
     step_map: StepMap | None = None
-    energy: Energy | None = None
+    energy: EnergyReport | None = None
     activity: Activity | None = None
     training: tuple[Series, ...] = ()
     synthetic: bool = Field(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,15 +18,12 @@ from pydantic import Field, ValidationError
 from stars.errors import FormatError
 from stars.files.json_toml import parse_json
 from stars.files.writing import read_json
+from targets.energy_model.report import EnergyReport
 from targets.parity_check.report import ParityReport
 from targets.record import Record
-from targets.report.model import CostEstimate, Energy, Series
+from targets.report.model import Series
 
 Kind = TypeVar("Kind", bound=Record)
-PARITY_SCHEMAS = ("stars.parity/1",)
-ENERGY_SCHEMAS = ("stars.energy/1",)
-OPERATIONS = {"AC": "spike accumulates", "MAC": "image multiply-accumulates"}
-PER_IMAGE = re.compile(r"(\w+)_joules_per_image")
 PICTURE_SIDE = 640  # pixels; a larger picture is shrunk, for the page stays one file
 
 
@@ -74,7 +70,11 @@ def validated(kind: type[Kind], path: Path, content: Mapping[str, Any]) -> Kind:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise damaged(path, error) from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise FormatError(
+            f"'{path}' is damaged at {place}: {first['msg']}; run its command again"
+        ) from error
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -92,102 +92,33 @@ def read_parity(path: Path) -> ParityReport | None:
     Raises:
         FormatError: damaged, or of a version that is not known here.
     """
-    content = read_object(path)
-    if content is None:
-        return None
-    check_schema(path, content, PARITY_SCHEMAS)
-    return validated(ParityReport, path, content)
+    return read_result(ParityReport, path, "stars.parity/1")
 
 
-def read_energy(path: Path) -> Energy | None:
-    """What `stars energy` wrote, per image; None without the file.
+def read_energy(path: Path) -> EnergyReport | None:
+    """What `stars energy` wrote; None without the file.
 
     Raises:
         FormatError: damaged, or of a version that is not known here.
     """
+    return read_result(EnergyReport, path, "stars.energy/1")
+
+
+def read_result(kind: type[Kind], path: Path, schema: str) -> Kind | None:
+    """The record of a command; None without the file.
+
+    Raises:
+        FormatError: damaged, or its fields may mean something else.
+    """
     content = read_object(path)
     if content is None:
         return None
-    check_schema(path, content, ENERGY_SCHEMAS)
-    try:
-        counts = content["counts"]
-        images = int(counts["images"])
-        return Energy(
-            images=images,
-            operations=operations(counts, images),
-            estimates=tuple(cost_estimate(one, images) for one in content["estimates"]),
-        )
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        AttributeError,
-    ) as error:
-        raise damaged(path, error) from error
-
-
-def operations(counts: Mapping[str, Any], images: int) -> dict[str, float]:
-    """Mean operations per image, by kind."""
-    found = {
-        name: sum(c["operations"] for c in counts["connections"] if c["kind"] == kind)
-        for kind, name in OPERATIONS.items()
-    }
-    found["neuron updates"] = sum(p["updates"] for p in counts["populations"])
-    found["spikes"] = sum(p["spikes"] for p in counts["populations"])
-    ann = "multiply-accumulates of an ANN of the same topology"
-    found[ann] = sum(p["ann_macs"] for p in counts["populations"])
-    return {name: value / images for name, value in found.items()}
-
-
-def cost_estimate(content: Mapping[str, Any], images: int) -> CostEstimate:
-    """One entry of "estimates"; its layers' joules are over all images."""
-    others = {
-        match[1]: float(value)
-        for key, value in content.items()
-        if (match := PER_IMAGE.fullmatch(key)) and value is not None
-    }
-    table = content["table"]
-    return CostEstimate(
-        table=table["name"],
-        title=table["title"],
-        about=" ".join(table["about"].split()),
-        joules=content["joules_per_image"],
-        others=others,
-        layers={
-            layer["name"]: {
-                part: float(joules) / images
-                for part, joules in layer.items()
-                if part not in {"name", "total"} and isinstance(joules, int | float)
-            }
-            for layer in content["layers"]
-        },
-    )
-
-
-def check_schema(
-    path: Path, content: Mapping[str, Any], known: tuple[str, ...]
-) -> None:
-    """Refuse a file whose fields may mean something else.
-
-    Raises:
-        FormatError: another schema.
-    """
-    found = content.get("schema")
-    if found not in known:
+    if content.get("schema") != schema:
         raise FormatError(
-            f"'{path}' has schema {found!r}, expected {' or '.join(known)}; a newer"
+            f"'{path}' has schema {content.get('schema')!r}, expected {schema}; a newer"
             " version wrote it, or it is another file"
         )
-
-
-def damaged(path: Path, error: Exception) -> FormatError:
-    """The error for a file whose content is not what its schema says."""
-    text = repr(error)
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        text = ": ".join([".".join(map(str, first["loc"])), first["msg"]])
-    return FormatError(f"'{path}' is damaged at {text}; run its command again")
+    return validated(kind, path, content)
 
 
 def read_metrics(path: Path) -> tuple[Series, ...]:

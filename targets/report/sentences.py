@@ -84,10 +84,9 @@ def failure(parity: ParityReport) -> Verdict:
 
 def energy_range(report: Report) -> str | None:
     """From the cheapest cost table to the dearest; None without any."""
-    if report.energy is None or not report.energy.estimates:
+    if report.energy is None or report.energy.range is None:
         return None
-    joules = [estimate.joules for estimate in report.energy.estimates]
-    low, high = si(min(joules), "J"), si(max(joules), "J")
+    low, high = (si(joules, "J") for joules in report.energy.range.joules_per_image)
     return low if low == high else f"{low} to {high}"
 
 

@@ -89,8 +89,10 @@ def measured(reports: Sequence[Report]) -> list[Row]:
     }
     rows = [row(name, [read(one) for one in reports]) for name, read in readers.items()]
     energies = [
-        {e.title: si(e.joules, "J") for e in one.energy.estimates} if one.energy else {}
-        for one in reports
+        {e.table.title: si(e.joules_per_image, "J") for e in r.energy.estimates}
+        if r.energy
+        else {}
+        for r in reports
     ]
     rates = [
         {rate.layer: f"{100 * rate.rate:.3g} %" for rate in r.rates} for r in reports

@@ -71,11 +71,11 @@ def test_three_synapses_and_two_spikes_on_paper():
     assert population.ann_macs == 4
     loihi = estimate(counts, load_table("loihi1"))
     picojoules = 3 * 23.6 + 3 * 81 + 1 * 52 + 1 * 1.7
-    assert loihi.total == pytest.approx(picojoules * 1e-12, rel=1e-12)
-    assert loihi.ann is None
+    assert loihi.joules == pytest.approx(picojoules * 1e-12, rel=1e-12)
+    assert loihi.ann_joules_per_image is None
     arithmetic = estimate(counts, load_table("horowitz45"))
-    assert arithmetic.total == pytest.approx((3 * 0.9 + 4 * 5.5) * 1e-12, rel=1e-12)
-    assert arithmetic.ann == pytest.approx(4 * 4.6e-12, rel=1e-12)
+    assert arithmetic.joules == pytest.approx((3 * 0.9 + 4 * 5.5) * 1e-12, rel=1e-12)
+    assert arithmetic.ann_joules_per_image == pytest.approx(4 * 4.6e-12, rel=1e-12)
 
 
 def test_borders_strides_and_zero_weights_of_a_convolution_on_paper():
@@ -177,7 +177,7 @@ def test_silence_costs_no_operation():
     assert all(p.spikes == p.active == 0 for p in counts.populations)
     energy = estimate(counts, load_table("loihi1"))
     updates = sum(p.updates for p in counts.populations)
-    assert energy.total == pytest.approx(updates * 52e-12)
+    assert energy.joules == pytest.approx(updates * 52e-12)
 
 
 def test_a_first_layer_is_mac_only_when_the_file_states_an_image_encoding():
@@ -209,7 +209,10 @@ def test_a_held_image_saves_all_but_one_step():
     counts = measured(graph, np.array(random_inputs(rng, graph, 2)))
     energy = estimate(counts, load_table("horowitz45"))
     saved = energy.layers[0].mac * 3 / 4
-    assert energy.total - energy.held == pytest.approx(saved, rel=1e-9)
+    assert (
+        energy.joules - counts.images * energy.joules_per_image_held
+        == pytest.approx(saved, rel=1e-9)
+    )
 
 
 def test_bytes_are_those_of_the_grid_or_of_float32():

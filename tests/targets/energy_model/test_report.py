@@ -72,5 +72,5 @@ def test_silence_is_warned_of():
     graph = dense(4, 5, 2)
     counts = measured(graph, np.zeros((2, 1, 4)))
     found = report(counts, [load_table("horowitz45-int8")])
-    assert found.warnings == [SILENT]
-    assert "no spike to make fewer of" in found.sentences()[0]
+    assert found.warnings == (SILENT,)
+    assert "no spike to make fewer of" in found.sentences[0]

@@ -36,7 +36,7 @@ from targets.report.model import (
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
 from targets.report.plots import accuracy_plot, gauge_plots, step_plot
-from targets.report.read import cost_estimate, read_parity
+from targets.report.read import read_energy, read_parity
 from targets.report.sentences import flat, verdict
 from targets.report.side_by_side import side_by_side
 from targets.report.svg import WIDTH, compact, decades, shortened, si
@@ -450,6 +450,12 @@ def test_reports_of_earlier_versions_are_read(version):
     assert {target.neuron_steps for target in parity.targets} == {9324}
     assert parity.rates["s1_act1"] == pytest.approx(0.287, abs=0.001)
     assert not any(target.state_forced.ran for target in parity.targets)
+    energy = read_energy(folder / "energy.json")
+    assert energy.counts.operations_per_image()["spikes"] == (1984 + 452) / 12
+    loihi, arithmetic = energy.estimates
+    assert loihi.joules_per_image == 2.6099958333333334e-07
+    assert (loihi.others, arithmetic.others) == ({}, {"ann": 1.22544e-08})
+    assert sum(arithmetic.parts().values()) == pytest.approx(arithmetic.joules)
 
 
 def test_only_our_files_in_the_folder_are_replaced(run, tmp_path):
@@ -695,22 +701,22 @@ def test_a_heat_map_of_many_steps_has_no_numbers_in_it():
     assert 'class="heat-5"' in str(plot.svg)
 
 
-def test_parts_and_networks_that_are_not_known_yet_are_shown_as_they_are():
-    table = {"name": "t", "title": "T", "about": " a\n b "}
+def test_parts_and_networks_that_are_not_known_yet_are_shown_as_they_are(run):
+    content = json.loads((run / "energy.json").read_text())
+    estimate = content["estimates"][0]
     layer = {"name": "l", "ac": 4.0, "routing": 2.0, "total": 6.0}
-    content = {
-        "table": table,
-        "joules": 6.0,
-        "joules_per_image": 3.0,
-        "ann_joules_per_image": None,
-        "qnn_joules_per_image": 5.0,
-        "layers": [layer],
-    }
-    found = cost_estimate(content, images=2)
-    assert found.others == {"qnn": 5.0}
-    assert found.layers == {"l": {"ac": 2.0, "routing": 1.0}}
-    assert found.parts() == {"ac": 2.0, "routing": 1.0}
-    assert found.about == "a b"
+    for key in list(estimate):
+        if key.endswith("_joules_per_image"):
+            estimate[key] = None
+    estimate |= {"bnn_joules_per_image": 5.0, "layers": [layer]}
+    write_json(run / "energy.json", content)
+    found = read_energy(run / "energy.json").estimates[0]
+    assert found.others == {"bnn": 5.0}
+    assert found.layers[0].parts() == {"ac": 4.0, "routing": 2.0}
+    assert found.parts() == {"ac": 4.0, "routing": 2.0}
+    page = report_html(collect(run), None)
+    assert "BNN of the same topology" in page
+    assert '<th scope="col">routing</th>' in page
 
 
 def test_the_target_that_all_were_compared_with_is_not_counted():
