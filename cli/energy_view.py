@@ -111,9 +111,7 @@ def notes(report: EnergyReport) -> list[str]:
     ]
     lines += report.sentences
     if report.range is not None:
-        joules, names = report.range.joules_per_image, report.range.tables
-        low, high = (f"{nano(j)} nJ ({n})" for j, n in zip(joules, names, strict=True))
         lines.append(
-            f"range: {low} to {high} per image; other hardware each, not a comparison"
+            f"range: {report.range_sentence}; other hardware each, not a comparison"
         )
     return lines + [f"warning: {text}" for text in report.warnings]

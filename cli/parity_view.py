@@ -17,20 +17,13 @@ def parity_text(report: ParityReport) -> RenderableType:
     """Firing rates, certificate, and last the targets, so that the result ends it."""
     skipped = [f"target '{n}' was skipped: {why}" for n, why in report.skipped.items()]
     warned = [f"warning: {text}" for text in report.warnings]
-    ending = [*skipped, *report.divergences(), *warned, verdict(report)]
+    ending = [*skipped, *report.divergences(), *warned, report.verdict]
     return Group(
         rates_table(report),
         Text("\n".join(certificate_lines(report.certificate))),
         targets_table(report),
         Text("\n".join([*files(report), *ending])),
     )
-
-
-def verdict(report: ParityReport) -> str:
-    """The last line."""
-    if report.ok:
-        return "parity: every spike and every recorded membrane is equal"
-    return "parity: FAILED for " + ", ".join(t.name for t in report.targets if not t.ok)
 
 
 def files(report: ParityReport) -> list[str]:

@@ -13,6 +13,7 @@ from targets.energy_model.estimate import EnergyEstimate, estimate
 from targets.hardware.costs import CostTable
 from targets.parity_check.report import silence
 from targets.record import Record
+from targets.summary import SummarizedRecord, Summary, si
 
 CALLED = {
     "ann": "the ANN of the same topology",
@@ -29,7 +30,7 @@ class EnergyRange(Record):
     tables: tuple[str, str]
 
 
-class EnergyReport(Record):
+class EnergyReport(SummarizedRecord):
     """What `stars energy` counted and estimated.
 
     Args:
@@ -54,10 +55,43 @@ class EnergyReport(Record):
         if not self.estimates:
             return None
         by_joules = sorted(self.estimates, key=lambda one: one.joules)
-        ends = by_joules[0], by_joules[-1]
+        low, high = by_joules[0], by_joules[-1]
         return EnergyRange(
-            joules_per_image=tuple(one.joules_per_image for one in ends),
-            tables=tuple(one.table.name for one in ends),
+            joules_per_image=(low.joules_per_image, high.joules_per_image),
+            tables=(low.table.name, high.table.name),
+        )
+
+    @property
+    def range_sentence(self) -> str | None:
+        """From the least to the most, with what each prices; None without a table."""
+        if self.range is None:
+            return None
+        titles = {one.table.name: one.table.title for one in self.estimates}
+        joules, names = self.range.joules_per_image, self.range.tables
+        low, high = (
+            f"{si(each, 'J')} ({titles[name]})"
+            for each, name in zip(joules, names, strict=True)
+        )
+        return f"{low} per image" if low == high else f"{low} to {high} per image"
+
+    def summary(self) -> Summary:
+        """One row a cost table, then what to beware of."""
+        names = dict.fromkeys(name for one in self.estimates for name in one.others)
+        return Summary(
+            verdict=f"energy: {self.range_sentence or 'no cost table'}",
+            head=("cost table", "SNN", *(name.replace("_", " ") for name in names)),
+            rows=[
+                (
+                    one.table.title,
+                    si(one.joules_per_image, "J"),
+                    *(
+                        si(one.others[name], "J") if name in one.others else "-"
+                        for name in names
+                    ),
+                )
+                for one in self.estimates
+            ],
+            notes=[f"warning: {one}" for one in self.warnings],
         )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, computed_field
 
 from targets.parity_check.comparison import Comparison
 from targets.record import Record
+from targets.summary import SummarizedRecord, Summary
 
 SILENT = (
     "SILENT: no neuron spiked on any input; equal zeros prove nothing, and no energy"
@@ -90,7 +91,7 @@ class TargetReport(Comparison):
         return (self, forced) if isinstance(forced, StateForced) else (self,)
 
 
-class ParityReport(Record):
+class ParityReport(SummarizedRecord):
     """What `stars parity` found."""
 
     schema_: Literal["stars.parity/1"] = Field("stars.parity/1", alias="schema")
@@ -134,6 +135,40 @@ class ParityReport(Record):
     def compared(self) -> tuple[TargetReport, ...]:
         """The targets without the one that all were compared with."""
         return tuple(t for t in self.targets if t.substituted or t.name != self.against)
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        if self.ok:
+            return "parity: every spike and every recorded membrane is equal"
+        failed = (target.name for target in self.targets if not target.ok)
+        return f"parity: FAILED for {', '.join(failed)}"
+
+    def summary(self) -> Summary:
+        """One row a target, then where each first differs, and what to beware of."""
+        return Summary(
+            verdict=self.verdict,
+            head=(
+                "target",
+                "result",
+                "images",
+                "neuron-steps",
+                "spikes differ",
+                "membranes differ",
+            ),
+            rows=[
+                (
+                    target.name + (" (substituted)" if target.substituted else ""),
+                    "exact" if target.ok else "differs",
+                    f"{target.images:,}",
+                    f"{target.neuron_steps:,}",
+                    f"{target.spike_mismatches:,}",
+                    f"{target.membrane_mismatches:,}",
+                )
+                for target in self.targets
+            ],
+            notes=[*self.divergences(), *(f"warning: {one}" for one in self.warnings)],
+        )
 
     def divergences(self) -> list[str]:
         """The first place where each target differs, free-running and state-forced."""

@@ -18,10 +18,10 @@ from targets.report.svg import (
     labeled_row,
     legend,
     line,
-    si,
     stacked_rows,
     text,
 )
+from targets.summary import si
 
 PART_NAMES = {
     "ac": "spikes through synapses",

@@ -11,12 +11,11 @@ from targets.report.sentences import (
     certificate_sentence,
     counted,
     data_sentence,
-    energy_range,
     facts,
     percent,
     verdict,
 )
-from targets.report.svg import si
+from targets.summary import si
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
@@ -37,7 +36,6 @@ def model_card(report: Report) -> str:
         verdict=verdict(report),
         data_sentence=data_sentence(report),
         certificate=certificate_sentence(report),
-        energy_range=energy_range(report),
         facts=facts(report),
         percent=percent,
         counted=counted,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from targets.parity_check.report import ParityReport
 from targets.report.model import Report
-from targets.report.svg import si
+from targets.summary import si
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from stars.errors import ConfigError
 from targets.record import Record
 from targets.report.model import Report
 from targets.report.sentences import flat, percent, verdict
-from targets.report.svg import si
+from targets.summary import si
 
 NOTHING = "-"
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
+from targets.summary import si
+
 WIDTH = 320
 ROW = 34  # height of a row with its label above its bar
 BAR = 10
@@ -179,18 +181,6 @@ def legend(entries: Sequence[tuple[str, str]], y: float) -> tuple[Markup, float]
 def decades(low: float, high: float) -> range:
     """Exponents of ten that enclose two positive numbers."""
     return range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-
-
-def si(value: float, unit: str) -> str:
-    """A number with three digits and the prefix that suits it."""
-    if value == 0:
-        return f"0 {unit}"
-    prefixes = "fpnµm kMGT"
-    power = min(max(math.floor(math.log10(abs(value)) / 3), -5), 4)
-    scaled = float(f"{value / 1000.0**power:.3g}")
-    if abs(scaled) >= 1000 and power < 4:
-        power, scaled = power + 1, scaled / 1000
-    return f"{scaled:g} {prefixes[power + 5].strip()}{unit}"
 
 
 def compact(value: float) -> str:

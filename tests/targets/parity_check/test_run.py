@@ -263,6 +263,23 @@ def test_the_report_is_plain_json(graph):
     assert set(said["rates"]) == set(graph.spiking)
 
 
+def test_the_report_prints_as_its_verdict_a_table_and_the_first_divergence(graph):
+    def flip(trace):
+        return changed(trace, "membranes", "readout", (0, 1, 0), 99.0)
+
+    targets = [Fake("a"), Fake("<b>", spoil=flip)]
+    report = run_parity(graph, images_of(graph, 3), targets)
+    verdict, head, good, bad, place = str(report).splitlines()
+    assert verdict == "parity: FAILED for <b>"
+    assert head.split("  ")[0] == "target"
+    steps = f"{3 * 4 * graph.neuron_count():,}"
+    assert good.split() == ["a", "exact", "3", steps, "0", "0"]
+    assert bad.split() == ["<b>", "differs", "3", steps, "0", "1"]
+    assert place == f"target '<b>' first diverges at {report.divergences()[0][27:]}"
+    assert "layer 'readout', step 0" in place
+    assert "<td>&lt;b&gt;</td><td>differs</td>" in report._repr_html_()
+
+
 def test_a_dump_holds_every_trace(graph, tmp_path):
     inputs = images_of(graph, 6)
     run_parity(graph, inputs, [Fake(chunk=4)], dump=tmp_path)

@@ -39,7 +39,7 @@ from targets.report.plots import accuracy_plot, gauge_plots, step_plot
 from targets.report.read import read_energy, read_parity
 from targets.report.sentences import flat, verdict
 from targets.report.side_by_side import side_by_side
-from targets.report.svg import WIDTH, compact, decades, shortened, si
+from targets.report.svg import WIDTH, compact, decades, shortened
 
 COUNT = 5
 HOSTILE = "<img src=x onerror=alert(1)>&\"'|`*"
@@ -624,22 +624,6 @@ def test_terms_are_compared_by_their_name():
         "widths": "[1, 2]",
         "a.b": "null",
     }
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0 J"),
-        (4.897e-5, "49 µJ"),
-        (2.4016e-6, "2.4 µJ"),
-        (9.999e-4, "1 mJ"),
-        (1.5, "1.5 J"),
-        (3e-16, "0.3 fJ"),
-        (1234.0, "1.23 kJ"),
-    ],
-)
-def test_numbers_are_shown_with_three_digits_and_a_prefix(value, shown):
-    assert si(value, "J") == shown
 
 
 def test_counts_in_cells_are_short():
