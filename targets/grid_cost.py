@@ -202,7 +202,7 @@ def measure(
         old, new = reference.run(before, x), reference.run(done.graph, x)
         chunks.append(tally(old, new, labels))
         progress(min(start + CHUNK, count), count)
-    sums = reduce(Tally.plus, chunks)
+    sums = reduce(SampleTally.plus, chunks)
     share = {n.node: n for n in sums.comparison.layers}
     return QuantizationReport(
         source=sample.source,
@@ -225,21 +225,21 @@ def measure(
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class SampleTally:
     """Counts of some samples: spikes by node and right decisions, [before, after]."""
 
     comparison: Comparison
     spikes: dict[str, NDArray[np.int64]]
     right: NDArray[np.int64]
 
-    def plus(self, other: Tally) -> Tally:
+    def plus(self, other: SampleTally) -> SampleTally:
         """The counts of both."""
         spikes = {n: count + other.spikes[n] for n, count in self.spikes.items()}
         comparison = self.comparison.plus(other.comparison)
-        return Tally(comparison, spikes, self.right + other.right)
+        return SampleTally(comparison, spikes, self.right + other.right)
 
 
-def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> Tally:
+def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> SampleTally:
     """The counts of one chunk."""
     both = (old, new)
     spikes = {
@@ -248,7 +248,7 @@ def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> Tally:
     right = np.zeros(2, np.int64)
     if labels is not None:
         right = np.array([np.count_nonzero(t.decisions() == labels) for t in both])
-    return Tally(compare(new, old), spikes, right)
+    return SampleTally(compare(new, old), spikes, right)
 
 
 def node_costs(done: Quantization) -> list[NodeCost]:

@@ -46,14 +46,14 @@ class TakesSpikes(Protocol):
 Forced = Callable[[Target, SpikingGraph, Array, Trace], Trace]
 
 
-def run_layers(
+def forced_layers(
     target: Target, graph: SpikingGraph, inputs: Array, desired: Trace
 ) -> Trace:
     """A target that runs layer by layer."""
     return cast("TakesSpikes", target).run(graph, inputs, desired)
 
 
-def run_emulator(
+def forced_emulator(
     _: Target, graph: SpikingGraph, inputs: Array, desired: Trace
 ) -> Trace:
     """The emulator of the chip's arithmetic, on a plan of layers side by side."""
@@ -62,7 +62,7 @@ def run_emulator(
     return emulate(forced_plan(plan), values)
 
 
-def run_lava(
+def forced_lava(
     target: Target, graph: SpikingGraph, inputs: Array, desired: Trace
 ) -> Trace:
     """Lava, on a plan of layers side by side."""
@@ -78,13 +78,13 @@ def run_lava(
 
 
 FORCED: Mapping[str, Forced] = {
-    "reference": run_layers,
-    "student": run_layers,
-    "norse": run_layers,
-    "onnx": run_layers,
-    "loihi": run_emulator,
-    "lava-float": run_lava,
-    "lava-fixed": run_lava,
+    "reference": forced_layers,
+    "student": forced_layers,
+    "norse": forced_layers,
+    "onnx": forced_layers,
+    "loihi": forced_emulator,
+    "lava-float": forced_lava,
+    "lava-fixed": forced_lava,
 }
 
 

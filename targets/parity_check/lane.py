@@ -75,7 +75,7 @@ class Lane:
     free: Comparison | None = None
     forced: Comparison | None = None
 
-    def run(self, inputs: Array) -> Trace:
+    def simulate(self, inputs: Array) -> Trace:
         """The target's trace; the time that it took is added."""
         started = time.perf_counter()
         trace = self.target.run(self.graph, inputs)
@@ -160,7 +160,7 @@ class Lane:
         return found
 
 
-def run_truth(truth: Target, graph: SpikingGraph, inputs: Array) -> Trace:
+def truth_trace(truth: Target, graph: SpikingGraph, inputs: Array) -> Trace:
     """What the targets are compared with: all spikes and all membranes.
 
     Raises:

@@ -29,7 +29,7 @@ from stars.graph.trace import Trace
 from targets import table
 from targets.base import Target
 from targets.inputs import Inputs
-from targets.parity_check.lane import Lane, Options, chunks, make_lanes, run_truth
+from targets.parity_check.lane import Lane, Options, chunks, make_lanes, truth_trace
 from targets.parity_check.report import ParityReport
 from targets.simulators.reference import ReferenceTarget
 
@@ -72,7 +72,7 @@ def run_parity(
     for start, stop in chunks(lanes, truth.chunk):
         x = inputs.take(start, stop)
         started = time.perf_counter()
-        desired = run_truth(truth, graph, x)
+        desired = truth_trace(truth, graph, x)
         seconds = time.perf_counter() - started
         for name, spikes in desired.spikes.items():
             spike_counts[name] += int(np.count_nonzero(spikes))
@@ -163,7 +163,7 @@ def advance(
     if lane.is_truth:
         lane.compare_free(desired, desired, start)
         return
-    actual = lane.run(inputs)
+    actual = lane.simulate(inputs)
     write_dump(dump, lane.target.name, start, actual)
     lane.compare_free(actual, desired, start)
     lane.compare_forced(inputs, desired, start)
