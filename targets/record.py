@@ -1,4 +1,4 @@
-"""Record: a frozen result that is written as JSON and checked when it is read."""
+"""Record: a frozen result that is written as JSON and validated on reading."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_val
 
 
 class Record(BaseModel):
-    """Base: frozen; every number is finite; keys that are not known are left out.
+    """Base class: frozen, with finite numbers; unknown keys are ignored.
 
-    A computed count that a file states must be what the rest of the file gives.
+    A count that a file states must equal the one computed from the rest of the file.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=False)
@@ -28,5 +28,5 @@ class Record(BaseModel):
         return record
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The record as plain JSON values."""
         return self.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""Summary: a report in a few lines, as plain text and as a small HTML table."""
+"""Summary: a report in a few lines, as plain text or as a small HTML table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from targets.record import Record
 
 @dataclass(frozen=True)
 class Summary:
-    """The short form of a report.
+    """A short form of a report.
 
     Args:
         verdict: one sentence.
-        head, rows: a table as text; its first column is a name.
-        notes: a line each, below the table.
+        head, rows: the cells of a table; the first column holds names.
+        notes: lines below the table.
     """
 
     verdict: str
@@ -27,7 +27,7 @@ class Summary:
     notes: Sequence[str] = ()
 
     def text(self) -> str:
-        """Plain text with aligned columns."""
+        """The summary as plain text with aligned columns."""
         table = [self.head, *self.rows]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
@@ -40,7 +40,7 @@ class Summary:
         return "\n".join([self.verdict, *lines, *self.notes])
 
     def html(self) -> str:
-        """The same as HTML; all text is escaped."""
+        """The summary as HTML; all text is escaped."""
 
         def row(tag: str, cells: Sequence[str]) -> Markup:
             cell = Markup(f"<{tag}>{{}}</{tag}>")
@@ -57,10 +57,10 @@ class Summary:
 
 
 class SummarizedRecord(Record):
-    """A record that prints as its summary, in a terminal and in a notebook."""
+    """A record that is shown as its summary, in a terminal and in a notebook."""
 
     def summary(self) -> Summary:
-        """The short form."""
+        """A short form of the record."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class SummarizedRecord(Record):
 
 
 def si(value: float, unit: str) -> str:
-    """A number with three digits and the prefix that suits it."""
+    """A number with three significant digits and an SI prefix."""
     if value == 0:
         return f"0 {unit}"
     prefixes = "fpnµm kMGT"

@@ -1,4 +1,4 @@
-"""Price counts under a cost table, beside networks that do without spikes.
+"""Price counts under a cost table, next to networks without spikes.
 
 Every comparison is within one table, hence on one process node.
 """
@@ -27,15 +27,16 @@ from targets.energy_model.counts import (
 from targets.hardware.costs import CostTable
 from targets.record import Record
 
-PER_IMAGE = "_joules_per_image"  # ends the field of a network without spikes
+PER_IMAGE = "_joules_per_image"  # suffix of the field of each network without spikes
 
 
 class EnergyShares(Record):
-    """Joules that are part of a layer's total, over all images.
+    """Joules that a layer's total includes, over all images.
 
     Args:
-        of_spikes: what is proportional to the number of spikes.
-        saved_held: what a first layer saves that computes a held image once.
+        of_spikes: the part that is proportional to the number of spikes.
+        saved_held: the part that a first layer saves if it computes a constant image
+            once instead of at every step.
     """
 
     of_spikes: float = 0.0
@@ -47,14 +48,14 @@ class LayerEnergy(Record):
 
     Args:
         name: of the population.
-        ac, mac: operations of spikes; of the image, at every step.
-        updates, spikes: of its neurons.
-        memory: accesses and addresses; 0 where the table does not price them apart.
+        ac, mac: operations of spikes; operations of the image, at every step.
+        updates, spikes: neuron updates; sent spikes.
+        memory: accesses and addresses; 0 if the table does not price them separately.
         total: the sum.
-        shares: of the total.
+        shares: parts of the total under other aspects.
     """
 
-    model_config = ConfigDict(extra="allow")  # a later version may price more parts
+    model_config = ConfigDict(extra="allow")  # a later version may add parts
 
     name: str
     ac: float = 0.0
@@ -66,7 +67,7 @@ class LayerEnergy(Record):
     shares: EnergyShares = EnergyShares()
 
     def parts(self) -> dict[str, float]:
-        """Joules that add up to the total, by part; those that are 0 left out."""
+        """The joules of each part that is not 0; they add up to the total."""
         return {
             name: value
             for name, value in self
@@ -79,16 +80,15 @@ class EnergyEstimate(Record):
 
     Args:
         table: the costs and their sources.
-        joules: over all images, the image multiplied at every step.
-        joules_per_image_held: with the held image multiplied once.
-        joules_per_image_pooled_dense: under that lowering; None without a pool, or
-            where the table prices memory, whose accesses are modeled for the other
-            one alone.
-        alternatives: what would do the same without spikes.
+        joules: over all images, with the image multiplied at every step.
+        joules_per_image_held: with a constant image multiplied once.
+        joules_per_image_pooled_dense: under the lowering "pooled-dense"; None without a
+            pool, or if the table prices memory, which only "routed" models.
+        alternatives: networks without spikes.
         layers: in execution order.
     """
 
-    model_config = ConfigDict(extra="allow")  # a later version may price more networks
+    model_config = ConfigDict(extra="allow")  # a later version may add networks
 
     table: CostTable
     joules: float
@@ -105,12 +105,12 @@ class EnergyEstimate(Record):
     @field_validator("table", mode="before")
     @classmethod
     def _of_version_0_1(cls, table: Any) -> Any:
-        """Its tables did not name their process."""
+        """Accept a table of version 0.1, which does not name its process."""
         return {"process": "", **table} if isinstance(table, Mapping) else table
 
     @property
     def others(self) -> dict[str, float]:
-        """Joules per image of the networks without spikes that are priced, by name."""
+        """Joules per image of each priced network without spikes, by name."""
         return {
             key.removesuffix(PER_IMAGE): float(value)
             for key, value in self
@@ -128,7 +128,7 @@ class EnergyEstimate(Record):
 def estimate(
     counts: Counts, table: CostTable, teacher: TeacherLayers = NOT_AT_HAND
 ) -> EnergyEstimate:
-    """Joules of each layer under one cost table, and of networks without spikes."""
+    """The joules of each layer, and of networks without spikes, under one table."""
     layers = tuple(layer_energy(counts, p, table) for p in counts.populations)
     total = sum(layer.total for layer in layers)
     snn = Snn(sum(layer.shares.of_spikes for layer in layers), total)
@@ -152,7 +152,7 @@ def estimate(
 def layer_energy(
     counts: Counts, population: PopulationCount, table: CostTable
 ) -> LayerEnergy:
-    """Joules of one population and of what feeds it."""
+    """Joules of one population and of the connections into it."""
     into = counts.into(population.name)
     price = {"AC": table.ac.joules, "MAC": table.mac.joules}
     inactive = population.updates - population.active
@@ -189,17 +189,16 @@ def layer_energy(
 def connection_memory(
     connection: ConnectionCount, population: PopulationCount, table: CostTable
 ) -> float:
-    """Joules of a connection's accesses and addresses.
+    """Joules of a connection's memory accesses and address computations.
 
     A spike is read from a queue. Each operation reads its weight and computes an
-    address; a spike's operation reads and writes the potential it adds to, a pixel's
-    reads the pixel. Where a convolution lies in between, two multiplications place the
-    window.
+    address. An operation of a spike reads and writes a potential; an operation of a
+    pixel reads the pixel. A convolution places its window with two multiplications.
 
-    Source: Lemaire et al. 2022, arXiv:2210.13107, equations 5, 7 to 10, 14 to 17 as
-    their group's own code, qualia-plugin-snn, numbers and corrects them.
-    Differs: exact counts stand for spikes x kernel size, borders and strides included;
-    a convolution's address is computed for every operation, as the paper has it.
+    Source: Lemaire et al. 2022, arXiv:2210.13107, equations 5, 7 to 10, 14 to 17, as
+    numbered and corrected in their group's own code, qualia-plugin-snn.
+    Differs: exact counts, with borders and strides, replace spikes x kernel size; a
+    convolution's address is computed for every operation, as in the paper.
     """
     memory = table.memory
     if memory is None or table.address_ac is None or table.address_mac is None:
@@ -214,7 +213,7 @@ def connection_memory(
 
 
 def neuron_memory(population: PopulationCount, table: CostTable) -> tuple[float, float]:
-    """Joules of (writing spikes to the queue, what every step of a neuron accesses)."""
+    """Joules of (writing spikes to the queue, memory accesses of neuron updates)."""
     memory = table.memory
     if memory is None:
         return 0.0, 0.0
@@ -228,7 +227,7 @@ def neuron_memory(population: PopulationCount, table: CostTable) -> tuple[float,
 def pooled_dense(
     counts: Counts, layers: Iterable[LayerEnergy], table: CostTable
 ) -> float | None:
-    """Joules with pools as stages of their own."""
+    """Joules with pools as separate stages; None if they are not modeled."""
     if counts.pooled_dense is None or table.memory is not None:
         return None
     price = {"AC": table.ac.joules, "MAC": table.mac.joules}

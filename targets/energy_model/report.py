@@ -1,4 +1,4 @@
-"""What an energy count found under several cost tables: what energy.json holds."""
+"""EnergyReport: counts and their price under cost tables, as energy.json holds it."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ CALLED = {
 
 
 class EnergyRange(Record):
-    """The least and the most that a cost table says."""
+    """The lowest and the highest estimate, with their cost tables."""
 
     joules_per_image: tuple[float, float]
     tables: tuple[str, str]
 
 
 class EnergyReport(SummarizedRecord):
-    """What `stars energy` counted and estimated.
+    """The result of `stars energy`.
 
     Args:
-        counts: exact.
-        estimates: one a table.
-        teacher: what is known of it.
-        sentences: who wins, table by table, and below which spike rate the SNN would.
-        warnings: what makes the numbers worth little: layers without a spike.
+        counts: exact counts.
+        estimates: one per cost table.
+        teacher: its layers, or why they are unknown.
+        sentences: for each table, who wins, and the spike rate below which the SNN
+            needs less.
+        warnings: about layers without a spike.
     """
 
     schema_: Literal["stars.energy/1"] = Field("stars.energy/1", alias="schema")
@@ -51,7 +52,7 @@ class EnergyReport(SummarizedRecord):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def range(self) -> EnergyRange | None:
-        """The least and the most that a cost table says; None without one."""
+        """The lowest and the highest estimate; None without a cost table."""
         if not self.estimates:
             return None
         by_joules = sorted(self.estimates, key=lambda one: one.joules)
@@ -63,7 +64,7 @@ class EnergyReport(SummarizedRecord):
 
     @property
     def range_sentence(self) -> str | None:
-        """From the least to the most, with what each prices; None without a table."""
+        """The range over cost tables, with the two tables; None without a table."""
         if self.range is None:
             return None
         titles = {one.table.name: one.table.title for one in self.estimates}
@@ -75,7 +76,7 @@ class EnergyReport(SummarizedRecord):
         return f"{low} per image" if low == high else f"{low} to {high} per image"
 
     def summary(self) -> Summary:
-        """One row a cost table, then what to beware of."""
+        """One row per cost table, then the warnings."""
         names = dict.fromkeys(name for one in self.estimates for name in one.others)
         return Summary(
             verdict=f"energy: {self.range_sentence or 'no cost table'}",
@@ -98,7 +99,7 @@ class EnergyReport(SummarizedRecord):
 def report(
     counts: Counts, tables: Sequence[CostTable], teacher: TeacherLayers = NOT_AT_HAND
 ) -> EnergyReport:
-    """The counts under several tables."""
+    """The report on counts under several cost tables."""
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
     return EnergyReport(
         counts=counts,
@@ -110,7 +111,7 @@ def report(
 
 
 def spike_rates(counts: Counts) -> dict[str, float]:
-    """Spikes per neuron and step of every population whose spikes go on."""
+    """Spikes per neuron and step of every population that sends spikes."""
     steps = counts.steps * counts.images
     spiking = {c.source for c in counts.connections if c.kind == "AC"}
     return {
@@ -121,16 +122,19 @@ def spike_rates(counts: Counts) -> dict[str, float]:
 
 
 def sentence(one: EnergyEstimate, counts: Counts) -> str:
-    """Who wins under one table, and where the SNN's limit is."""
+    """Who wins under one table, and the spike rate below which the SNN needs less."""
     where = f"{one.table.name} ({one.table.process})"
     priced = [a for a in one.alternatives if a.joules_per_image is not None]
     if not priced:
-        return f"{where}: it prices no network without spikes: nothing to compare with"
+        return (
+            f"{where}: nothing to compare with, because the table prices no network"
+            " without spikes"
+        )
     return f"{where}: " + "; ".join(clause(one, a, counts) for a in priced)
 
 
 def clause(one: EnergyEstimate, other: Alternative, counts: Counts) -> str:
-    """The SNN and one alternative."""
+    """The comparison of the SNN with one alternative."""
     name = CALLED[other.name]
     if other.bits is not None:
         name += f" ({other.bits} bits)"
@@ -138,18 +142,18 @@ def clause(one: EnergyEstimate, other: Alternative, counts: Counts) -> str:
     if snn == joules:
         verdict = f"the SNN needs as much as {name}"
     elif other.snn_wins:
-        verdict = f"the SNN wins, needing {snn / joules:.2f} of {name}"
+        verdict = f"the SNN wins with {snn / joules:.2f}x the energy of {name}"
     else:
-        ratio = f"{snn / joules:.2f} times as much" if joules else "more"
-        verdict = f"{name} wins, the SNN needing {ratio}"
+        ratio = f"{snn / joules:.2f}x the energy" if joules else "more energy"
+        verdict = f"{name} wins, because the SNN needs {ratio}"
     if counts.spike_rate == 0:
-        return f"{verdict}; there is no spike to make fewer of"
+        return f"{verdict}; there are no spikes to save"
     if other.crossover_spike_rate is None:
-        return f"{verdict}, and the SNN would at no spike rate"
+        return f"{verdict}, and the SNN wins at no spike rate"
     if other.crossover_spike_rate >= 1:
-        return f"{verdict}, as it would at any spike rate"
+        return f"{verdict}, and it does so at any spike rate"
     limit, here = 100 * other.crossover_spike_rate, 100 * counts.spike_rate
     return (
-        f"{verdict}: the SNN needs less below a spike rate of {limit:.1f} %"
+        f"{verdict}; the SNN needs less below a spike rate of {limit:.1f} %"
         f" (here {here:.1f} %)"
     )

@@ -1,6 +1,7 @@
-"""How many products of a teacher have no zero in them, on real images.
+"""Count the products of a teacher without a zero factor, on real images.
 
-Importing this imports torch; a network that cannot be had is a reason, not a number.
+Importing this module imports torch. If the teacher is not available, the result states
+the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CHUNK = 100
 
 @dataclass
 class Seen:
-    """One layer's products so far."""
+    """The products of one layer so far."""
 
     macs: int = 0
     lit: int = 0
@@ -41,13 +42,13 @@ class Seen:
 
 @dataclass
 class ProductCounter:
-    """Layers with weights of a network, watched while images pass."""
+    """Counts the products of a network's layers while images pass."""
 
     network: nn.Module
     seen: dict[str, Seen] = field(default_factory=dict)
 
     def layers(self) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-        """Those that multiply, by name."""
+        """The layers with weights, by name."""
         return [
             (name, module)
             for name, module in self.network.named_modules()
@@ -55,7 +56,7 @@ class ProductCounter:
         ]
 
     def keep(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor) -> None:
-        """Count one pass."""
+        """Add the products of one forward pass of a layer."""
         one = self.seen.setdefault(name, Seen())
         every = products(module, torch.ones_like(x[:1]), torch.ones_like(module.weight))
         one.macs = int(every.sum())
@@ -64,13 +65,13 @@ class ProductCounter:
         one.images += len(x)
 
     def result(self) -> tuple[AnnLayer, ...]:
-        """What was counted, in the order of the passes."""
+        """The counts of each layer, in execution order."""
         modules = dict(self.layers())
         return tuple(layer(name, modules[name], one) for name, one in self.seen.items())
 
 
 def products(module: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor:
-    """Products of each output in which neither factor is zero, float64."""
+    """The number of products without a zero factor, for each output, float64."""
     lit, there = (x != 0).double(), (weight != 0).double()
     if isinstance(module, nn.Linear):
         return functional.linear(lit, there)
@@ -86,7 +87,7 @@ def products(module: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor
 
 
 def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
-    """One layer's record."""
+    """The record of one layer."""
     conv = isinstance(module, nn.Conv2d)
     kernel = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 0
     return AnnLayer(
@@ -106,10 +107,10 @@ def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
 def measure(
     network: Teacher, chunks: Iterable[NDArray[np.uint8]]
 ) -> tuple[AnnLayer, ...]:
-    """The layers of a teacher, with the products without a zero, mean over images.
+    """The layers of a teacher, with the mean number of products without a zero factor.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: the teacher, in evaluation mode, on the CPU.
         chunks: 8-bit images [N, C, H, W].
     """
     counter = ProductCounter(network.network)
@@ -129,10 +130,10 @@ def measure(
 
 
 def teacher_of(run: Run | None, inputs: Inputs) -> TeacherLayers:
-    """What is known of a run's teacher on these inputs; else why nothing is.
+    """The layers of a run's teacher on these inputs, or why they are unknown.
 
-    A teacher that is a function of the user's own is not called: reading a run
-    directory must run no code.
+    A teacher that is a user's function is not called, because opening a run directory
+    must not run code.
     """
     images = images_of(inputs)
     if run is None or images is None:
@@ -143,11 +144,11 @@ def teacher_of(run: Run | None, inputs: Inputs) -> TeacherLayers:
         )
         if is_code(config.source):
             return TeacherLayers(
-                reason=f"the teacher '{config.source}' is code, not run here"
+                reason=f"the teacher '{config.source}' is code, which is not run here"
             )
         network = teachers.load(config.source, teachers.spec_of(config))
     except StarsError as error:
-        return TeacherLayers(reason=f"the teacher is not at hand: {error}")
+        return TeacherLayers(reason=f"the teacher is not available: {error}")
     if images.shape[1:] != network.spec.input_shape:
         return TeacherLayers(
             reason=f"the teacher takes images of {network.spec.input_shape}, these have"
@@ -163,7 +164,7 @@ def is_code(source: str) -> bool:
 
 
 def images_of(inputs: Inputs) -> NDArray[np.uint8] | None:
-    """The 8-bit images that some inputs are made of; None if they are of none."""
+    """The 8-bit images behind these inputs; None without images."""
     if isinstance(inputs, FirstInputs):
         whole = images_of(inputs.inputs)
         return None if whole is None else whole[: inputs.count]

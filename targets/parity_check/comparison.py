@@ -1,7 +1,7 @@
-"""compare(actual, desired): two traces, every spike and every recorded membrane.
+"""compare(actual, desired): every spike and every recorded membrane of two traces.
 
-Equality is exact: spikes bit for bit, membranes as float64 ==, so that NaN is never
-equal. Samples are compared and counted, never averaged.
+Equality is exact: spikes bit by bit, membranes with float64 ==, so NaN never equals.
+Mismatches are counted for every sample and never averaged.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Divergence(Record):
     Args:
         node: its name.
         step: from 0.
-        sample: index of the input, from 0, over all chunks.
+        sample: index of the input over all chunks, from 0.
         neuron: index in the node's shape.
-        kind: "spike", or "membrane" where only the membrane differs.
-        actual, desired: the two values; a spike is 1, none is 0.
-        margin: volts between the threshold and the membrane of the side that did not
-            spike, after that step; None when unknown or without a threshold.
+        kind: "spike", or "membrane" if only the membrane differs.
+        actual, desired: the two values; 1 is a spike, 0 is none.
+        margin: volts from the membrane of the side that did not spike, after that
+            step, up to the threshold; None if unknown or without a threshold.
     """
 
     node: str
@@ -47,7 +47,7 @@ class Divergence(Record):
     model_config = ConfigDict(allow_inf_nan=True)  # a membrane may be NaN
 
     def __str__(self) -> str:
-        """One line for people."""
+        """The place and both values in one line."""
         margin = "" if self.margin is None else f", {self.margin:g} below the threshold"
         return (
             f"layer '{self.node}', step {self.step}, neuron {self.neuron}, image"
@@ -57,16 +57,17 @@ class Divergence(Record):
 
 
 class LayerComparison(Record):
-    """Counts of one layer.
+    """Mismatches of one layer.
 
     Args:
-        node: its name.
-        neuron_steps: images x T x neurons that were compared.
-        spike_mismatches: of them, spikes that differ; 0 for a node that has none.
-        membrane_steps: of them, those whose membrane was recorded on both sides.
-        membrane_mismatches: of them, those that differ.
-        mismatches_by_step: of spikes and membranes together, [T]; empty in a file
-            that does not say.
+        node: the layer's name.
+        neuron_steps: compared neuron-steps: images x T x neurons.
+        spike_mismatches: neuron-steps whose spikes differ; 0 for a layer without
+            spikes.
+        membrane_steps: neuron-steps whose membrane both sides recorded.
+        membrane_mismatches: neuron-steps whose membranes differ.
+        mismatches_by_step: spikes and membranes that differ, [T]; empty if the file
+            does not state them.
     """
 
     node: str
@@ -78,11 +79,11 @@ class LayerComparison(Record):
 
     @property
     def mismatches(self) -> int:
-        """Of spikes and of membranes."""
+        """Spikes and membranes that differ."""
         return self.spike_mismatches + self.membrane_mismatches
 
     def plus(self, other: LayerComparison) -> LayerComparison:
-        """The counts of two chunks of samples together."""
+        """The sum over two chunks of samples."""
         by_step = map(add, self.mismatches_by_step, other.mismatches_by_step)
         return LayerComparison(
             node=self.node,
@@ -95,13 +96,15 @@ class LayerComparison(Record):
 
 
 class Comparison(Record):
-    """What `compare` found."""
+    """The result of `compare`."""
 
-    images: int = Field(description="samples that were compared")
+    images: int = Field(description="compared samples")
     layers: tuple[LayerComparison, ...] = Field(description="in execution order")
-    decisions_agree: int = Field(description="samples whose class is the same")
+    decisions_agree: int = Field(
+        description="samples with the same class on both sides"
+    )
     first_divergence: Divergence | None = Field(
-        None, description="by step, then by execution order, then by sample"
+        None, description="the first by step, then by layer, then by sample"
     )
 
     @property
@@ -124,7 +127,7 @@ class Comparison(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def membrane_steps(self) -> int:
-        """Neuron-steps whose membrane was compared."""
+        """Neuron-steps whose membranes were compared."""
         return sum(layer.membrane_steps for layer in self.layers)
 
     @computed_field  # type: ignore[prop-decorator]
@@ -135,11 +138,11 @@ class Comparison(Record):
 
     @property
     def mismatches(self) -> int:
-        """Of spikes and of membranes."""
+        """Spikes and membranes that differ."""
         return self.spike_mismatches + self.membrane_mismatches
 
     def plus(self, other: Comparison) -> Comparison:
-        """Two chunks of samples of the same graph together."""
+        """The comparison over two chunks of samples of the same graph."""
         rank = {layer.node: i for i, layer in enumerate(self.layers)}
         both = (self.first_divergence, other.first_divergence)
         found = [first for first in both if first is not None]
@@ -161,17 +164,17 @@ def compare(
     graph: SpikingGraph | None = None,
     first_sample: int = 0,
 ) -> Comparison:
-    """Every spike and every membrane of `actual` against those of `desired`.
+    """The mismatches of every spike and every membrane of two traces.
 
     Args:
-        actual: of a target; it may leave out membranes, but not the readout's.
-        desired: of the reference: all spikes, all membranes.
-        graph: for the thresholds; without it no margin is known.
+        actual: a target's trace; it may lack membranes, but not the readout's.
+        desired: the reference's trace, with all spikes and all membranes.
+        graph: gives the thresholds; without it margins are unknown.
         first_sample: index of the traces' first sample over all chunks.
 
     Raises:
-        DataError: no sample, another number of steps or samples, a node is missing or
-            too many: there is nothing to conclude from such traces.
+        DataError: the traces cannot be compared: they have no sample, or not the same
+            steps, samples and nodes.
     """
     check_comparable(actual, desired)
     layers, found = [], []
@@ -204,10 +207,10 @@ def compare(
 
 
 def check_comparable(actual: Trace, desired: Trace) -> None:
-    """Refuse traces that do not hold the same nodes, steps and samples.
+    """Check that two traces hold the same nodes, steps and samples.
 
     Raises:
-        DataError: with everything that is wrong.
+        DataError: they do not; the message lists every difference.
     """
     if desired.batch < 1 or desired.steps < 1:
         raise DataError(
@@ -221,7 +224,7 @@ def check_comparable(actual: Trace, desired: Trace) -> None:
             f"spikes of {sorted(actual.spikes)}, expected {sorted(desired.spikes)}"
         )
     if extra := set(actual.membranes) - set(desired.membranes):
-        wrong.append(f"membranes of {sorted(extra)}, which have none")
+        wrong.append(f"unexpected membranes of {sorted(extra)}")
     for what in ("spikes", "membranes"):
         mine, theirs = getattr(actual, what), getattr(desired, what)
         wrong += [
@@ -237,19 +240,19 @@ def check_comparable(actual: Trace, desired: Trace) -> None:
 def different(
     actual: Mapping[str, NDArray[Any]], desired: Mapping[str, NDArray[Any]], name: str
 ) -> NDArray[np.bool_] | None:
-    """Where the records of one node differ; None when one side has none."""
+    """Where two records of a node differ; None if one side has no record."""
     if name not in actual or name not in desired:
         return None
     return np.asarray(actual[name] != desired[name])
 
 
 def count(marks: NDArray[np.bool_] | None) -> int:
-    """How many are true; 0 of a record that one side has not."""
+    """The number of true values; 0 without a record."""
     return 0 if marks is None else int(np.count_nonzero(marks))
 
 
 def by_step(steps: int, *records: NDArray[np.bool_] | None) -> tuple[int, ...]:
-    """How many values of all records differ at each step."""
+    """The number of values in all records that differ at each step."""
     total = np.zeros(steps, np.int64)
     for differs in records:
         if differs is not None:
@@ -258,10 +261,10 @@ def by_step(steps: int, *records: NDArray[np.bool_] | None) -> tuple[int, ...]:
 
 
 def first_place(*records: NDArray[np.bool_] | None) -> tuple[int, ...] | None:
-    """Index of the first difference of one node: by step, a spike before a membrane.
+    """The first difference of one node, by step; a spike comes before a membrane.
 
     Returns:
-        (step, which record, sample, neuron...), None without any.
+        (step, index of the record, sample, neuron...); None if nothing differs.
     """
     places = []
     for which, differs in enumerate(records):
@@ -280,7 +283,7 @@ def describe(
     graph: SpikingGraph | None,
     first_sample: int,
 ) -> Divergence:
-    """The divergence at a place that `first_place` found."""
+    """The divergence at a place from `first_place`."""
     step, which, sample, *neuron = place
     index = (step, sample, *neuron)
     kind: Literal["spike", "membrane"] = "membrane" if which else "spike"
@@ -308,7 +311,7 @@ def margin(
     desired: Trace,
     graph: SpikingGraph | None,
 ) -> float | None:
-    """Threshold minus the membrane of a side that did not spike; None when unknown."""
+    """Threshold minus membrane of a side that did not spike; None if unknown."""
     node = None if graph is None else graph.nodes.get(name)
     if not isinstance(node, LIF | IF | CubaLIF):
         return None

@@ -1,4 +1,4 @@
-"""What a parity run found: the record that parity.json holds."""
+"""ParityReport: the result of a parity run, as parity.json holds it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from targets.record import Record
 from targets.summary import SummarizedRecord, Summary
 
 SILENT = (
-    "SILENT: no neuron spiked on any input; equal zeros prove nothing, and no energy"
-    " is spent on spikes; the network decides by its biases alone"
+    "SILENT: no neuron spiked on any input; equal zeros prove nothing, spikes cost no"
+    " energy, and the biases alone decide the class"
 )
-RATES = (0.01, 0.60)  # spikes per neuron and step within which zeros mean something
+RATES = (0.01, 0.60)  # spikes per neuron and step; outside, 0 mismatches say little
 
 
 class Tolerance(Record):
-    """Mismatches that a target may have, over all that was compared, and why."""
+    """The number of mismatches that a target may have in all, and the reason."""
 
     spikes: int
     membranes: int
     reason: str
 
     def allows(self, found: Comparison) -> bool:
-        """Whether a comparison has no more mismatches than these."""
+        """Whether a comparison has at most these mismatches."""
         return (
             found.spike_mismatches <= self.spikes
             and found.membrane_mismatches <= self.membranes
@@ -34,7 +34,7 @@ class Tolerance(Record):
 
 
 def exact(reason: str) -> Tolerance:
-    """Not one mismatch, for a reason."""
+    """The tolerance of no mismatch, with its reason."""
     return Tolerance(spikes=0, membranes=0, reason=reason)
 
 
@@ -51,65 +51,69 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 
 class StateForced(Comparison):
-    """What a target did while each layer read the reference's spikes: local errors."""
+    """A target's mismatches while each layer read the reference's spikes."""
 
     ran: Literal[True] = True
     reason: None = None
 
 
 class NotForced(Record):
-    """Why a target had no state-forced run."""
+    """The reason why a target has no state-forced run."""
 
     ran: Literal[False] = False
     reason: str
 
 
 class TargetReport(Comparison):
-    """What one target did, free-running."""
+    """The result of one target: its free run, and its state-forced run."""
 
     name: str
     tolerance: Tolerance = EXACT
-    seconds: float = Field(description="of its free runs, without comparing")
+    seconds: float = Field(description="of its free runs, without the comparison")
     substituted: bool = Field(
         default=False, description="whether it ran another network, on purpose"
     )
-    file: str | None = Field(None, description="that it ran in place of the network's")
+    file: str | None = Field(
+        None, description="its own file, if it ran another than the network's"
+    )
     state_forced: StateForced | NotForced = Field(
-        default=NotForced(reason="the file does not say"), discriminator="ran"
+        default=NotForced(reason="not recorded"), discriminator="ran"
     )
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether both runs stay within the tolerance."""
+        """Whether all its runs stay within the tolerance."""
         return all(self.tolerance.allows(one) for one in self.runs)
 
     @property
     def runs(self) -> tuple[Comparison, ...]:
-        """The free run, and the state-forced one if there was one."""
+        """The free run, and the state-forced run if there is one."""
         forced = self.state_forced
         return (self, forced) if isinstance(forced, StateForced) else (self,)
 
 
 class ParityReport(SummarizedRecord):
-    """What `stars parity` found."""
+    """The result of `stars parity`."""
 
     schema_: Literal["stars.parity/1"] = Field("stars.parity/1", alias="schema")
-    images: int = Field(description="of the longest comparison")
+    images: int = Field(description="most images that a target ran")
     steps: int = Field(description="T, steps per image")
-    neurons: int = Field(description="with those of the readout")
-    against: str = Field("reference", description="what targets were compared with")
-    targets: tuple[TargetReport, ...] = Field(description="in the order as given")
+    neurons: int = Field(description="of all layers, readout included")
+    against: str = Field(
+        "reference", description="the target that all are compared with"
+    )
+    targets: tuple[TargetReport, ...] = Field(description="in the given order")
     rates: dict[str, float] = Field(
         default_factory=dict,
-        description="mean spikes per neuron and step of each layer, in the reference",
+        description="spikes per neuron and step of each layer, in the reference",
     )
     skipped: dict[str, str] = Field(
         default_factory=dict,
-        description="targets that cannot run here, or not this network: the reason",
+        description="reasons why targets did not run, by name",
     )
     certificate: dict[str, Any] | None = Field(
-        None, description="what was proved before anything ran"
+        None, description="the certificate, computed before the run"
     )
 
     @computed_field  # type: ignore[prop-decorator]
@@ -121,19 +125,19 @@ class ParityReport(SummarizedRecord):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def rates_outside(self) -> tuple[str, ...]:
-        """Layers that are so silent or so busy that zero mismatches say little."""
+        """Layers whose rate is so low or so high that 0 mismatches say little."""
         low, high = RATES
         return tuple(n for n, rate in self.rates.items() if not low <= rate <= high)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def warnings(self) -> list[str]:
-        """What makes zero mismatches worth nothing: layers without a spike."""
+        """Warnings about layers without a spike: 0 mismatches prove nothing there."""
         return silence(self.rates)
 
     @property
     def compared(self) -> tuple[TargetReport, ...]:
-        """The targets without the one that all were compared with."""
+        """The targets, without the one that all are compared with."""
         return tuple(t for t in self.targets if t.substituted or t.name != self.against)
 
     @property
@@ -145,7 +149,7 @@ class ParityReport(SummarizedRecord):
         return f"parity: FAILED for {', '.join(failed)}"
 
     def summary(self) -> Summary:
-        """One row a target, then where each first differs, and what to beware of."""
+        """One row per target, then the first divergences and the warnings."""
         return Summary(
             verdict=self.verdict,
             head=(
@@ -171,7 +175,7 @@ class ParityReport(SummarizedRecord):
         )
 
     def divergences(self) -> list[str]:
-        """The first place where each target differs, free-running and state-forced."""
+        """The first divergence of each target, free-running and state-forced."""
         how = ("first diverges", "state-forced first differs")
         return [
             f"target '{target.name}' {what} at {run.first_divergence}"
@@ -183,14 +187,14 @@ class ParityReport(SummarizedRecord):
     def completed(
         self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
     ) -> ParityReport:
-        """The same report with what was known before anything ran."""
+        """A copy with the skipped targets and the certificate."""
         return self.model_copy(
             update={"skipped": dict(skipped), "certificate": dict(certificate)}
         )
 
 
 def silence(rates: Mapping[str, float]) -> list[str]:
-    """What to warn of when layers did not spike at all.
+    """Warnings about layers that never spiked.
 
     Args:
         rates: spikes per neuron and step of every spiking layer.

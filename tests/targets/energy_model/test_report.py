@@ -90,4 +90,4 @@ def test_silence_is_warned_of():
     counts = measured(graph, np.zeros((2, 1, 4)))
     found = report(counts, [load_table("horowitz45-int8")])
     assert found.warnings == (SILENT,)
-    assert "no spike to make fewer of" in found.sentences[0]
+    assert "no spikes to save" in found.sentences[0]

@@ -178,7 +178,7 @@ def test_what_records_too_little_cannot_be_compared_with(graph):
         return dataclasses.replace(trace, membranes=readout)
 
     truth = Fake("truth", spoil=forget)
-    with pytest.raises(TargetError, match="'truth' cannot be what others"):
+    with pytest.raises(TargetError, match="'truth' cannot serve as the reference"):
         run_parity(graph, images_of(graph, 3), [Fake()], Options(against=truth))
 
 
@@ -319,7 +319,11 @@ def test_inputs_of_another_kind_are_refused(graph):
     spikes = random_graph(np.random.default_rng(0), kind="mlp")
     shape = graph.shapes[graph.input]
     cases = [
-        (spikes, np.zeros((5, *spikes.shapes["input"]), np.uint8), "does not say how"),
+        (
+            spikes,
+            np.zeros((5, *spikes.shapes["input"]), np.uint8),
+            "does not state an encoding",
+        ),
         (graph, np.zeros((5, 1, 2, 2), np.uint8), "images have shape"),
         (graph, np.zeros((4, 5, 1, 2, 2)), "expected uint8 images"),
         (graph, np.zeros((3, 5, *shape)), "3 steps, the network runs for 4"),
@@ -346,5 +350,5 @@ def test_a_network_that_no_target_takes_is_an_error_with_every_reason():
     network = random_graph(rng, kind="recurrent")
     samples = ArrayInputs(random_inputs(rng, network, 1))
     targets = [table.load(name) for name in ("reference", "loihi")]
-    with pytest.raises(UnsupportedNodeError, match=r"takes.*\n  loihi: .*Delay"):
+    with pytest.raises(UnsupportedNodeError, match=r"supports.*\n  loihi: .*Delay"):
         supporting_targets(network, samples, targets)
