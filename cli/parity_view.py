@@ -1,4 +1,4 @@
-"""A parity report for people."""
+"""The text of a parity report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from targets.parity_check.report import RATES, NotForced, ParityReport, StateFor
 
 
 def parity_text(report: ParityReport) -> RenderableType:
-    """Firing rates, certificate, and last the targets, so that the result ends it."""
+    """Firing rates, certificate and targets; the result comes last."""
     skipped = [f"target '{n}' was skipped: {why}" for n, why in report.skipped.items()]
     warned = [f"warning: {text}" for text in report.warnings]
     ending = [*skipped, *report.divergences(), *warned, report.verdict]
@@ -27,12 +27,12 @@ def parity_text(report: ParityReport) -> RenderableType:
 
 
 def files(report: ParityReport) -> list[str]:
-    """Which targets ran a file of their own."""
+    """The targets that ran their own file."""
     return [f"target '{t.name}' ran '{t.file}'" for t in report.targets if t.file]
 
 
 def targets_table(report: ParityReport) -> Table:
-    """One row a target; mismatches, and how many of them each layer made by itself."""
+    """One row per target, with free-running and state-forced mismatches."""
     text = Table(
         "target",
         "images",
@@ -63,7 +63,7 @@ def targets_table(report: ParityReport) -> Table:
 
 
 def forced_cell(forced: StateForced | NotForced) -> str:
-    """Spikes and membranes that a layer got wrong on the reference's spikes."""
+    """Spikes and membranes that differ in the state-forced run."""
     if isinstance(forced, NotForced):
         return "-"
     return (
@@ -73,7 +73,7 @@ def forced_cell(forced: StateForced | NotForced) -> str:
 
 
 def rates_table(report: ParityReport) -> Table:
-    """One row a spiking layer; what lies outside the healthy range is marked."""
+    """One row per spiking layer; a rate outside the healthy range is marked."""
     low, high = RATES
     text = Table("layer", "firing rate", "")
     for name, rate in report.rates.items():
@@ -84,7 +84,7 @@ def rates_table(report: ParityReport) -> Table:
 
 
 def certificate_lines(proof: Mapping[str, Any] | None) -> list[str]:
-    """The verdict, the bits of each register, and where exactness ends."""
+    """The verdict, the bits of each register, and the broken conditions."""
     if proof is None:
         return []
     lines = [f"certificate for T = {proof['steps']}: {proof['verdict']}"]

@@ -1,4 +1,4 @@
-"""The energy plots: totals by cost table, what they are spent on, and each layer."""
+"""Energy plots: totals by cost table, parts of the totals, and each layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PART_NAMES = {
     "ac": "spikes through synapses",
     "mac": "image into the first layer",
     "updates": "neuron updates",
-    "spikes": "handing on spikes",
+    "spikes": "sending spikes",
 }
 PART_CLASSES = ("c1", "p2", "p3", "p4", "c5", "c6", "c7")  # p: with a pattern
 DOT_CLASSES = ("c1", "c2", "c3", "c4", "c6", "c7")
@@ -35,7 +35,7 @@ ROW_OF_DOTS = 38
 
 
 def energy_plots(energy: EnergyReport) -> list[Plot]:
-    """Joules by cost table, what they are spent on, and one plot of layers a table."""
+    """Joules by cost table, their parts, and one plot of layers per table."""
     if not energy.estimates:
         return []
     parts = dict.fromkeys(p for e in energy.estimates for p in e.parts())
@@ -48,7 +48,7 @@ def energy_plots(energy: EnergyReport) -> list[Plot]:
 
 
 def totals_plot(energy: EnergyReport) -> Plot:
-    """A dot for each network under each cost table, on a scale of powers of ten."""
+    """A dot for each network under each cost table, on a logarithmic scale."""
     rows = [
         (one, {"this network": one.joules_per_image, **one.others})
         for one in energy.estimates
@@ -100,24 +100,24 @@ def totals_plot(energy: EnergyReport) -> Plot:
             )
             for one, v in rows
         ],
-        note="A table prices one process node; compare networks within a row only.",
+        note="A table prices one process node; compare networks only within a row.",
     )
 
 
 def others_name(name: str) -> str:
-    """What another network is called on the page."""
+    """The name of another network on the page."""
     if name == "this network":
         return name
     return f"{name.replace('_', ' ').upper()} of the same topology"
 
 
 def position(value: float, ticks: range) -> float:
-    """Share of a logarithmic axis between its first and its last tick."""
+    """Position of a value on a logarithmic axis, from 0 to 1."""
     return (math.log10(value) - ticks[0]) / max(ticks[-1] - ticks[0], 1)
 
 
 def dot(x: float, y: float, number: int, tip: str = "") -> Markup:
-    """A mark whose form, not only its color, says which network it is."""
+    """A mark whose shape and color both identify the network."""
     kind = DOT_CLASSES[number % len(DOT_CLASSES)]
     inside = element("title", escape(tip))
     if number == 0:
@@ -136,7 +136,7 @@ def dot(x: float, y: float, number: int, tip: str = "") -> Markup:
 
 
 def dot_legend(names: Sequence[str], y: float) -> tuple[Markup, float]:
-    """(mark and name of each network, one a line; their height)."""
+    """(mark and name of each network, one per line; their height)."""
     drawn = []
     for i, name in enumerate(names):
         drawn += [dot(8, y + 9 + 20 * i, i), text(22, y + 13 + 20 * i, name)]
@@ -144,7 +144,7 @@ def dot_legend(names: Sequence[str], y: float) -> tuple[Markup, float]:
 
 
 def shares_plot(energy: EnergyReport, kinds: dict[str, str]) -> Plot:
-    """For each cost table, which part of the joules goes where."""
+    """For each cost table, the parts of the joules."""
     rows = [
         (e.table.title, si(e.joules_per_image, "J"), stack(e.parts(), kinds))
         for e in energy.estimates
@@ -154,7 +154,7 @@ def shares_plot(energy: EnergyReport, kinds: dict[str, str]) -> Plot:
         [(PART_NAMES.get(part, part), kind) for part, kind in kinds.items()],
         height + 2,
     )
-    title, images = "What the energy is spent on", energy.counts.images
+    title, images = "Parts of the energy", energy.counts.images
     summary = "; ".join(
         f"{e.table.title}: mostly {PART_NAMES.get(p := largest(e.parts()), p)}"
         for e in energy.estimates
@@ -176,7 +176,7 @@ def shares_plot(energy: EnergyReport, kinds: dict[str, str]) -> Plot:
 
 
 def largest(parts: dict[str, float]) -> str:
-    """The part that most joules go to."""
+    """The part with the most joules."""
     return max(parts, key=lambda name: parts[name], default="nothing")
 
 
@@ -208,7 +208,7 @@ def layers_plot(
     )
     name, title = f"plot-layers-{number}", f"Energy of each layer: {one.table.title}"
     most = largest(totals)
-    summary = f"Most goes to {most}: {si(totals.get(most, 0.0), 'J')} per image."
+    summary = f"Largest: {most}, {si(totals.get(most, 0.0), 'J')} per image."
     return Plot(
         name,
         title,

@@ -1,11 +1,10 @@
-"""Report: everything that a page about one run says, as plain records.
+"""Report: the content of the page about one run, as plain records.
 
-`report.json` is this, and `targets/schemas/report.schema.json` is its JSON Schema:
+`report.json` holds it. Its JSON Schema is `targets/schemas/report.schema.json`:
 
     python -m targets.report.model > targets/schemas/report.schema.json
 
-The records of parity.json and energy.json keep what a page shows of them; keys that
-are not known here are left out.
+Its parts "parity" and "energy" are the records in parity.json and energy.json.
 """
 
 from __future__ import annotations
@@ -33,35 +32,35 @@ class LayerSummary(Record):
 
 
 class NetworkSummary(Record):
-    """What ships."""
+    """The exported network."""
 
     layers: tuple[LayerSummary, ...] = Field(description="in execution order")
     neurons: int
-    weights: int = Field(description="weights that are not zero, shared ones once")
+    weights: int = Field(description="nonzero weights; a shared weight counts once")
     steps: int = Field(description="T, steps per image")
-    dt: float = Field(description="seconds a step")
+    dt: float = Field(description="seconds per step")
     classes: int
 
 
 class Accuracies(Record):
-    """Shares of the real test images that are classified correctly, 0 to 1."""
+    """Shares of real test images that are classified correctly, 0 to 1."""
 
     teacher: float | None = None
     student: float | None = Field(None, description="before it was put on the grid")
-    grid: float | None = Field(None, description="on the grid: what ships")
+    grid: float | None = Field(None, description="on the grid, as exported")
     test_data: str | None = None
 
 
 class Rate(Record):
-    """How busy one layer is."""
+    """The firing rate of one layer."""
 
     layer: str
     rate: float = Field(description="mean spikes per neuron and step, 0 to 1")
-    healthy: bool = Field(description="neither nearly silent nor nearly always on")
+    healthy: bool = Field(description="neither almost silent nor almost always firing")
 
 
 class CertificateSummary(Record):
-    """What was proved from the weights alone."""
+    """The certificate, which follows from the weights alone."""
 
     ok: bool
     verdict: str
@@ -71,14 +70,14 @@ class CertificateSummary(Record):
 
 
 class Gauge(Record):
-    """How much of one resource is used; the page draws one bar of each."""
+    """The use of one resource; the page draws one bar for each."""
 
-    group: str = Field(description="heading that gauges share")
-    resource: str = Field(description="what it is of: a layer, or what a chip has")
+    group: str = Field(description="heading that several gauges share")
+    resource: str = Field(description="the layer, or a resource of a chip")
     used: float
     limit: float
     unit: str
-    source: str = Field(description="where the limit comes from")
+    source: str = Field(description="source of the limit")
 
     @property
     def fits(self) -> bool:
@@ -87,7 +86,7 @@ class Gauge(Record):
 
 
 class StepMap(Record):
-    """Mismatches of each layer at each step."""
+    """Mismatches of each layer at each step, summed over targets."""
 
     targets: tuple[str, ...]
     images: int
@@ -100,12 +99,12 @@ class MembraneRecord(Record):
 
     layer: str
     neuron: tuple[int, ...]
-    threshold: float | None = Field(description="volts; None without one")
+    threshold: float | None = Field(description="volts; None if the layer has none")
     membrane: tuple[tuple[float, ...], ...] = Field(
-        description="[images, T], volts, after the reset of each step"
+        description="[images, T], volts, after each step's reset"
     )
     spikes: tuple[tuple[int, ...], ...] = Field(
-        description="for each image, the steps at which it spiked"
+        description="steps with a spike, for each image"
     )
 
 
@@ -114,14 +113,14 @@ class Raster(Record):
 
     layer: str
     neurons: tuple[int, ...] = Field(description="flat indices, evenly spaced")
-    of: int = Field(description="neurons of the layer")
+    of: int = Field(description="number of neurons in the layer")
     spikes: tuple[tuple[int, int, int], ...] = Field(
         description="(image, step, position in `neurons`)"
     )
 
 
 class Activity(Record):
-    """What the reference did on a few images."""
+    """Spikes and membranes of the reference on a few images."""
 
     images: int
     steps: int
@@ -135,21 +134,21 @@ class Series(Record):
 
     name: str
     rounds: tuple[int, ...]
-    values: tuple[float | None, ...] = Field(description="None where not finite")
+    values: tuple[float | None, ...] = Field(description="None if not finite")
 
 
 class Artifact(Record):
     """One file of the run."""
 
     file: str
-    sha256: str = Field(description="as the manifest says")
+    sha256: str = Field(description="from the manifest")
     state: Literal["unchanged", "changed", "gone"]
 
 
 class Provenance(Record):
-    """Where the run comes from."""
+    """The origin of the run."""
 
-    data_free: bool | None = Field(description="None when it is not known")
+    data_free: bool | None = Field(description="None if unknown")
     training_data: str | None = None
     teacher: str | None = None
     teacher_sha256: str | None = None
@@ -165,7 +164,7 @@ class Provenance(Record):
 
 
 class Missing(Record):
-    """A section that is not there, and how to get it."""
+    """A missing section, and the command that creates it."""
 
     section: str
     reason: str
@@ -173,7 +172,7 @@ class Missing(Record):
 
 
 class Report(Record):
-    """Everything that a page about one run says."""
+    """The content of the page about one run."""
 
     schema_: Literal["stars.report/1"] = Field("stars.report/1", alias="schema")
     name: str

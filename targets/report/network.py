@@ -1,4 +1,4 @@
-"""What the network itself says: its layers, its certificate, and the bits it needs."""
+"""Report sections from the network alone: layers, certificate and gauges."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from targets.report.model import (
     NetworkSummary,
 )
 
-MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # with its sign
+MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # including the sign
 
 
 def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, Any]:
-    """Network, certificate and gauges; what cannot be had goes to `missing`."""
+    """Network, certificate and gauges; unavailable sections are added to `missing`."""
     found: dict[str, Any] = {"network": network(graph)}
     try:
         proof = certify(graph)
@@ -52,7 +52,7 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
 
 
 def chip_gauges(report: FitReport) -> list[Gauge]:
-    """Cores of one chip that the network takes, and every limit that it exceeds."""
+    """The cores of one chip that the network needs, and every limit it exceeds."""
     title, cores = report.limits.title, report.limits.limits["cores_per_chip"]
     taken = {
         "every synapse stored": report.cores,
@@ -84,7 +84,7 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
 
 
 def network(graph: SpikingGraph) -> NetworkSummary:
-    """What a graph is made of."""
+    """The layers and sizes of a graph."""
     layers = [
         LayerSummary(
             name=name,

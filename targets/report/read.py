@@ -1,7 +1,7 @@
-"""Reads what a run left behind: parity.json, energy.json, metrics, manifest, picture.
+"""Read the files of a run: parity.json, energy.json, metrics, manifest and picture.
 
-A file that is not there is None, for the report says so; one that is there and cannot
-be understood is a FormatError.
+A missing file gives None, and the report states that it is missing. A damaged file
+raises a FormatError.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from targets.record import Record
 from targets.report.model import Series
 
 Kind = TypeVar("Kind", bound=Record)
-PICTURE_SIDE = 640  # pixels; a larger picture is shrunk, for the page stays one file
+PICTURE_SIDE = 640  # pixels; larger pictures are shrunk, because the page embeds them
 
 
 class TeacherOf(Record):
-    """Which teacher a student was distilled from."""
+    """The teacher of a student."""
 
     source: str | None = None
     sha256: str | None = None
 
 
 class Manifest(Record):
-    """What a page shows of manifest.json; keys that are not known are left out."""
+    """The part of manifest.json that a page shows; other keys are ignored."""
 
     command: tuple[str, ...] = ()
     seed: int | None = None
@@ -53,19 +53,19 @@ class Manifest(Record):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest; an empty one without the file.
+    """The manifest; an empty one if the file is missing.
 
     Raises:
-        FormatError: damaged.
+        FormatError: the file is damaged.
     """
     return validated(Manifest, path, read_object(path) or {})
 
 
 def validated(kind: type[Kind], path: Path, content: Mapping[str, Any]) -> Kind:
-    """`content` of a file as a record.
+    """The content of the file `path` as a record.
 
     Raises:
-        FormatError: it is not of this kind.
+        FormatError: the content does not fit the record.
     """
     try:
         return kind.model_validate(content)
@@ -78,54 +78,54 @@ def validated(kind: type[Kind], path: Path, content: Mapping[str, Any]) -> Kind:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None without the file.
+    """The JSON object in a file; None if the file is missing.
 
     Raises:
-        FormatError: not readable, not JSON, or no object.
+        FormatError: the file is unreadable or does not hold a JSON object.
     """
     return read_json(path) if path.is_file() else None
 
 
 def read_parity(path: Path) -> ParityReport | None:
-    """What `stars parity` wrote; None without the file.
+    """The result of `stars parity`; None if the file is missing.
 
     Raises:
-        FormatError: damaged, or of a version that is not known here.
+        FormatError: the file is damaged, or its schema is unknown.
     """
     return read_result(ParityReport, path, "stars.parity/1")
 
 
 def read_energy(path: Path) -> EnergyReport | None:
-    """What `stars energy` wrote; None without the file.
+    """The result of `stars energy`; None if the file is missing.
 
     Raises:
-        FormatError: damaged, or of a version that is not known here.
+        FormatError: the file is damaged, or its schema is unknown.
     """
     return read_result(EnergyReport, path, "stars.energy/1")
 
 
 def read_result(kind: type[Kind], path: Path, schema: str) -> Kind | None:
-    """The record of a command; None without the file.
+    """The record that a command wrote; None if the file is missing.
 
     Raises:
-        FormatError: damaged, or its fields may mean something else.
+        FormatError: the file is damaged, or has another schema.
     """
     content = read_object(path)
     if content is None:
         return None
     if content.get("schema") != schema:
         raise FormatError(
-            f"'{path}' has schema {content.get('schema')!r}, expected {schema}; a newer"
-            " version wrote it, or it is another file"
+            f"'{path}' has schema {content.get('schema')!r}, expected {schema}; run its"
+            " command again, or upgrade stars if a newer version wrote it"
         )
     return validated(kind, path, content)
 
 
 def read_metrics(path: Path) -> tuple[Series, ...]:
-    """The numbers in metrics.jsonl by name, over the rounds; none without the file.
+    """The series in metrics.jsonl, by name; none if the file is missing.
 
     Raises:
-        FormatError: a line is no JSON object with a round.
+        FormatError: a line is not a JSON object with a round.
     """
     if not path.is_file():
         return ()
@@ -146,7 +146,7 @@ def read_metrics(path: Path) -> tuple[Series, ...]:
             ValueError,
         ) as error:
             raise FormatError(
-                f"'{path}', line {number}: no JSON object with a round ({error!r})"
+                f"'{path}', line {number}: not a JSON object with a round ({error!r})"
             ) from error
         for name, value in numbers.items():
             shown = value if math.isfinite(value) else None
@@ -158,10 +158,10 @@ def read_metrics(path: Path) -> tuple[Series, ...]:
 
 
 def read_picture(path: Path) -> bytes | None:
-    """A PNG of at most 640 x 640 pixels; None without the file.
+    """A picture as a PNG of at most 640 x 640 pixels; None if the file is missing.
 
     Raises:
-        FormatError: no readable picture.
+        FormatError: the file is not a readable picture.
     """
     if not path.is_file():
         return None

@@ -373,7 +373,7 @@ def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
         "horowitz45-int8",
         "ANN MAC",
         "weight bytes",
-        "image, if held: once",
+        "image, if constant",
         "sum, pooled-dense",
         "teacher zero-skipping",
         "qnn, 3 bits",

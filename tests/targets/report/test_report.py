@@ -557,10 +557,10 @@ def test_the_card_says_what_it_is_and_how_good(report):
     card = model_card(report)
     for words in (
         "Data-free: no real image was used",
-        "| student on the grid: what ships | 50.00 % |",
+        "| student on the grid, as exported | 50.00 % |",
         "Certificate for T = 4: spikes and membranes exact.",
         "| loihi | exact |",
-        "per image, by cost table",
+        "per image, over 5 images: exact counts",
         "## Intended use",
         "## Limits",
         "student.nir | unchanged | ",
@@ -657,7 +657,7 @@ def test_a_gauge_over_its_limit_says_so_in_words_too():
     first, second = gauge_plots(gauges)
     assert first.summary == "Over the limit: cores."
     assert "130 of 128  over" in str(first.svg)
-    assert second.summary == "Everything is within its limit."
+    assert second.summary == "All values are within their limits."
 
 
 def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
