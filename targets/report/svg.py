@@ -57,7 +57,7 @@ def drawing(name: str, title: str, summary: str, height: float, body: str) -> Ma
         id=name,
         role="img",
         viewBox=f"0 0 {WIDTH} {plain(float(height))}",
-        aria_labeledby=f"{name}-title {name}-desc",
+        aria_labelledby=f"{name}-title {name}-desc",
     )
 
 

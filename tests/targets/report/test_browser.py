@@ -146,7 +146,7 @@ def test_a_screen_reader_finds_named_landmarks_and_drawings(opened):
         assert page.get_by_role(role).count() >= least, role
     unnamed = page.evaluate(
         "() => [...document.querySelectorAll('svg[role=img]')].filter(one =>"
-        " !one.getAttribute('aria-labeledby').split(' ')"
+        " !one.getAttribute('aria-labelledby').split(' ')"
         ".every(id => document.getElementById(id).textContent.trim()))"
         ".map(one => one.id)"
     )

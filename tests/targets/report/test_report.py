@@ -166,7 +166,7 @@ def check_page(text: str) -> Page:
     ids = [one["id"] for one in page.elements if "id" in one]
     assert len(ids) == len(set(ids))
     for one in page.elements:
-        for key in ("aria-labeledby", "aria-describedby", "for"):
+        for key in ("aria-labelledby", "aria-describedby", "for"):
             assert set(one.get(key, "").split()) <= set(ids)
         if one.get("href", "").startswith("#"):
             assert one["href"][1:] in ids
