@@ -67,7 +67,10 @@ class EnergyReport(SummarizedRecord):
         """The range over cost tables, with the two tables; None without a table."""
         if self.range is None:
             return None
-        titles = {one.table.name: one.table.title for one in self.estimates}
+        titles = {
+            table.name: ", ".join(filter(None, (table.title, table.process)))
+            for table in (one.table for one in self.estimates)
+        }
         joules, names = self.range.joules_per_image, self.range.tables
         low, high = (
             f"{si(each, 'J')} ({titles[name]})"
