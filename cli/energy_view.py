@@ -112,6 +112,6 @@ def notes(report: EnergyReport) -> list[str]:
     lines += report.sentences
     if report.range is not None:
         lines.append(
-            f"range: {report.range_sentence}; do not compare, hardware differs"
+            f"range: {report.range_sentence}; do not compare different hardware"
         )
     return lines + [f"warning: {text}" for text in report.warnings]

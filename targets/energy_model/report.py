@@ -148,11 +148,11 @@ def clause(one: EnergyEstimate, other: Alternative, counts: Counts) -> str:
         verdict = f"the SNN wins with {snn / joules:.2f}x the energy of {name}"
     else:
         ratio = f"{snn / joules:.2f}x the energy" if joules else "more energy"
-        verdict = f"{name} wins, because the SNN needs {ratio}"
+        verdict = f"{name} wins: the SNN needs {ratio}"
     if counts.spike_rate == 0:
         return f"{verdict}; there are no spikes to save"
     if other.crossover_spike_rate is None:
-        return f"{verdict}, and the SNN wins at no spike rate"
+        return f"{verdict} and wins at no spike rate"
     if other.crossover_spike_rate >= 1:
         return f"{verdict}, and it does so at any spike rate"
     limit, here = 100 * other.crossover_spike_rate, 100 * counts.spike_rate

@@ -136,7 +136,7 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
 
 
 def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
-    """The run's own file, right or wrong: here it is of another network."""
+    """The run's own file is used even if it holds another network."""
     for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
         arguments = ["--target", "onnx", "--out", run.onnx_path]
         assert said(capsys, "export", source, *arguments)[0] == 0

@@ -1,4 +1,4 @@
-"""Counts are held against brute force and paper; joules against the tables."""
+"""Counts are compared with brute force and hand counts, joules with the tables."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_pool_is_routed_into_the_weights_that_follow():
 
 
 def chain_without_bias(graph: SpikingGraph, source: str, first: str, last: str, x):
-    """What comes out of the chain of maps first .. last, less what zeros give."""
+    """The output of the chain of maps first .. last, minus its output for zeros."""
     results = []
     for value in (x, np.zeros_like(x)):
         values = {source: value}
@@ -124,7 +124,7 @@ def chain_without_bias(graph: SpikingGraph, source: str, first: str, last: str, 
 
 
 def brute_force(graph: SpikingGraph, inputs: np.ndarray) -> list[tuple]:
-    """(source, target, operations): every value alone through every chain."""
+    """(source, target, operations), with each value sent alone through each chain."""
     trace = reference.run(graph, inputs)
     found = []
     for target in graph.neurons:
@@ -225,12 +225,12 @@ def test_bytes_are_those_of_the_grid_or_of_float32():
             assert p.state_bytes == state * p.neurons
 
 
-# -- brute force on graphs of hypothesis' own
+# -- brute force on graphs that hypothesis draws
 
 
 @st.composite
 def convolutions(draw) -> tuple[Conv2d, tuple[int, int, int]]:
-    """A convolution with zeros among its weights, and the shape it takes."""
+    """A convolution with some zero weights, and its input shape."""
     groups = draw(st.integers(1, 2))
     inside, out = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
@@ -267,14 +267,14 @@ def test_operations_of_any_convolution_are_pairs_of_spike_and_synapse(drawn, see
     assert counts.populations[0].ann_macs == 2 * dense_products
 
 
-# -- what the simulator of the chip routed
+# -- messages that Lava routed
 
 
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
 @pytest.mark.parametrize("kind", ["vgg", "shortcut"])
 def test_operations_are_what_lava_routed(kind):
-    """Messages that are not zero times the plan's synapses, from lava-fixed's trace."""
+    """Nonzero messages times the plan's synapses, from lava-fixed's trace."""
     rng = np.random.default_rng(7)
     graph = random_graph(rng, kind=kind)
     inputs = np.array(random_inputs(rng, graph, 4))
@@ -319,7 +319,7 @@ def test_spikes_that_come_back_are_counted_by_hand():
     edges = (("in", "lif"), ("lif", "w"), ("w", "lif"), ("lif", "out"))
     graph = SpikingGraph(nodes, edges, dt=1.0, steps=4)
     # the first neuron gets 4 at step 0: spike; its spike reaches the second at step 1:
-    # .5, then .25, .125; the second gets 4 at step 3: spike
+    # 0.5, then 0.25, 0.125; the second gets 4 at step 3: spike
     inputs = np.zeros((4, 1, 2))
     inputs[0, 0, 0] = inputs[3, 0, 1] = 4
     counts = measured(graph, inputs)
@@ -337,5 +337,5 @@ def test_membranes_that_are_handed_on_are_no_events():
         if not a.startswith("delay")
     )
     graph = SpikingGraph(nodes, edges, graph.dt, graph.steps)
-    with pytest.raises(UnsupportedNodeError, match=r"but \['li'\] hand on their"):
+    with pytest.raises(UnsupportedNodeError, match=r"but \['li'\] send their"):
         measured(graph, np.zeros((4, 1, 6)))

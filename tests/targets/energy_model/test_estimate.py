@@ -1,4 +1,4 @@
-"""Joules are held against the tables, and crossovers against publications."""
+"""Joules are compared with the tables, and crossovers with publications."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def dense(inputs: int, outputs: int, steps: int) -> SpikingGraph:
 
 
 def crossover(inputs: int, steps: int, bits: int, **scaled: float) -> float:
-    """The published setting's crossover by our model: one layer, weights of `bits`.
+    """Our model's crossover in the published setting: one layer, weights of `bits`.
 
     Args:
         inputs: fan-in.

@@ -1,4 +1,4 @@
-"""The two lowerings of a pool, counted on paper."""
+"""The two lowerings of a pool, counted by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The energy report: plain JSON that names the range and warns of silence."""
+"""The energy report: plain JSON with the range and warnings about silence."""
 
 from __future__ import annotations
 

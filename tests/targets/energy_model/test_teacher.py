@@ -1,4 +1,4 @@
-"""A teacher's products without a zero, against every product looked at alone."""
+"""A teacher's products without a zero factor, against each product checked alone."""
 
 from __future__ import annotations
 

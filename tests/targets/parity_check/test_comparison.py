@@ -1,4 +1,4 @@
-"""The comparison: it sees one flipped spike and one last bit, and never less."""
+"""The comparison finds one flipped spike and one flipped last bit."""
 
 from __future__ import annotations
 

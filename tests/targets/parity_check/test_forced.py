@@ -1,4 +1,4 @@
-"""State-forced runs: an error is counted in the layer that made it, and only there."""
+"""State-forced runs: only the layer that makes an error counts it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from targets.parity_check.run import run_parity
 
 
 def drawn(kind: str, seed: int = 3) -> tuple[SpikingGraph, Array, Trace]:
-    """A graph, inputs, and the trace of others: spikes that these would not make."""
+    """A graph, inputs, and a trace of other inputs, hence with other spikes."""
     rng = np.random.default_rng(seed)
     graph = random_graph(rng, kind=kind)
     inputs = np.array(random_inputs(rng, graph, 4))

@@ -1,4 +1,4 @@
-"""The comparison itself: it sees one flipped spike and one last bit, and never less."""
+"""run_parity: it counts every neuron-step and refuses wrong traces."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SPOILED = {
 
 @dataclasses.dataclass
 class Fake:
-    """The reference, with something done to its trace."""
+    """The reference, with a changed trace."""
 
     name: str = "fake"
     chunk: int = 4
@@ -326,7 +326,7 @@ def test_inputs_of_another_kind_are_refused(graph):
         ),
         (graph, np.zeros((5, 1, 2, 2), np.uint8), "images have shape"),
         (graph, np.zeros((4, 5, 1, 2, 2)), "expected uint8 images"),
-        (graph, np.zeros((3, 5, *shape)), "3 steps, the network runs for 4"),
+        (graph, np.zeros((3, 5, *shape)), "3 steps, expected 4"),
         (graph, np.zeros((4, 5, *shape), "U1"), "expected uint8 images"),
     ]
     for which, values, message in cases:

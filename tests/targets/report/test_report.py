@@ -1,4 +1,4 @@
-"""A run as a page, as JSON and as a card: what they say, and that they are sound."""
+"""A run as page, JSON and model card: their content and their validity."""
 
 import json
 import re
@@ -124,7 +124,7 @@ def measured(graph, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(measured, tmp_path) -> Path:
-    """A copy of it, to be changed."""
+    """A copy of it that a test may change."""
     return shutil.copytree(measured, tmp_path / "run")
 
 
@@ -139,7 +139,7 @@ def page(report, measured) -> str:
 
 
 def broken_parity(run: Path) -> Report:
-    """The report of a run that failed at one place, of a target that is made up."""
+    """The report of a run in which one target fails at one invented place."""
     content = json.loads((run / "parity.json").read_text()) | {"ok": False}
     target = content["targets"][1]
     first = {
@@ -160,7 +160,7 @@ def broken_parity(run: Path) -> Report:
 
 
 def check_page(text: str) -> Page:
-    """What every page owes its readers."""
+    """Check the requirements of every page."""
     page = Page(text)
     assert len(text.encode()) < LIMIT
     ids = [one["id"] for one in page.elements if "id" in one]
@@ -193,7 +193,7 @@ def check_page(text: str) -> Page:
 
 
 def check_no_network(page: Page, text: str) -> None:
-    """Nothing is loaded, and the browser is told to load nothing."""
+    """Check that the page loads nothing and forbids the browser to load anything."""
     policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy[0]["content"].startswith("default-src 'none'")
     for one in page.elements:
@@ -528,7 +528,7 @@ def test_the_same_run_gives_the_same_bytes(run):
 
 
 def hostile(report: Report) -> Report:
-    """The report with everything that a user names replaced by HTML and Markdown."""
+    """The report with every name from a user replaced by HTML and Markdown."""
     text = json.dumps(report.to_json())
     for layer in report.network.layers:
         text = text.replace(json.dumps(layer.name), json.dumps(HOSTILE + layer.name))
@@ -670,7 +670,7 @@ def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
     assert all(gauge.fits for gauge in bits)
     cores = [gauge for gauge in report.gauges if gauge.unit == "cores"]
     assert [gauge.limit for gauge in cores] == [128] * 4
-    # An image of 8 bits is more than a spike of Loihi 1 carries.
+    # A spike of Loihi 1 cannot carry an 8-bit pixel.
     assert [g.group for g in report.gauges if not g.fits] == ["cores of Loihi 1, 14 nm"]
 
 
