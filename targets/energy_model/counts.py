@@ -151,6 +151,8 @@ class Counts(Record):
         synapses = sum(c.synapses for c in self.connections if c.kind == "AC")
         return self.operations("AC") / (synapses * self.images) if synapses else 0.0
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def operations_per_image(self) -> dict[str, float]:
         """Mean operations per image, by their name in reports."""
         sums = {

@@ -27,6 +27,7 @@ from targets.report.model import (
     Provenance,
     Rate,
     Report,
+    RunConditions,
     StepMap,
 )
 from targets.report.network import network_sections
@@ -127,12 +128,7 @@ def provenance(
         teacher=manifest.teacher.source,
         teacher_sha256=manifest.teacher.sha256,
         command=shlex.join(manifest.command) or None,
-        seed=manifest.seed,
-        seconds=manifest.seconds,
-        python=manifest.python,
-        machine=manifest.machine,
-        git_commit=manifest.git_commit,
-        versions=manifest.versions,
+        **manifest.model_dump(include=set(RunConditions.model_fields)),
         artifacts=[
             Artifact(
                 file=name, sha256=expected, state=state_of(run.path, name, expected)

@@ -145,7 +145,18 @@ class Artifact(Record):
     state: Literal["unchanged", "changed", "gone"]
 
 
-class Provenance(Record):
+class RunConditions(Record):
+    """The conditions under which a run was distilled."""
+
+    seed: int | None = None
+    seconds: float | None = None
+    python: str | None = None
+    machine: str | None = None
+    git_commit: str | None = None
+    versions: dict[str, str | None] = Field(default_factory=dict)
+
+
+class Provenance(RunConditions):
     """The origin of the run."""
 
     data_free: bool | None = Field(description="None if unknown")
@@ -153,12 +164,6 @@ class Provenance(Record):
     teacher: str | None = None
     teacher_sha256: str | None = None
     command: str | None = None
-    seed: int | None = None
-    seconds: float | None = None
-    python: str | None = None
-    machine: str | None = None
-    git_commit: str | None = None
-    versions: dict[str, str | None] = Field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     config: dict[str, Any] = Field(default_factory=dict)
 

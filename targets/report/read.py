@@ -21,7 +21,7 @@ from stars.files.writing import read_json
 from targets.energy_model.report import EnergyReport
 from targets.parity_check.report import ParityReport
 from targets.record import Record
-from targets.report.model import Series
+from targets.report.model import RunConditions, Series
 
 Kind = TypeVar("Kind", bound=Record)
 PICTURE_SIDE = 640  # pixels; larger pictures are shrunk, because the page embeds them
@@ -34,16 +34,10 @@ class TeacherOf(Record):
     sha256: str | None = None
 
 
-class Manifest(Record):
+class Manifest(RunConditions):
     """The part of manifest.json that a page shows; other keys are ignored."""
 
     command: tuple[str, ...] = ()
-    seed: int | None = None
-    seconds: float | None = None
-    python: str | None = None
-    machine: str | None = None
-    git_commit: str | None = None
-    versions: dict[str, str | None] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict)
     teacher: TeacherOf = TeacherOf()
     teacher_accuracy: float | None = None
@@ -69,11 +63,13 @@ def validated(kind: type[Kind], path: Path, content: Mapping[str, Any]) -> Kind:
     """
     try:
         return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+    except (ValidationError, ArithmeticError) as error:
+        where = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise FormatError(
-            f"'{path}' is damaged at {place}: {first['msg']}; run its command again"
+            f"'{path}' is damaged at {where}; run its command again"
         ) from error
 
 

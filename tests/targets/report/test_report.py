@@ -393,11 +393,17 @@ ESTIMATE_OF_TEXT = """{
     "schema": "stars.energy/1", "estimates": ["text"],
     "counts": {"images": 1, "connections": [], "populations": []}
 }"""
+COUNTS_TOO_LARGE = ESTIMATE_OF_TEXT.replace('["text"]', "[]").replace(
+    '"populations": []',
+    f""""steps": 1, "populations": [{{"name": "n", "neurons": 1, "updates": 1,
+    "active": 1, "spikes": 1{"0" * 400}, "ann_macs": 1}}]""",
+)
 DAMAGED = {
     "parity.json": ["{", "[]", "\x00", '{"schema": "stars.parity/9"}'],
     "energy.json": [
         ESTIMATE_OF_TEXT,
         '{"schema": "stars.energy/1"}',
+        COUNTS_TOO_LARGE,
         '{"schema": 1}',
         "7",
     ],
@@ -451,7 +457,7 @@ def test_reports_of_earlier_versions_are_read(version):
     assert parity.rates["s1_act1"] == pytest.approx(0.287, abs=0.001)
     assert not any(target.state_forced.ran for target in parity.targets)
     energy = read_energy(folder / "energy.json")
-    assert energy.counts.operations_per_image()["spikes"] == (1984 + 452) / 12
+    assert energy.counts.operations_per_image["spikes"] == (1984 + 452) / 12
     loihi, arithmetic = energy.estimates
     assert loihi.joules_per_image == 2.6099958333333334e-07
     assert (loihi.others, arithmetic.others) == ({}, {"ann": 1.22544e-08})
