@@ -1,4 +1,4 @@
-"""A fit report for people."""
+"""The text of a fit report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KILO = 1024
 
 
 def check_text(report: FitReport) -> RenderableType:
-    """One row a layer, one a sum, and what is behind the numbers."""
+    """One row per layer, the sums, and notes on the numbers."""
     total = report.to_json()
     title = f"{report.limits.title}: {verdict(report)}"
     text = Table("layer", title=escape(title), show_footer=True)
@@ -44,21 +44,21 @@ def check_text(report: FitReport) -> RenderableType:
 
 
 def verdict(report: FitReport) -> str:
-    """Whether it fits."""
+    """Whether the network fits."""
     if report.ok:
         return "it fits"
     return f"{len(report.violations)} limit(s) exceeded"
 
 
 def notes(report: FitReport) -> list[str]:
-    """Chips, assumptions, and what was not checked."""
+    """Number of chips, assumptions, and unchecked limits."""
     lines = [
-        f"{report.cores} cores are {report.chips(report.cores)} chip(s), with every"
-        f" synapse stored; with shared kernels at least {report.cores_shared} cores,"
+        f"{report.cores} cores on {report.chips(report.cores)} chip(s) if every synapse"
+        f" is stored; with shared kernels at least {report.cores_shared} cores on"
         f" {report.chips(report.cores_shared)} chip(s)",
         " ".join(report.limits.about.split()),
     ]
     if report.limits.unchecked:
         unchecked = ", ".join(report.limits.unchecked)
-        lines.append(f"not checked, for no figure is given: {unchecked}")
+        lines.append(f"not checked, because no figure is published: {unchecked}")
     return lines

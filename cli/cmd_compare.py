@@ -12,7 +12,7 @@ from rich.table import Table
 from cli.output import JsonFlag, Output
 
 if TYPE_CHECKING:
-    from targets.report.side_by_side import Comparison
+    from targets.report.side_by_side import SideBySide
 
 
 def compare(
@@ -25,7 +25,7 @@ def compare(
 ) -> None:
     """Set runs side by side: accuracies, rates, energy, parity, what was set."""
     from targets.report.collect import collect
-    from targets.report.side_by_side import check_count, compare as side_by_side
+    from targets.report.side_by_side import check_count, side_by_side
     from targets.report.write import write_comparison
 
     output = Output.of(context, json=json)
@@ -36,7 +36,7 @@ def compare(
     output.emit("stars.compare/1", found.to_json(), table(found))
 
 
-def table(found: Comparison) -> Table:
+def table(found: SideBySide) -> Table:
     """What was measured, then the settings that differ."""
     text = Table("", *map(escape, found.runs))
     for row in found.measured:

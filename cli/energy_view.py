@@ -1,4 +1,4 @@
-"""Counts and joules for people, per image."""
+"""The text of an energy report, per image."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from targets.energy_model.counts import Counts
-from targets.energy_model.estimate import EnergyEstimate
 from targets.energy_model.report import EnergyReport
 
 NANO = 1e-9
 
 
 def energy_text(report: EnergyReport) -> RenderableType:
-    """Counts of each layer, joules of each layer and table, and what they say."""
+    """Counts per layer, joules per layer and cost table, and notes."""
     return Group(
         counts_table(report.counts),
         joules_table(report),
@@ -25,7 +24,7 @@ def energy_text(report: EnergyReport) -> RenderableType:
 
 
 def counts_table(counts: Counts) -> Table:
-    """One row a layer; the first layer's image on a line of its own."""
+    """One row per layer; the operations of a constant image have a separate row."""
     text = Table("layer", title=f"counts per image of {counts.steps} steps")
     columns = {
         "AC, spikes": [counts.operations("AC", p.name) for p in counts.populations],
@@ -48,65 +47,59 @@ def counts_table(counts: Counts) -> Table:
     held = sum(c.operations_held for c in counts.connections if c.kind == "MAC")
     if held:
         once = f"{held / counts.images:,.0f}"
-        text.add_row("image, if held: once", "", once, *[""] * 5)
+        text.add_row("image, if constant", "", once, *[""] * 5)
     return text
 
 
 def joules_table(report: EnergyReport) -> Table:
-    """One row a layer, one column a cost table."""
+    """One row per layer, one column per cost table."""
     text = Table("layer", title="nJ per image")
     for one in report.estimates:
         mark = " (bound)" if one.table.bound else ""
         text.add_column(f"{escape(one.table.name)}{mark}", justify="right")
 
     def row(name: str, joules: list[float | None]) -> None:
-        images = report.counts.images
-        text.add_row(name, *("-" if j is None else nano(j / images) for j in joules))
+        text.add_row(name, *map(nano, joules))
 
+    images, estimates = report.counts.images, report.estimates
     for i, population in enumerate(report.counts.populations):
-        row(escape(population.name), [e.layers[i].total for e in report.estimates])
+        row(escape(population.name), [e.layers[i].total / images for e in estimates])
     text.add_section()
-    row("sum, routed", [e.total for e in report.estimates])
-    row("the held image once", [e.held for e in report.estimates])
+    row("sum, routed", [e.joules_per_image for e in estimates])
+    row("with a constant image", [e.joules_per_image_held for e in estimates])
     if report.counts.pooled_dense is not None:
-        row("sum, pooled-dense", [e.pooled_dense for e in report.estimates])
+        row("sum, pooled-dense", [e.joules_per_image_pooled_dense for e in estimates])
     return text
 
 
 def alternatives_table(report: EnergyReport) -> Table:
-    """Networks without spikes under the same tables."""
+    """One row per network without spikes, one column per cost table."""
     text = Table("without spikes", title="nJ per image, same table, same process")
     for one in report.estimates:
         text.add_column(
             f"{escape(one.table.name)}\n{escape(one.table.process)}", justify="right"
         )
     for i, first in enumerate(report.estimates[0].alternatives):
-        cells = [cell(one, i) for one in report.estimates]
+        cells = [nano(e.alternatives[i].joules_per_image) for e in report.estimates]
         bits = "" if first.bits is None else f", {first.bits} bits"
         text.add_row(first.name + bits, *cells)
     return text
 
 
-def cell(one: EnergyEstimate, i: int) -> str:
-    """One alternative's joules, or a dash."""
-    joules = one.alternatives[i].joules
-    return "-" if joules is None else nano(joules / one.images)
-
-
-def nano(joules: float) -> str:
-    """Nanojoules, three digits and more."""
-    return f"{joules / NANO:,.1f}"
+def nano(joules: float | None) -> str:
+    """Nanojoules with one decimal; a dash for None."""
+    return "-" if joules is None else f"{joules / NANO:,.1f}"
 
 
 def notes(report: EnergyReport) -> list[str]:
-    """What was counted, who wins, and what is in the tables."""
-    counts, (least, most) = report.counts, report.range
+    """Notes on the counts, the cost tables and the comparison, then the warnings."""
+    counts = report.counts
     lines = [
         f"mean over {counts.images:,} images; operations are exact counts; routed: a"
         " pool is part of the weights that follow"
     ]
     lines.append(
-        f"mean spike rate {100 * counts.spike_rate:.1f} % a step,"
+        f"mean spike rate {100 * counts.spike_rate:.1f} % per step,"
         f" {counts.spikes_per_synapse:.2f} spikes per synapse and image"
     )
     if report.teacher.reason is not None:
@@ -116,10 +109,9 @@ def notes(report: EnergyReport) -> list[str]:
         f" {' '.join(one.table.about.split())}"
         for one in report.estimates
     ]
-    lines += report.sentences()
-    lines.append(
-        f"range: {nano(least.total / least.images)} nJ ({least.table.name}) to"
-        f" {nano(most.total / most.images)} nJ ({most.table.name}) per image; other"
-        " hardware each, not a comparison"
-    )
+    lines += report.sentences
+    if report.range is not None:
+        lines.append(
+            f"range: {report.range_sentence}; do not compare different hardware"
+        )
     return lines + [f"warning: {text}" for text in report.warnings]

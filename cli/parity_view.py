@@ -1,4 +1,4 @@
-"""A parity report for people."""
+"""The text of a parity report."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.parity_check.report import RATES, ParityReport, StateForced
+from targets.parity_check.report import RATES, NotForced, ParityReport, StateForced
 
 
 def parity_text(report: ParityReport) -> RenderableType:
-    """Firing rates, certificate, and last the targets, so that the result ends it."""
+    """Firing rates, certificate and targets; the result comes last."""
     skipped = [f"target '{n}' was skipped: {why}" for n, why in report.skipped.items()]
     warned = [f"warning: {text}" for text in report.warnings]
-    ending = [*skipped, *report.divergences(), *warned, verdict(report)]
+    ending = [*skipped, *report.divergences(), *warned, report.verdict]
     return Group(
         rates_table(report),
         Text("\n".join(certificate_lines(report.certificate))),
@@ -26,20 +26,13 @@ def parity_text(report: ParityReport) -> RenderableType:
     )
 
 
-def verdict(report: ParityReport) -> str:
-    """The last line."""
-    if report.ok:
-        return "parity: every spike and every recorded membrane is equal"
-    return "parity: FAILED for " + ", ".join(t.name for t in report.targets if not t.ok)
-
-
 def files(report: ParityReport) -> list[str]:
-    """Which targets ran a file of their own."""
+    """The targets that ran their own file."""
     return [f"target '{t.name}' ran '{t.file}'" for t in report.targets if t.file]
 
 
 def targets_table(report: ParityReport) -> Table:
-    """One row a target; mismatches, and how many of them each layer made by itself."""
+    """One row per target, with free-running and state-forced mismatches."""
     text = Table(
         "target",
         "images",
@@ -52,37 +45,35 @@ def targets_table(report: ParityReport) -> Table:
         title=f"mismatches with {report.against}",
     )
     for target in report.targets:
-        found = target.comparison
-        membranes = f"{found.membrane_mismatches:,}"
-        if found.membrane_steps != found.neuron_steps:
-            membranes += f" of {found.membrane_steps:,} recorded"
+        membranes = f"{target.membrane_mismatches:,}"
+        if target.membrane_steps != target.neuron_steps:
+            membranes += f" of {target.membrane_steps:,} recorded"
         mark = " (substituted)" if target.substituted else ""
         text.add_row(
             escape(target.name + mark),
-            f"{found.images:,}",
-            f"{found.neuron_steps:,}",
-            f"{found.spike_mismatches:,}",
+            f"{target.images:,}",
+            f"{target.neuron_steps:,}",
+            f"{target.spike_mismatches:,}",
             membranes,
             forced_cell(target.state_forced),
-            f"{found.images - found.decisions_agree:,}",
+            f"{target.images - target.decisions_agree:,}",
             f"{target.seconds:.1f}",
         )
     return text
 
 
-def forced_cell(forced: StateForced) -> str:
-    """Spikes and membranes that a layer got wrong on the reference's spikes."""
-    found = forced.comparison
-    if found is None:
+def forced_cell(forced: StateForced | NotForced) -> str:
+    """Spikes and membranes that differ in the state-forced run."""
+    if isinstance(forced, NotForced):
         return "-"
     return (
-        f"{found.spike_mismatches:,} / {found.membrane_mismatches:,}"
-        f" ({found.images:,} images)"
+        f"{forced.spike_mismatches:,} / {forced.membrane_mismatches:,}"
+        f" ({forced.images:,} images)"
     )
 
 
 def rates_table(report: ParityReport) -> Table:
-    """One row a spiking layer; what lies outside the healthy range is marked."""
+    """One row per spiking layer; a rate outside the healthy range is marked."""
     low, high = RATES
     text = Table("layer", "firing rate", "")
     for name, rate in report.rates.items():
@@ -93,7 +84,7 @@ def rates_table(report: ParityReport) -> Table:
 
 
 def certificate_lines(proof: Mapping[str, Any] | None) -> list[str]:
-    """The verdict, the bits of each register, and where exactness ends."""
+    """The verdict, the bits of each register, and the broken conditions."""
     if proof is None:
         return []
     lines = [f"certificate for T = {proof['steps']}: {proof['verdict']}"]

@@ -1,4 +1,4 @@
-"""A quantization report for people."""
+"""The text of a quantization report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from targets.grid_cost import QuantizationReport
 
 
 def quantize_text(report: QuantizationReport) -> RenderableType:
-    """Weights, spikes, certificate, and last the decisions."""
+    """Weights, spikes and certificate; the decisions come last."""
     return Group(
         weights_table(report),
         spikes_table(report),
@@ -22,7 +22,7 @@ def quantize_text(report: QuantizationReport) -> RenderableType:
 
 
 def weights_table(report: QuantizationReport) -> Table:
-    """One row a node with weights."""
+    """One row per node with weights."""
     text = Table(
         "node",
         "weights",
@@ -34,7 +34,7 @@ def weights_table(report: QuantizationReport) -> Table:
         "clipped",
     )
     for row in report.nodes:
-        step = "as it was" if row.step_exponent is None else f"2^{row.step_exponent}"
+        step = "unchanged" if row.step_exponent is None else f"2^{row.step_exponent}"
         text.add_row(
             escape(row.node),
             f"{row.weights:,}",
@@ -49,7 +49,7 @@ def weights_table(report: QuantizationReport) -> Table:
 
 
 def spikes_table(report: QuantizationReport) -> Table:
-    """One row a spiking layer."""
+    """One row per spiking layer."""
     text = Table(
         "layer", "equal spikes", "rate", "rate on the grid", "threshold error", "tau, s"
     )
@@ -69,7 +69,7 @@ def spikes_table(report: QuantizationReport) -> Table:
 
 
 def decisions(report: QuantizationReport) -> list[str]:
-    """On what it was measured, how many decisions are equal, and the accuracies."""
+    """The inputs, the share of equal decisions, and the accuracies."""
     lines = [
         f"measured on {report.source}",
         f"{100 * report.decisions:.2f} % of the decisions are equal",

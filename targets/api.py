@@ -19,7 +19,7 @@ from targets.hardware.costs import TABLES, load_table, read_table
 from targets.inputs import Inputs, first, inputs_for
 from targets.parity_check.lane import Options
 from targets.parity_check.report import ParityReport
-from targets.parity_check.run import choose_targets, run_parity, willing
+from targets.parity_check.run import choose_targets, run_parity, supporting_targets
 from targets.subject import Subject
 
 LAVA = ("lava-float", "lava-fixed")  # one sample at a time, hence fewer images
@@ -96,7 +96,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     (truth,), _ = choose_targets([against], own)
     samples = first(samples_of(found, images), count)
     if found.run is None and not on:
-        chosen, refused = willing(found.graph, samples, chosen)
+        chosen, refused = supporting_targets(found.graph, samples, chosen)
         skipped |= refused
     names = [one.name for one in chosen]
     if onnx is not None and "onnx" not in names:

@@ -1,7 +1,7 @@
-"""What putting a graph on the grid costs: in weights, spikes, decisions, accuracy.
+"""The cost of putting a graph on the grid: in weights, spikes, decisions and accuracy.
 
-Both graphs run in the float64 reference on the same inputs, so that every difference
-comes from the rounding, and none from a target.
+Both graphs run in the float64 reference on the same inputs, so every difference comes
+from the rounding.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from targets.inputs import ArrayInputs, Inputs, first, inputs_for, read_array
 from targets.parity_check.comparison import Comparison, compare
 from targets.subject import Subject
 
-CHUNK = 50  # samples a pass of the reference
+CHUNK = 50  # samples per pass of the reference
 RANDOM_SAMPLES = 64
 REAL_SAMPLES = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What the two graphs are compared on.
+    """The inputs on which the two graphs are compared.
 
     Args:
-        inputs: of both.
-        labels: of each input, [N]; None where there are none.
-        source: what it is, in words.
+        inputs: of both graphs.
+        labels: of each input, [N]; None without labels.
+        source: a description of the inputs.
     """
 
     inputs: Inputs
@@ -50,15 +50,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class NodeCost:
-    """What rounding did to one node with weights.
+    """The rounding errors of one node with weights.
 
     Args:
         node: its name.
-        step_exponent: log2 of the weights' step; None where nothing was rounded.
-        weights: how many.
-        weight_error: largest |after - before|; half a step where none is clipped.
-        relative_error: root of sum (after - before)^2 over that of sum before^2.
-        clipped_weights, clipped_biases: moved by more than half their step.
+        step_exponent: log2 of the weights' step; None if nothing was rounded.
+        weights: the number of weights.
+        weight_error: largest |after - before|; at most half a step unless clipped.
+        relative_error: norm of (after - before) over the norm of before.
+        clipped_weights, clipped_biases: values that moved by more than half a step.
         bias_error: largest |after - before| of the biases.
     """
 
@@ -74,14 +74,14 @@ class NodeCost:
 
 @dataclass(frozen=True)
 class NeuronCost:
-    """What rounding did to one spiking population, and to its spikes.
+    """The effect of rounding on one spiking population and on its spikes.
 
     Args:
         node: its name.
         threshold_error: largest |after - before| of v_threshold - v_reset, volts.
-        tau_before, tau_after: seconds, of the neuron whose tau (tau_mem) moved most, by
-            ratio.
-        agreement: share of neurons, steps and samples with the same spike, 0 to 1.
+        tau_before, tau_after: seconds, of the neuron whose tau (tau_mem) changed by the
+            largest ratio.
+        agreement: share of neuron-steps, over all samples, with equal spikes, 0 to 1.
         rate_before, rate_after: spikes per neuron and step.
     """
 
@@ -96,15 +96,15 @@ class NeuronCost:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What it cost.
+    """The cost of putting a graph on the grid.
 
     Args:
-        source: what the graphs were run on.
-        samples: how many.
-        nodes, neurons: one row each, in execution order.
-        decisions: share of samples whose class is the same, 0 to 1.
+        source: a description of the inputs.
+        samples: the number of inputs.
+        nodes, neurons: one row per node or population, in execution order.
+        decisions: share of samples with the same class before and after, 0 to 1.
         accuracy_before, accuracy_after: None without labels.
-        certificate: of the result.
+        certificate: of the graph on the grid.
     """
 
     source: str
@@ -117,24 +117,24 @@ class QuantizationReport:
     certificate: Certificate
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as plain JSON values."""
         return {**asdict(self), "certificate": self.certificate.to_json()}
 
 
 def choose_sample(
     subject: Subject, inputs: Path | None, data: str | None, count: int | None
 ) -> Sample:
-    """The inputs in a file, labeled images, a run's own test images, or random ones.
+    """The sample from a file, a data set, the run's test images, or random inputs.
 
     Args:
-        subject: whose graph takes them.
-        inputs: .npy or .npz, see `targets.inputs`.
-        data: as `stars.data.load` has it.
-        count: how many; by default 200, or all; of random ones 64.
+        subject: its graph takes the inputs.
+        inputs: a .npy or .npz file, see `targets.inputs`.
+        data: a name or path for `stars.data.load`.
+        count: samples; by default 64 random inputs, else 200, or all if fewer.
 
     Raises:
-        ConfigError: both are given, or there are fewer than `count`.
-        DataError: they are not what the graph takes.
+        ConfigError: both sources are given, or there are fewer than `count` samples.
+        DataError: the graph does not accept the inputs.
     """
     if inputs is not None and data is not None:
         raise ConfigError("--inputs and --data exclude each other; pass one of them")
@@ -152,7 +152,7 @@ def choose_sample(
 
 
 def limited(sample: Sample, count: int | None) -> Sample:
-    """The first `count` of a sample, by default `REAL_SAMPLES` or all."""
+    """The first `count` of a sample; by default `REAL_SAMPLES`, or all if fewer."""
     there = len(sample.inputs)
     taken = first(sample.inputs, min(REAL_SAMPLES, there) if count is None else count)
     labels = None if sample.labels is None else sample.labels[: len(taken)]
@@ -160,13 +160,13 @@ def limited(sample: Sample, count: int | None) -> Sample:
 
 
 def random_sample(graph: SpikingGraph, count: int) -> Sample:
-    """Inputs from a fixed seed, and what they are in words.
+    """Random inputs from a fixed seed, with their description.
 
     Raises:
         ConfigError: count is below 1.
     """
     if count < 1:
-        raise ConfigError(f"asked for {count} random inputs; at least 1 is needed")
+        raise ConfigError(f"asked for {count} random inputs; ask for 1 or more")
     kind = "8-bit images of uniform noise"
     if graph.encoding is None:
         kind = f"spikes, each with probability {SPIKE_RATE}"
@@ -181,20 +181,22 @@ def measure(
     sample: Sample,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> QuantizationReport:
-    """What `done` cost, against the graph that it was made from.
+    """The cost of the quantization `done`, measured against the original graph.
 
     Args:
-        before: as it was given.
-        done: what `stars.grid.quantization` made of it.
-        sample: to run both on.
-        progress: called with the number of samples done, and of all.
+        before: the original graph.
+        done: the result of `stars.grid.quantization` for it.
+        sample: inputs for both graphs.
+        progress: called with the number of samples done and the number of all.
 
     Raises:
-        DataError: the inputs, or the number of labels, do not fit.
+        DataError: the inputs or the number of labels do not fit.
     """
     count = len(sample.inputs)
     if sample.labels is not None and len(sample.labels) != count:
-        raise DataError(f"there are {len(sample.labels)} labels for {count} inputs")
+        raise DataError(
+            f"there are {len(sample.labels)} labels for {count} inputs; give as many"
+        )
     chunks = []
     for start in range(0, count, CHUNK):
         x = sample.inputs.take(start, min(start + CHUNK, count))
@@ -202,8 +204,8 @@ def measure(
         old, new = reference.run(before, x), reference.run(done.graph, x)
         chunks.append(tally(old, new, labels))
         progress(min(start + CHUNK, count), count)
-    sums = reduce(Tally.plus, chunks)
-    share = {n.node: n for n in sums.comparison.nodes}
+    sums = reduce(SampleTally.plus, chunks)
+    share = {n.node: n for n in sums.comparison.layers}
     return QuantizationReport(
         source=sample.source,
         samples=count,
@@ -225,21 +227,21 @@ def measure(
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
-    """Counts of some samples: spikes by node and right decisions, [before, after]."""
+class SampleTally:
+    """Counts over samples: spikes by node and correct decisions, [before, after]."""
 
     comparison: Comparison
     spikes: dict[str, NDArray[np.int64]]
     right: NDArray[np.int64]
 
-    def plus(self, other: Tally) -> Tally:
-        """The counts of both."""
+    def plus(self, other: SampleTally) -> SampleTally:
+        """The sum of two tallies."""
         spikes = {n: count + other.spikes[n] for n, count in self.spikes.items()}
         comparison = self.comparison.plus(other.comparison)
-        return Tally(comparison, spikes, self.right + other.right)
+        return SampleTally(comparison, spikes, self.right + other.right)
 
 
-def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> Tally:
+def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> SampleTally:
     """The counts of one chunk."""
     both = (old, new)
     spikes = {
@@ -248,11 +250,11 @@ def tally(old: Trace, new: Trace, labels: NDArray[np.int64] | None) -> Tally:
     right = np.zeros(2, np.int64)
     if labels is not None:
         right = np.array([np.count_nonzero(t.decisions() == labels) for t in both])
-    return Tally(compare(new, old), spikes, right)
+    return SampleTally(compare(new, old), spikes, right)
 
 
 def node_costs(done: Quantization) -> list[NodeCost]:
-    """One row for each node with weights."""
+    """A row for each node with weights."""
     after = dict(weighted(done.graph))
     return [
         node_cost(name, node, after[name], done.grids.get(name))
@@ -263,7 +265,7 @@ def node_costs(done: Quantization) -> list[NodeCost]:
 def node_cost(
     name: str, before: Weighted, after: Weighted, grid: NodeGrid | None
 ) -> NodeCost:
-    """What changed in one node with weights."""
+    """The rounding errors of one node with weights."""
     moved, bias_moved = after.weight - before.weight, after.bias - before.bias
     norm = float(np.linalg.norm(before.weight))
     return NodeCost(
@@ -279,7 +281,10 @@ def node_cost(
 
 
 def beyond(moved: Array, exponent: int) -> int:
-    """How many moved by more than half a step of 2^exponent, float64 errors aside."""
+    """How many values moved by more than half a step of 2^exponent.
+
+    A margin of 2^-20 allows for float64 errors.
+    """
     half = 2.0 ** (exponent - 1)
     return int(np.count_nonzero(np.abs(moved) > half * (1 + 2.0**-20)))
 
@@ -291,7 +296,7 @@ def neuron_cost(
     rate_before: float,
     rate_after: float,
 ) -> NeuronCost:
-    """What changed in one population; others than spiking ones never are."""
+    """The effect of rounding on one spiking population."""
     old, new = nodes
     threshold, tau = 0.0, (0.0, 0.0)
     if isinstance(old, IF | LIF | CubaLIF) and isinstance(new, IF | LIF | CubaLIF):

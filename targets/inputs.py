@@ -1,4 +1,4 @@
-"""What a comparison is run on: images that are encoded chunk by chunk, or an array."""
+"""Inputs of a comparison: images that are encoded chunk by chunk, or an array."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stars.graph.spiking_graph import SpikingGraph
 
 
 class Inputs(Protocol):
-    """Samples in a fixed order, made into a graph's input on demand."""
+    """Samples in a fixed order, encoded as a graph's input on demand."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -29,7 +29,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageInputs:
-    """Images [N, C, H, W] of 8 bits and the encoding that their graph states."""
+    """8-bit images [N, C, H, W] and the encoding that their graph states."""
 
     images: NDArray[np.uint8]
     encoding: Encoding
@@ -46,7 +46,7 @@ class ImageInputs:
 
 @dataclass(frozen=True, eq=False)
 class ArrayInputs:
-    """A graph's input as it is, [T, N, *input shape]."""
+    """Inputs that are already encoded, [T, N, *input shape]."""
 
     values: Array
 
@@ -60,23 +60,23 @@ class ArrayInputs:
 
 
 def inputs_for(graph: SpikingGraph, values: NDArray[Any], where: str) -> Inputs:
-    """8-bit images [N, C, H, W] or a float input [T, N, *input shape], by its type.
+    """The inputs in an array: uint8 holds images, another type encoded inputs.
 
     Args:
-        graph: whose input it is to be.
-        values: the array.
-        where: for the message.
+        graph: the network that takes them.
+        values: images [N, C, H, W] or encoded inputs [T, N, *input shape].
+        where: the array's source, for the error text.
 
     Raises:
-        DataError: another type or shape, or 8-bit images of a graph whose file does
-            not say how images become its input.
+        DataError: the type or the shape is wrong, or the values are images and the
+            graph has no encoding.
     """
     shape = graph.shapes[graph.input]
     if values.dtype == np.uint8:
         if graph.encoding is None:
             raise DataError(
-                f"{where}: these are images, but the network's file does not say how"
-                " they are encoded; pass the encoded input, float [T, N, ...]"
+                f"{where}: these are images, but the network's file does not state an"
+                " encoding; pass encoded inputs, float [T, N, ...]"
             )
         if values.shape[1:] != shape:
             raise DataError(
@@ -88,20 +88,18 @@ def inputs_for(graph: SpikingGraph, values: NDArray[Any], where: str) -> Inputs:
     if values.dtype.kind not in "fiub" or values.shape[2:] != shape:
         raise DataError(
             f"{where}: {values.dtype} {values.shape}; expected uint8 images"
-            f" (N, *{shape}) or a float input (T, N, *{shape})"
+            f" (N, *{shape}) or float inputs (T, N, *{shape})"
         )
     if len(values) != graph.steps:
-        raise DataError(
-            f"{where}: {len(values)} steps, the network runs for {graph.steps}"
-        )
+        raise DataError(f"{where}: {len(values)} steps, expected {graph.steps}")
     return ArrayInputs(values.astype(np.float64))
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """The array in an .npy file, or 'images' or 'inputs' in an .npz file.
+    """The array in a .npy file, or 'images' or 'inputs' in a .npz file.
 
     Raises:
-        DataError: no such file, not readable, or other arrays in it.
+        DataError: the file is missing or unreadable, or holds other arrays.
     """
     if not path.is_file():
         raise DataError(f"'{path}': no such file; expected .npy or .npz")
@@ -118,8 +116,8 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """The first `count` samples of some inputs."""
+class FirstInputs:
+    """The first `count` samples of other inputs."""
 
     inputs: Inputs
     count: int
@@ -129,18 +127,18 @@ class Head:
         return self.count
 
     def take(self, start: int, stop: int) -> Array:
-        """As of the inputs themselves."""
+        """The slice, at most up to `count`."""
         return self.inputs.take(start, min(stop, self.count))
 
 
 def first(inputs: Inputs, count: int | None) -> Inputs:
-    """The first `count` samples, or all of them when it is None.
+    """The first `count` samples; all if it is None.
 
     Raises:
-        ConfigError: less than 1, or more than there are.
+        ConfigError: `count` is less than 1 or more than the number of samples.
     """
     if count is None:
         return inputs
     if not 1 <= count <= len(inputs):
-        raise ConfigError(f"asked for {count} images; there are 1 to {len(inputs)}")
-    return Head(inputs, count)
+        raise ConfigError(f"asked for {count} images; allowed are 1 to {len(inputs)}")
+    return FirstInputs(inputs, count)

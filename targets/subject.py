@@ -1,4 +1,4 @@
-"""What a command is about: a run directory, or a NIR file, and the inputs for it."""
+"""Subject: the network that a command works on, from a run directory or a NIR file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from targets.simulators.student import StudentTarget
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network as it ships, read from its file.
+    """An exported network, read from its file.
 
     Args:
-        graph: what the file says.
+        graph: the network in the file.
         file: the NIR file.
-        run: the run directory that it is in; None for a file alone.
+        run: the run directory that holds the file; None for a file alone.
     """
 
     graph: SpikingGraph
@@ -34,22 +34,23 @@ class Subject:
     def open(
         cls, path: Path, *, dt: float | None = None, steps: int | None = None
     ) -> Subject:
-        """The network of a run directory, or in a NIR file.
+        """The network in a run directory or in a NIR file.
 
         Args:
-            path: either.
-            dt: seconds a step, for a file of another tool that does not say.
-            steps: T; needed for such a file, else it takes precedence.
+            path: the run directory or the file.
+            dt: seconds per step, if a file of another tool does not state it.
+            steps: T; required if the file does not state it, else it overrides the
+                file.
 
         Raises:
-            ConfigError: an ONNX file: it says less than a network is.
-            DataError: a directory that is no run.
-            FormatError: no such file, foreign or damaged.
-            UnsupportedNodeError: primitives that have no node here.
+            ConfigError: `path` is an ONNX file, which does not hold the whole network.
+            DataError: the directory is not a run directory.
+            FormatError: the file is missing, damaged, or of another format.
+            UnsupportedNodeError: the file has NIR primitives that no node implements.
         """
         if path.suffix == ".onnx":
             raise ConfigError(
-                f"'{path}' is an ONNX file, which has no network to compare with; give"
+                f"'{path}' is an ONNX file, which does not hold the whole network; give"
                 f" its NIR file and '--onnx {path}'"
             )
         if not path.is_dir():
@@ -63,11 +64,11 @@ class Subject:
         return cls(read(run.graph_path, dt=dt, steps=steps), run.graph_path, run)
 
     def inputs(self, given: Path | None) -> Inputs:
-        """The inputs in a file, or the test images that the run was measured with.
+        """The inputs in the file `given`; if None, the run's own test images.
 
         Raises:
-            ConfigError: neither is there.
-            DataError: they are not what the network takes.
+            ConfigError: there is no file and there are no test images.
+            DataError: the network does not accept the inputs.
         """
         if given is not None:
             return inputs_for(self.graph, read_array(given), str(given))
@@ -75,16 +76,15 @@ class Subject:
         if spec in (None, "none"):
             raise ConfigError(
                 f"'{self.file}' comes without test images; pass --inputs FILE (.npy or"
-                " .npz: 8-bit images [N, C, H, W], or a float input [T, N, ...])"
+                " .npz: 8-bit images [N, C, H, W] or float inputs [T, N, ...])"
             )
         return inputs_for(self.graph, images.load(str(spec)).images, f"data '{spec}'")
 
     def targets(self, onnx: Path | None = None) -> list[Target]:
-        """Targets that run what this subject ships: its student, its ONNX file.
+        """Targets that run this subject's own files: its student and its ONNX file.
 
         Args:
-            onnx: an ONNX file of the same network; None takes the run's own, if it has
-                one.
+            onnx: an ONNX file of the same network; None uses the run's own, if any.
         """
         found: list[Target] = []
         if self.run is not None and self.run.student_path.is_file():
@@ -94,10 +94,10 @@ class Subject:
         return found if onnx is None else [*found, OnnxTarget(onnx)]
 
     def substitute(self, name: str, file: Path) -> SpikingGraph | Target:
-        """What `file` puts under target `name`: a file of its own kind, else a graph.
+        """The substitute in `file` for target `name`: a target, or a graph for it.
 
         Raises:
-            FormatError: no such file, foreign or damaged.
+            FormatError: the file is missing, damaged, or of another format.
         """
         if name == StudentTarget.name:
             return StudentTarget(file)

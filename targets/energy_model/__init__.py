@@ -1,6 +1,7 @@
-"""Energy: operations counted in traces, and joules from cited cost tables.
+"""Energy: operations counted in traces, priced with published cost tables.
 
-Holds the counts, synapses, the estimate, alternatives to it, the teacher, the report.
+Holds the counts, the synapses, the estimate, networks without spikes, the teacher and
+the report.
 Import from it: `estimate` and `report`.
 It may import `targets.parity_check`, `targets.hardware` and `stars`.
 Only `teacher` needs torch.

@@ -1,18 +1,20 @@
-"""What the same would cost without spikes: the ANN, the teacher, a quantized network.
+"""The energy of networks without spikes: the ANN, the teacher, a quantized network.
 
-Always under the table, hence on the process node, that priced the spikes.
+The cost table that prices the spikes prices them too, hence on the same process node.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from pydantic import computed_field
 
 from targets.energy_model.counts import Counts
 from targets.energy_model.synapses import AnnLayer
 from targets.hardware.costs import CostTable, Memory
+from targets.record import Record
 
 IMAGE_BITS = 8
 
@@ -22,89 +24,102 @@ class Snn:
     """Joules of the spiking network, over all images.
 
     Args:
-        of_spikes: what is proportional to the number of spikes.
-        fixed: the rest.
+        of_spikes: the part that is proportional to the number of spikes.
+        total: all joules.
     """
 
     of_spikes: float
-    fixed: float
+    total: float
+
+    @property
+    def fixed(self) -> float:
+        """The part that does not depend on spikes."""
+        return self.total - self.of_spikes
 
 
-@dataclass(frozen=True)
-class Alternative:
+class Alternative(Record):
     """A network without spikes, under the same table.
 
     Args:
-        name: "ann" of the same topology, "teacher" that the student learned from, each
-            with every product or, "... zero-skipping", with those alone whose two
-            factors are not zero; "qnn" of the same topology, bit-matched.
+        name: "ann" and "qnn" (bit-matched, quantized) have the same topology; "teacher"
+            is the student's teacher. "teacher zero-skipping" counts only products
+            without a zero factor.
         bits: of an activation; None for the table's own width.
-        joules: over all images; None where there is no number.
-        reason: why there is none.
-        crossover: the spike rate below which the SNN would need less, all else held,
-            may lie above 1; None without a number, or if no rate is low enough.
+        joules_per_image: None if it is not priced.
+        reason: why it is not priced.
+        snn_wins: whether the spiking network needs less; None if it is not priced.
+        crossover_spike_rate: the spike rate below which the SNN needs less, all else
+            equal; it may exceed 1. None if it is not priced or no rate is low enough.
     """
 
     name: str
-    bits: int | None
-    joules: float | None
-    reason: str | None
-    crossover: float | None
+    bits: int | None = None
+    joules_per_image: float | None = None
+    reason: str | None = None
+    snn_wins: bool | None = None
+    crossover_spike_rate: float | None = None
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """What is known of the network that the student learned from.
+class TeacherLayers(Record):
+    """The layers of the student's teacher.
 
     Args:
-        layers: with `macs_lit` measured; None where it is not at hand.
-        reason: why it is not.
+        layers: with measured `macs_lit`; None if the teacher is not available.
+        reason: why it is not available.
     """
 
-    layers: tuple[AnnLayer, ...] | None
-    reason: str | None
+    layers: tuple[AnnLayer, ...] | None = None
+    reason: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        if self.layers is None:
-            return {"known": False, "reason": self.reason}
-        return {"known": True, "layers": [asdict(layer) for layer in self.layers]}
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def known(self) -> bool:
+        """Whether the teacher is available."""
+        return self.layers is not None
 
 
-NOT_AT_HAND = Teacher(None, "the teacher is not at hand: activations are unknown")
+NOT_AT_HAND = TeacherLayers(
+    reason="the teacher is not available: its activations are unknown"
+)
 
 
 def alternatives(
-    counts: Counts, snn: Snn, table: CostTable, teacher: Teacher
+    counts: Counts, snn: Snn, table: CostTable, teacher: TeacherLayers
 ) -> tuple[Alternative, ...]:
-    """What networks without spikes would need under the same table.
+    """The networks without spikes, priced under the same table.
 
-    The bit-matched quantized network has activations of ceil(log2(T + 1)) bits: as many
-    levels as T steps have spike counts. Source: Yan et al., arXiv:2409.08290, abstract.
+    The bit-matched quantized network has activations of ceil(log2(T + 1)) bits, enough
+    for the T + 1 possible spike counts. Source: Yan et al., arXiv:2409.08290, abstract.
     """
     bits = math.ceil(math.log2(counts.steps + 1))
-    mac = None if table.ann_mac is None else Product(table.ann_mac.joules)
+    mac = None if table.ann_mac is None else ProductCost(table.ann_mac.joules)
     qnn = None
     if table.qnn_bit is not None and table.qnn_add is not None:
-        qnn = Product(table.qnn_add.joules, table.qnn_bit.joules, bits)
+        qnn = ProductCost(table.qnn_add.joules, table.qnn_bit.joules, bits)
 
     def row(
         name: str,
         ann: tuple[AnnLayer, ...] | None,
-        product: Product | None,
+        product: ProductCost | None,
         reason: str | None = None,
         width: int | None = None,
     ) -> Alternative:
         if ann is not None and product is None:
-            reason = f"table '{table.name}' has no price for it on this process"
+            reason = f"table '{table.name}' does not price it on this process"
         if ann is None or product is None:
-            return Alternative(name, width, None, reason, None)
+            return Alternative(name=name, bits=width, reason=reason)
         lit = name.endswith("zero-skipping")
         joules = counts.images * ann_energy(ann, product, table, lit=lit)
         rate = None
         if snn.of_spikes > 0 and joules > snn.fixed:
             rate = counts.spike_rate * (joules - snn.fixed) / snn.of_spikes
-        return Alternative(name, width, joules, None, rate)
+        return Alternative(
+            name=name,
+            bits=width,
+            joules_per_image=joules / counts.images,
+            snn_wins=snn.total < joules,
+            crossover_spike_rate=rate,
+        )
 
     return (
         row("ann", counts.ann, mac),
@@ -115,11 +130,11 @@ def alternatives(
 
 
 @dataclass(frozen=True)
-class Product:
-    """What one multiply-accumulate costs, in joules: once, and for each bit.
+class ProductCost:
+    """The joules of one multiply-accumulate: a fixed part and a part per bit.
 
     Args:
-        once, each_bit: joules.
+        once, each_bit: joules per product; joules per product and activation bit.
         bits: of an activation; an image has 8.
     """
 
@@ -128,20 +143,20 @@ class Product:
     bits: int = 0
 
     def joules(self, layer: AnnLayer) -> float:
-        """Of a product of this layer."""
+        """Joules of one product in this layer."""
         return self.once + self.each_bit * (IMAGE_BITS if layer.image else self.bits)
 
 
 def ann_energy(
-    layers: Iterable[AnnLayer], product: Product, table: CostTable, *, lit: bool
+    layers: Iterable[AnnLayer], product: ProductCost, table: CostTable, *, lit: bool
 ) -> float:
-    """Joules of one image in a network without spikes.
+    """Joules per image of a network without spikes.
 
     Args:
-        layers: of it.
-        product: what a multiply-accumulate costs.
-        table: for accesses and addresses, if it prices them.
-        lit: only the products whose factors are not zero.
+        layers: of the network.
+        product: the cost of a multiply-accumulate.
+        table: prices accesses and addresses, if it has prices for them.
+        lit: count only products without a zero factor.
     """
     total = 0.0
     for layer in layers:
@@ -153,10 +168,10 @@ def ann_energy(
 
 
 def ann_memory(layer: AnnLayer, macs: float, memory: Memory, address: float) -> float:
-    """Joules of a layer's accesses and addresses.
+    """Joules of a layer's memory accesses and address computations.
 
-    Every product reads its weight, and in a convolution its activation too; a dense
-    layer reads each activation once. Every output reads its bias and is written.
+    Every product reads its weight; in a convolution it also reads its activation. A
+    dense layer reads each activation once. Every output reads its bias and is written.
 
     Source: Lemaire et al. 2022, arXiv:2210.13107, as for `connection_memory`.
     """

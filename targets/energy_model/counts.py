@@ -1,22 +1,22 @@
-"""Count what a chip would do, exactly, in integers.
+"""Count a chip's operations exactly, in integers.
 
-A synaptic operation is one spike that meets one synapse: counted by fan-out, so that
-borders, strides and zero weights are right. Pools and flattening are composed into the
-next weights, as on the chip (the lowering "routed"): a spike is routed to every synapse
-of the product. `targets.energy_model.pooled_dense` counts the other lowering,
-"pooled-dense".
-Whether an operation is an accumulate (AC) or a multiply-accumulate (MAC) follows from
-where the connection starts, never from values.
+A synaptic operation is one spike at one synapse. Operations are counted by fan-out, so
+borders, strides and zero weights are exact. In the lowering "routed", as on the chip,
+pools and flattening are merged into the next weights, and a spike goes to every synapse
+of the product. `targets.energy_model.pooled_dense` counts the lowering "pooled-dense".
+The source of a connection decides whether its operations are accumulates (AC) or
+multiply-accumulates (MAC); values never do.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from pydantic import Field, computed_field
 
 from stars.errors import DataError, GraphError
 from stars.graph import reference
@@ -33,25 +33,26 @@ from targets.energy_model.pooled_dense import (
 )
 from targets.energy_model.synapses import AnnLayer, Kind, ann_layers, fans
 from targets.inputs import Inputs
+from targets.record import Record
 
 FLOAT_BYTES = 4
-STATE_BYTES, BIAS_BYTES = 3, 2  # on the grid: registers of 24 bits, 12 bits and a sign
+STATE_BYTES, BIAS_BYTES = 3, 2  # on the grid: 24-bit registers; 12 bits and a sign
 
 
 @dataclass(frozen=True)
 class ConnectionCount:
-    """What one connection did.
+    """The operations of one connection.
 
     Args:
         source, target: the graph's input or a population; a population.
         kind: "MAC" from an 8-bit image, else "AC".
-        synapses: weights that are not zero.
-        events: values of the source that were not zero, over all steps and images.
-        operations: events times the synapses of each.
-        operations_held: of them, those of the first step: what a first layer needs
-            that computes a held image once. For spikes, all.
-        source_size: values of the source.
-        convolution: whether a convolution or a pool lies in between.
+        synapses: nonzero weights.
+        events: nonzero values of the source, over all steps and images.
+        operations: the sum of each event's synapses.
+        operations_held: for an image, the operations of the first step, enough if a
+            first layer computes a constant image once; for spikes, all operations.
+        source_size: number of values of the source.
+        convolution: whether the connection includes a convolution or a pool.
     """
 
     source: str
@@ -61,27 +62,27 @@ class ConnectionCount:
     events: int
     operations: int
     operations_held: int
-    source_size: int
-    convolution: bool
+    source_size: int = 0
+    convolution: bool = False
 
 
 @dataclass(frozen=True)
 class PopulationCount:
-    """What one population did.
+    """The operations of one population, and the memory that it needs.
 
     Args:
         name: of the node.
-        neurons: number of them.
+        neurons: number of neurons.
         updates: neurons x steps x images.
-        active: of them, those that spiked or left the membrane off its initial value;
-            all where no membrane was recorded.
+        active: updates that spiked or left the membrane off its initial value; all if
+            no membrane was recorded.
         spikes: over all steps and images.
-        ann_macs: what the weights before it cost an ANN of the same topology, over
-            all images: dense, zeros multiplied, padding not.
+        ann_macs: multiplications of the weights before it in an ANN of the same
+            topology, over all images, zeros included, padding not.
         weights, biases: stored numbers before it; a kernel is stored once.
-        weight_bytes: what they take: on the grid 1 a weight (2 or 4 where 8 bits do not
-            hold it) and 2 a bias, else 4.
-        state_bytes: membranes: 3 a neuron on the grid, else 4.
+        weight_bytes: their size: on the grid 1 byte per weight (2 or 4 if 8 bits are
+            too few) and 2 per bias; else 4 each.
+        state_bytes: size of the membranes: 3 bytes per neuron on the grid, else 4.
     """
 
     name: str
@@ -90,48 +91,51 @@ class PopulationCount:
     active: int
     spikes: int
     ann_macs: int
-    weights: int
-    biases: int
-    weight_bytes: int
-    state_bytes: int
+    weights: int = 0
+    biases: int = 0
+    weight_bytes: int = 0
+    state_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(Record):
     """Exact counts over `images` inputs of `steps` steps each.
 
+    Counts of connections and populations that a file of version 0.1 lacks are 0.
+
     Args:
-        images, steps: as said.
+        images, steps: number of inputs; steps per input.
         connections, populations: under the lowering "routed", in execution order.
-        pooled_dense: stages under the other lowering; None without a pool, where the
-            two are one.
+        pooled_dense: stages under that lowering; None without a pool, because both
+            lowerings are then equal.
         ann: layers of an ANN of the same topology.
     """
 
-    images: int
+    images: int = Field(ge=1)
     steps: int
     connections: tuple[ConnectionCount, ...]
     populations: tuple[PopulationCount, ...]
-    pooled_dense: tuple[StageCount, ...] | None
-    ann: tuple[AnnLayer, ...]
+    pooled_dense: tuple[StageCount, ...] | None = None
+    ann: tuple[AnnLayer, ...] = ()
+    lowering: Literal["routed"] = "routed"
 
     def into(self, target: str) -> tuple[ConnectionCount, ...]:
         """The connections that feed a population."""
         return tuple(c for c in self.connections if c.target == target)
 
     def operations(self, kind: Kind, target: str | None = None) -> int:
-        """Synaptic operations of a kind, into one population or into all."""
+        """Synaptic operations of a kind, into one population or, by default, all."""
         into = self.connections if target is None else self.into(target)
         return sum(c.operations for c in into if c.kind == kind)
 
     @property
     def spikes(self) -> int:
-        """Of all populations."""
+        """Spikes of all populations."""
         return sum(population.spikes for population in self.populations)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def spike_rate(self) -> float:
-        """Mean spikes a step of whatever sends spikes, spikes at the input included."""
+        """Mean spikes per step of every sender of spikes, the input included."""
         senders = {
             c.source: (c.events, c.source_size)
             for c in self.connections
@@ -140,30 +144,37 @@ class Counts:
         size = sum(n for _, n in senders.values()) * self.steps * self.images
         return sum(events for events, _ in senders.values()) / size if size else 0.0
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def spikes_per_synapse(self) -> float:
-        """Mean operations of a synapse that spikes reach, over an image's steps."""
+        """Mean operations per image of a synapse that spikes reach."""
         synapses = sum(c.synapses for c in self.connections if c.kind == "AC")
         return self.operations("AC") / (synapses * self.images) if synapses else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            **asdict(self),
-            "lowering": "routed",
-            "spike_rate": self.spike_rate,
-            "spikes_per_synapse": self.spikes_per_synapse,
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def operations_per_image(self) -> dict[str, float]:
+        """Mean operations per image, by their name in reports."""
+        sums = {
+            "spike accumulates": self.operations("AC"),
+            "image multiply-accumulates": self.operations("MAC"),
+            "neuron updates": sum(p.updates for p in self.populations),
+            "spikes": self.spikes,
+            "multiply-accumulates of an ANN of the same topology": sum(
+                p.ann_macs for p in self.populations
+            ),
         }
+        return {name: value / self.images for name, value in sums.items()}
 
 
 def count(graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]]) -> Counts:
     """The exact counts of a graph over chunks of (inputs [T, B, ...], their trace).
 
     Raises:
-        DataError: no chunk, or a trace that is not of these inputs and this graph.
+        DataError: there is no chunk, or a trace does not fit its inputs and the graph.
         LimitError: a composed connection does not fit in memory.
     """
-    tally = Tally(graph)
+    tally = OperationTally(graph)
     for inputs, trace in chunks:
         tally.add(inputs, trace)
     return tally.counts()
@@ -176,7 +187,7 @@ def simulated(
     *,
     chunk: int = 100,
 ) -> Iterator[tuple[Array, Trace]]:
-    """(inputs, trace of the reference) of each chunk, one at a time in memory."""
+    """(inputs, the reference's trace) of each chunk, one chunk at a time."""
     for start in range(0, len(inputs), chunk):
         stop = min(start + chunk, len(inputs))
         x = inputs.take(start, stop)
@@ -184,8 +195,8 @@ def simulated(
         progress(stop, len(inputs))
 
 
-class Tally:
-    """Counts in the making."""
+class OperationTally:
+    """Sums up the counts of all chunks."""
 
     def __init__(self, graph: SpikingGraph) -> None:
         self.graph = graph
@@ -201,10 +212,10 @@ class Tally:
         self.staged: list[list[StageCount]] = []
 
     def add(self, inputs: Array, trace: Trace) -> None:
-        """Count one chunk.
+        """Add the counts of one chunk.
 
         Raises:
-            DataError: the trace is not of these inputs and this graph.
+            DataError: the trace does not fit the inputs and the graph.
         """
         check_chunk(self.graph, inputs, trace)
         self.images += trace.batch
@@ -225,13 +236,13 @@ class Tally:
             self.staged.append(count_stages(self.graph, self.stages, inputs, trace))
 
     def counts(self) -> Counts:
-        """What was counted so far.
+        """The counts so far.
 
         Raises:
-            DataError: nothing was.
+            DataError: there was no image.
         """
         if self.images < 1:
-            raise DataError("nothing was counted: there is no image")
+            raise DataError("nothing was counted: there is no image; give 1 or more")
         connections = (
             ConnectionCount(
                 source=fan.source,
@@ -280,7 +291,7 @@ class Tally:
 
 
 def added(rows: tuple[StageCount, ...]) -> StageCount:
-    """One stage over all chunks."""
+    """The sum of one stage over all chunks."""
     events, operations = (
         sum(getattr(row, name) for row in rows) for name in ("events", "operations")
     )
@@ -297,7 +308,7 @@ def is_on_grid(graph: SpikingGraph) -> bool:
 
 
 def bytes_of_weight(graph: SpikingGraph, name: str, *, on_grid: bool) -> int:
-    """Bytes that one weight of a node needs."""
+    """Bytes per weight of a node."""
     node = graph.nodes[name]
     if not on_grid or not isinstance(node, Affine | Conv2d):
         return FLOAT_BYTES
@@ -306,10 +317,10 @@ def bytes_of_weight(graph: SpikingGraph, name: str, *, on_grid: bool) -> int:
 
 
 def check_chunk(graph: SpikingGraph, inputs: Array, trace: Trace) -> None:
-    """Refuse a trace that is not of these inputs and this graph.
+    """Check that a trace fits its inputs and the graph.
 
     Raises:
-        DataError: with the shapes.
+        DataError: it does not; the message gives the shapes.
     """
     shape = (graph.steps, trace.batch)
     if inputs.shape != (*shape, *graph.shapes[graph.input]):
@@ -321,10 +332,10 @@ def check_chunk(graph: SpikingGraph, inputs: Array, trace: Trace) -> None:
 
 
 def active_updates(graph: SpikingGraph, name: str, trace: Trace) -> int:
-    """Updates that spiked or left the membrane off its initial value.
+    """The number of updates that spiked or left the membrane off its initial value.
 
-    Source: ours; Davies et al. 2018 price active and inactive updates and do not say
-    which are which.
+    Source: our definition; Davies et al. 2018 price active and inactive updates but do
+    not define them.
     """
     size = trace.steps * trace.batch * math.prod(graph.shapes[name])
     if name not in trace.membranes:

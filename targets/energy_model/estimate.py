@@ -1,19 +1,22 @@
-"""Price counts under a cost table, beside networks that do without spikes.
+"""Price counts under a cost table, next to networks without spikes.
 
 Every comparison is within one table, hence on one process node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from pydantic import ConfigDict, field_validator
 
 from targets.energy_model.alternatives import (
     NOT_AT_HAND,
     Alternative,
     Snn,
-    Teacher,
+    TeacherLayers,
     alternatives,
 )
 from targets.energy_model.counts import (
@@ -22,137 +25,134 @@ from targets.energy_model.counts import (
     PopulationCount,
 )
 from targets.hardware.costs import CostTable
+from targets.record import Record
+
+PER_IMAGE = "_joules_per_image"  # suffix of the field of each network without spikes
 
 
-@dataclass(frozen=True)
-class LayerEnergy:
+class EnergyShares(Record):
+    """Joules that a layer's total includes, over all images.
+
+    Args:
+        of_spikes: the part that is proportional to the number of spikes.
+        saved_held: the part that a first layer saves if it computes a constant image
+            once instead of at every step.
+    """
+
+    of_spikes: float = 0.0
+    saved_held: float = 0.0
+
+
+class LayerEnergy(Record):
     """Joules of one population and of the connections into it, over all images.
 
     Args:
         name: of the population.
-        ac, mac: operations of spikes; of the image, at every step.
-        updates, spikes: of its neurons.
-        memory: accesses and addresses; 0 where the table does not price them apart.
-        of_spikes: what of all this is proportional to the number of spikes.
-        saved_held: what a first layer saves that computes a held image once.
+        ac, mac: operations of spikes; operations of the image, at every step.
+        updates, spikes: neuron updates; sent spikes.
+        memory: accesses and addresses; 0 if the table does not price them separately.
+        total: the sum.
+        shares: parts of the total under other aspects.
     """
 
+    model_config = ConfigDict(extra="allow")  # a later version may add parts
+
     name: str
-    ac: float
-    mac: float
-    updates: float
-    spikes: float
-    memory: float
-    of_spikes: float
-    saved_held: float
+    ac: float = 0.0
+    mac: float = 0.0
+    updates: float = 0.0
+    spikes: float = 0.0
+    memory: float = 0.0
+    total: float
+    shares: EnergyShares = EnergyShares()
 
-    @property
-    def total(self) -> float:
-        """The sum."""
-        return self.ac + self.mac + self.updates + self.spikes + self.memory
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values: parts that add up to the total, and shares of it."""
-        parts = asdict(self)
-        shares = {name: parts.pop(name) for name in ("of_spikes", "saved_held")}
-        return {**parts, "total": self.total, "shares": shares}
+    def parts(self) -> dict[str, float]:
+        """The joules of each part that is not 0; they add up to the total."""
+        return {
+            name: value
+            for name, value in self
+            if name != "total" and isinstance(value, float | int) and value
+        }
 
 
-@dataclass(frozen=True)
-class EnergyEstimate:
+class EnergyEstimate(Record):
     """Counts under one cost table.
 
     Args:
         table: the costs and their sources.
-        images: inputs that the joules are for.
+        joules: over all images, with the image multiplied at every step.
+        joules_per_image_held: with a constant image multiplied once.
+        joules_per_image_pooled_dense: under the lowering "pooled-dense"; None without a
+            pool, or if the table prices memory, which only "routed" models.
+        alternatives: networks without spikes.
         layers: in execution order.
-        pooled_dense: joules under that lowering; None without a pool, or where the
-            table prices memory, whose accesses are modeled for the other one alone.
-        alternatives: what would do the same without spikes.
-        spike_rate: of the counts.
     """
 
+    model_config = ConfigDict(extra="allow")  # a later version may add networks
+
     table: CostTable
-    images: int
+    joules: float
+    joules_per_image: float
+    joules_per_image_held: float | None = None
+    joules_per_image_pooled_dense: float | None = None
+    ann_joules_per_image: float | None = None
+    teacher_joules_per_image: float | None = None
+    teacher_zero_skipping_joules_per_image: float | None = None
+    qnn_joules_per_image: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
     layers: tuple[LayerEnergy, ...]
-    pooled_dense: float | None
-    alternatives: tuple[Alternative, ...]
-    spike_rate: float
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _of_version_0_1(cls, table: Any) -> Any:
+        """Accept a table of version 0.1, which does not name its process."""
+        return {"process": "", **table} if isinstance(table, Mapping) else table
 
     @property
-    def total(self) -> float:
-        """Joules over all images, the image multiplied at every step."""
-        return sum(layer.total for layer in self.layers)
-
-    @property
-    def held(self) -> float:
-        """The same with the held image multiplied once."""
-        return self.total - sum(layer.saved_held for layer in self.layers)
-
-    @property
-    def ann(self) -> float | None:
-        """Joules of the ANN of the same topology; None where it is not priced."""
-        return next(a.joules for a in self.alternatives if a.name == "ann")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, with the table's numbers and sources."""
-        pooled = self.pooled_dense
+    def others(self) -> dict[str, float]:
+        """Joules per image of each priced network without spikes, by name."""
         return {
-            "table": asdict(self.table),
-            "joules": self.total,
-            "joules_per_image": self.total / self.images,
-            "joules_per_image_held": self.held / self.images,
-            "joules_per_image_pooled_dense": None
-            if pooled is None
-            else pooled / self.images,
-            **{
-                f"{one.name}_joules_per_image".replace(" ", "_").replace("-", "_"): None
-                if one.joules is None
-                else one.joules / self.images
-                for one in self.alternatives
-            },
-            "alternatives": [self._alternative(one) for one in self.alternatives],
-            "layers": [layer.to_json() for layer in self.layers],
+            key.removesuffix(PER_IMAGE): float(value)
+            for key, value in self
+            if key.endswith(PER_IMAGE) and isinstance(value, float | int)
         }
 
-    def _alternative(self, one: Alternative) -> dict[str, Any]:
-        joules = one.joules
-        return {
-            "name": one.name,
-            "bits": one.bits,
-            "joules_per_image": None if joules is None else joules / self.images,
-            "reason": one.reason,
-            "snn_wins": None if joules is None else self.total < joules,
-            "crossover_spike_rate": one.crossover,
-        }
+    def parts(self) -> dict[str, float]:
+        """Joules by part, over all layers and images."""
+        total: Counter[str] = Counter()
+        for layer in self.layers:
+            total.update(layer.parts())
+        return dict(total)
 
 
 def estimate(
-    counts: Counts, table: CostTable, teacher: Teacher = NOT_AT_HAND
+    counts: Counts, table: CostTable, teacher: TeacherLayers = NOT_AT_HAND
 ) -> EnergyEstimate:
-    """Joules of each layer under one cost table, and of networks without spikes."""
+    """The joules of each layer, and of networks without spikes, under one table."""
     layers = tuple(layer_energy(counts, p, table) for p in counts.populations)
+    total = sum(layer.total for layer in layers)
+    snn = Snn(sum(layer.shares.of_spikes for layer in layers), total)
+    others = alternatives(counts, snn, table, teacher)
+    held = total - sum(layer.shares.saved_held for layer in layers)
+    pooled = pooled_dense(counts, layers, table)
     return EnergyEstimate(
         table=table,
-        images=counts.images,
+        joules=total,
+        joules_per_image=total / counts.images,
+        joules_per_image_held=held / counts.images,
+        joules_per_image_pooled_dense=None
+        if pooled is None
+        else pooled / counts.images,
+        alternatives=others,
         layers=layers,
-        pooled_dense=pooled_dense(counts, layers, table),
-        alternatives=alternatives(counts, spiking(layers), table, teacher),
-        spike_rate=counts.spike_rate,
+        **{re.sub("[ -]", "_", a.name) + PER_IMAGE: a.joules_per_image for a in others},
     )
-
-
-def spiking(layers: Iterable[LayerEnergy]) -> Snn:
-    """What of the whole network's joules is proportional to its spikes."""
-    both = [(layer.of_spikes, layer.total) for layer in layers]
-    of_spikes = sum(part for part, _ in both)
-    return Snn(of_spikes, sum(total for _, total in both) - of_spikes)
 
 
 def layer_energy(
     counts: Counts, population: PopulationCount, table: CostTable
 ) -> LayerEnergy:
-    """Joules of one population and of what feeds it."""
+    """Joules of one population and of the connections into it."""
     into = counts.into(population.name)
     price = {"AC": table.ac.joules, "MAC": table.mac.joules}
     inactive = population.updates - population.active
@@ -169,33 +169,36 @@ def layer_energy(
         for joules, c in zip(access, into, strict=True)
         if c.operations
     )
+    parts = {
+        "ac": ac,
+        "mac": mac,
+        "updates": population.active * table.update_active.joules
+        + inactive * table.update_inactive.joules,
+        "spikes": spikes,
+        "memory": sum(access) + queue + steps,
+    }
+    of_spikes = ac + spikes + by_spikes + queue
     return LayerEnergy(
         name=population.name,
-        ac=ac,
-        mac=mac,
-        updates=population.active * table.update_active.joules
-        + inactive * table.update_inactive.joules,
-        spikes=spikes,
-        memory=sum(access) + queue + steps,
-        of_spikes=ac + spikes + by_spikes + queue,
-        saved_held=held,
+        **parts,
+        total=sum(parts.values()),
+        shares=EnergyShares(of_spikes=of_spikes, saved_held=held),
     )
 
 
 def connection_memory(
     connection: ConnectionCount, population: PopulationCount, table: CostTable
 ) -> float:
-    """Joules of a connection's accesses and addresses.
+    """Joules of a connection's memory accesses and address computations.
 
     A spike is read from a queue. Each operation reads its weight and computes an
-    address; a spike's operation reads and writes the potential it adds to, a pixel's
-    reads the pixel. Where a convolution lies in between, two multiplications place the
-    window.
+    address. An operation of a spike reads and writes a potential; an operation of a
+    pixel reads the pixel. A convolution places its window with two multiplications.
 
-    Source: Lemaire et al. 2022, arXiv:2210.13107, equations 5, 7 to 10, 14 to 17 as
-    their group's own code, qualia-plugin-snn, numbers and corrects them.
-    Differs: exact counts stand for spikes x kernel size, borders and strides included;
-    a convolution's address is computed for every operation, as the paper has it.
+    Source: Lemaire et al. 2022, arXiv:2210.13107, equations 5, 7 to 10, 14 to 17, as
+    numbered and corrected in their group's own code, qualia-plugin-snn.
+    Differs: exact counts, with borders and strides, replace spikes x kernel size; a
+    convolution's address is computed for every operation, as in the paper.
     """
     memory = table.memory
     if memory is None or table.address_ac is None or table.address_mac is None:
@@ -210,7 +213,7 @@ def connection_memory(
 
 
 def neuron_memory(population: PopulationCount, table: CostTable) -> tuple[float, float]:
-    """Joules of (writing spikes to the queue, what every step of a neuron accesses)."""
+    """Joules of (writing spikes to the queue, memory accesses of neuron updates)."""
     memory = table.memory
     if memory is None:
         return 0.0, 0.0
@@ -224,7 +227,7 @@ def neuron_memory(population: PopulationCount, table: CostTable) -> tuple[float,
 def pooled_dense(
     counts: Counts, layers: Iterable[LayerEnergy], table: CostTable
 ) -> float | None:
-    """Joules with pools as stages of their own."""
+    """Joules with pools as separate stages; None if they are not modeled."""
     if counts.pooled_dense is None or table.memory is not None:
         return None
     price = {"AC": table.ac.joules, "MAC": table.mac.joules}

@@ -1,9 +1,9 @@
-"""Counts under the lowering "pooled-dense": pools and maps are stages of their own.
+"""Counts under the lowering "pooled-dense": pools and maps are separate stages.
 
-A chip without fused pools adds up each window first and multiplies what comes out. A
-spike that reaches weights costs accumulates; a pool's value is a number, so that its
-weights cost multiply-accumulates, whatever the number is; what comes out of weights is
-dense, so that a pool behind it adds up every value.
+A chip without fused pools first adds up each window, then multiplies the sum. Weights
+that read spikes cost accumulates. Weights that read a pool cost multiply-accumulates,
+because its values are numbers. The output of weights is dense, so a pool that reads it
+adds up every value.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from targets.energy_model.synapses import (
 
 
 class Value(IntEnum):
-    """Where a value comes from; the larger one wins where values add."""
+    """The origin of a value; a sum has the largest origin of its terms."""
 
     SPIKE = 0
-    NUMBER = 1  # a pixel, or what a pool makes of spikes
-    CURRENT = 2  # what comes out of weights
+    NUMBER = 1  # a pixel, or a pool of spikes
+    CURRENT = 2  # the output of weights
 
 
 @dataclass(frozen=True)
 class StageCount:
-    """What one map did, or the edges into a population that pass no map with weights.
+    """The operations of one map, or of edges that enter a population without weights.
 
     Args:
-        node: the map; or the population.
+        node: the map or the population.
         target: the population that it feeds.
         kind: of its operations.
-        events: values that entered and cost something, over all steps and images.
+        events: input values that cost operations, over all steps and images.
         operations: additions, or multiply-accumulates.
     """
 
@@ -58,13 +58,13 @@ class StageCount:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A map or a population, and how many operations each value that enters it costs.
+    """A map or a population, with the operations that each input value costs.
 
     Args:
         node, target, kind: see `StageCount`.
-        sources: whose values add up to what enters.
-        entering: where that comes from.
-        out: operations of each value, int64 [N].
+        sources: the nodes whose values add up to the input.
+        entering: the input's origin.
+        out: operations per input value, int64 [N].
     """
 
     node: str
@@ -76,7 +76,7 @@ class Stage:
 
 
 def has_pools(graph: SpikingGraph) -> bool:
-    """Whether the two lowerings differ at all."""
+    """Whether the graph has pools; without them both lowerings are equal."""
     return any(isinstance(node, SumPool2d) for node in graph.nodes.values())
 
 
@@ -115,7 +115,7 @@ def stages(graph: SpikingGraph) -> tuple[Stage, ...]:
 
 
 def provenance(graph: SpikingGraph) -> dict[str, Value]:
-    """Where each node's value comes from."""
+    """The origin of each node's values."""
     kinds: dict[str, Value] = {}
     for name in graph.order:
         node = graph.nodes[name]
@@ -134,13 +134,13 @@ def provenance(graph: SpikingGraph) -> dict[str, Value]:
 
 
 def arriving(kinds: Mapping[str, Value], before: tuple[str, ...]) -> Value:
-    """Where the sum of some values comes from: two spikes add up to a number."""
+    """The origin of a sum of values; two spikes add up to a number."""
     least = Value.NUMBER if len(before) > 1 else Value.SPIKE
     return max(least, *(kinds[name] for name in before))
 
 
 def kind_of(node: Map, entering: Value) -> Kind:
-    """AC for a pool, which only adds, and for spikes; else MAC."""
+    """AC for pools, which only add, and for spikes; else MAC."""
     adds = isinstance(node, SumPool2d) or entering == Value.SPIKE
     return "AC" if adds else "MAC"
 
@@ -148,7 +148,7 @@ def kind_of(node: Map, entering: Value) -> Kind:
 def count_stages(
     graph: SpikingGraph, found: tuple[Stage, ...], inputs: Array, trace: Trace
 ) -> list[StageCount]:
-    """What each stage did on inputs [T, B, ...] whose trace this is."""
+    """The counts of each stage on inputs [T, B, ...] and their trace."""
     values = numbers(graph, inputs, trace)
     counts = []
     for stage in found:
@@ -171,7 +171,7 @@ def count_stages(
 
 
 def numbers(graph: SpikingGraph, inputs: Array, trace: Trace) -> dict[str, Array]:
-    """The values, [T B, ...], of all nodes that have passed no weights."""
+    """The values, [T B, ...], of all nodes that no weights precede."""
     kinds = provenance(graph)
     values = {graph.input: inputs.reshape(-1, *inputs.shape[2:])}
     for name in graph.order:

@@ -1,18 +1,20 @@
-"""What an energy count found under several cost tables, as a record and as JSON."""
+"""EnergyReport: counts and their price under cost tables, as energy.json holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from targets.energy_model.alternatives import NOT_AT_HAND, Alternative, Teacher
+from pydantic import Field, computed_field
+
+from targets.energy_model.alternatives import NOT_AT_HAND, Alternative, TeacherLayers
 from targets.energy_model.counts import Counts
 from targets.energy_model.estimate import EnergyEstimate, estimate
 from targets.hardware.costs import CostTable
 from targets.parity_check.report import silence
+from targets.record import Record
+from targets.summary import SummarizedRecord, Summary, si
 
-SCHEMA = "stars.energy/1"
 CALLED = {
     "ann": "the ANN of the same topology",
     "teacher": "the teacher",
@@ -21,96 +23,140 @@ CALLED = {
 }
 
 
-@dataclass(frozen=True)
-class EnergyReport:
-    """Counts, and what they cost.
+class EnergyRange(Record):
+    """The lowest and the highest estimate, with their cost tables."""
+
+    joules_per_image: tuple[float, float]
+    tables: tuple[str, str]
+
+
+class EnergyReport(SummarizedRecord):
+    """The result of `stars energy`.
 
     Args:
-        counts: exact.
-        estimates: one a table.
-        teacher: what is known of it.
+        counts: exact counts.
+        estimates: one per cost table.
+        teacher: its layers, or why they are unknown.
+        sentences: for each table, who wins, and the spike rate below which the SNN
+            needs less.
+        warnings: about layers without a spike.
     """
 
+    schema_: Literal["stars.energy/1"] = Field("stars.energy/1", alias="schema")
     counts: Counts
     estimates: tuple[EnergyEstimate, ...]
-    teacher: Teacher
+    teacher: TeacherLayers = NOT_AT_HAND
+    sentences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def range(self) -> EnergyRange | None:
+        """The lowest and the highest estimate; None without a cost table."""
+        if not self.estimates:
+            return None
+        by_joules = sorted(self.estimates, key=lambda one: one.joules)
+        low, high = by_joules[0], by_joules[-1]
+        return EnergyRange(
+            joules_per_image=(low.joules_per_image, high.joules_per_image),
+            tables=(low.table.name, high.table.name),
+        )
 
     @property
-    def warnings(self) -> list[str]:
-        """What makes the numbers worth little: layers without a spike."""
-        steps = self.counts.steps * self.counts.images
-        spiking = {c.source for c in self.counts.connections if c.kind == "AC"}
-        rates = {
-            p.name: p.spikes / (p.neurons * steps)
-            for p in self.counts.populations
-            if p.name in spiking
+    def range_sentence(self) -> str | None:
+        """The range over cost tables, with the two tables; None without a table."""
+        if self.range is None:
+            return None
+        titles = {
+            table.name: ", ".join(filter(None, (table.title, table.process)))
+            for table in (one.table for one in self.estimates)
         }
-        return silence(rates)
+        joules, names = self.range.joules_per_image, self.range.tables
+        low, high = (
+            f"{si(each, 'J')} ({titles[name]})"
+            for each, name in zip(joules, names, strict=True)
+        )
+        return f"{low} per image" if low == high else f"{low} to {high} per image"
 
-    @property
-    def range(self) -> tuple[EnergyEstimate, EnergyEstimate]:
-        """The estimates with the least and the most joules."""
-        by_joules = sorted(self.estimates, key=lambda one: one.total)
-        return by_joules[0], by_joules[-1]
-
-    def sentences(self) -> list[str]:
-        """Who wins, table by table, and below which spike rate the SNN would."""
-        return [sentence(one, self.counts) for one in self.estimates]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the field "schema" names their meaning."""
-        least, most = self.range
-        return {
-            "schema": SCHEMA,
-            "counts": self.counts.to_json(),
-            "estimates": [one.to_json() for one in self.estimates],
-            "range": {
-                "joules_per_image": [one.total / one.images for one in (least, most)],
-                "tables": [one.table.name for one in (least, most)],
-            },
-            "teacher": self.teacher.to_json(),
-            "sentences": self.sentences(),
-            "warnings": self.warnings,
-        }
+    def summary(self) -> Summary:
+        """One row per cost table, then the warnings."""
+        names = dict.fromkeys(name for one in self.estimates for name in one.others)
+        return Summary(
+            verdict=f"energy: {self.range_sentence or 'no cost table'}",
+            head=("cost table", "SNN", *(name.replace("_", " ") for name in names)),
+            rows=[
+                (
+                    one.table.title,
+                    si(one.joules_per_image, "J"),
+                    *(
+                        si(one.others[name], "J") if name in one.others else "-"
+                        for name in names
+                    ),
+                )
+                for one in self.estimates
+            ],
+            notes=[f"warning: {one}" for one in self.warnings],
+        )
 
 
 def report(
-    counts: Counts, tables: Sequence[CostTable], teacher: Teacher = NOT_AT_HAND
+    counts: Counts, tables: Sequence[CostTable], teacher: TeacherLayers = NOT_AT_HAND
 ) -> EnergyReport:
-    """The counts under several tables."""
+    """The report on counts under several cost tables."""
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
-    return EnergyReport(counts, estimates, teacher)
+    return EnergyReport(
+        counts=counts,
+        estimates=estimates,
+        teacher=teacher,
+        sentences=tuple(sentence(one, counts) for one in estimates),
+        warnings=tuple(silence(spike_rates(counts))),
+    )
+
+
+def spike_rates(counts: Counts) -> dict[str, float]:
+    """Spikes per neuron and step of every population that sends spikes."""
+    steps = counts.steps * counts.images
+    spiking = {c.source for c in counts.connections if c.kind == "AC"}
+    return {
+        p.name: p.spikes / (p.neurons * steps)
+        for p in counts.populations
+        if p.name in spiking
+    }
 
 
 def sentence(one: EnergyEstimate, counts: Counts) -> str:
-    """Who wins under one table, and where the SNN's limit is."""
+    """Who wins under one table, and the spike rate below which the SNN needs less."""
     where = f"{one.table.name} ({one.table.process})"
-    priced = [a for a in one.alternatives if a.joules is not None]
+    priced = [a for a in one.alternatives if a.joules_per_image is not None]
     if not priced:
-        return f"{where}: it prices no network without spikes: nothing to compare with"
+        return (
+            f"{where}: nothing to compare with, because the table prices no network"
+            " without spikes"
+        )
     return f"{where}: " + "; ".join(clause(one, a, counts) for a in priced)
 
 
 def clause(one: EnergyEstimate, other: Alternative, counts: Counts) -> str:
-    """The SNN and one alternative."""
+    """The comparison of the SNN with one alternative."""
     name = CALLED[other.name]
     if other.bits is not None:
         name += f" ({other.bits} bits)"
-    joules = other.joules or 0.0
-    if one.total == joules:
+    snn, joules = one.joules_per_image, other.joules_per_image or 0.0
+    if snn == joules:
         verdict = f"the SNN needs as much as {name}"
-    elif one.total < joules:
-        verdict = f"the SNN wins, needing {one.total / joules:.2f} of {name}"
+    elif other.snn_wins:
+        verdict = f"the SNN wins with {snn / joules:.2f}x the energy of {name}"
     else:
-        ratio = f"{one.total / joules:.2f} times as much" if joules else "more"
-        verdict = f"{name} wins, the SNN needing {ratio}"
+        ratio = f"{snn / joules:.2f}x the energy" if joules else "more energy"
+        verdict = f"{name} wins: the SNN needs {ratio}"
     if counts.spike_rate == 0:
-        return f"{verdict}; there is no spike to make fewer of"
-    if other.crossover is None:
-        return f"{verdict}, and the SNN would at no spike rate"
-    if other.crossover >= 1:
-        return f"{verdict}, as it would at any spike rate"
+        return f"{verdict}; there are no spikes to save"
+    if other.crossover_spike_rate is None:
+        return f"{verdict} and wins at no spike rate"
+    if other.crossover_spike_rate >= 1:
+        return f"{verdict}, and it does so at any spike rate"
+    limit, here = 100 * other.crossover_spike_rate, 100 * counts.spike_rate
     return (
-        f"{verdict}: the SNN needs less below a spike rate of"
-        f" {100 * other.crossover:.1f} % (here {100 * counts.spike_rate:.1f} %)"
+        f"{verdict}; the SNN needs less below a spike rate of {limit:.1f} %"
+        f" (here {here:.1f} %)"
     )

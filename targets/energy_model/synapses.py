@@ -1,7 +1,7 @@
-"""How many synapses each value of a graph meets, and what an ANN would multiply.
+"""The synapses that each value of a graph reaches, and the products of an ANN.
 
-Pools and flattening are composed into the weights that follow, as on a chip; borders,
-strides and zero weights are in the product itself.
+Pools and flattening are merged into the weights that follow, as on a chip. The merged
+weights include the effect of borders, strides and zero weights.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Kind = Literal["AC", "MAC"]
 
 @dataclass(frozen=True, eq=False)
 class Fan:
-    """One connection: how many synapses each value of its source meets.
+    """One connection, with the fan-out of each value of its source.
 
     Args:
         source, target: the input or a population; a population.
         kind: of its operations.
-        out: synapses, int64 [N source].
-        convolution: whether a convolution or a pool lies in between.
+        out: synapses per source value, int64 [N source].
+        convolution: whether the connection includes a convolution or a pool.
     """
 
     source: str
@@ -56,13 +56,14 @@ def fans(graph: SpikingGraph) -> dict[int, Fan]:
 
     Raises:
         LimitError: a composed connection does not fit in memory.
-        UnsupportedNodeError: maps that cannot be composed, or populations that hand on
-            their membranes, which are no events to count; all of them.
+        UnsupportedNodeError: maps cannot be composed, or populations send membranes,
+            which are not countable events; the message lists all.
     """
     graded = [n for n in graph.neurons if n not in graph.spiking]
     if read := [n for n in graded if set(graph.successors(n)) != {graph.output}]:
         raise UnsupportedNodeError(
-            f"synaptic events are spikes, but {read} hand on their membranes"
+            f"synaptic events are spikes, but {read} send their membranes; energy needs"
+            " populations that send spikes"
         )
     found = [
         Fan(
@@ -80,7 +81,7 @@ def fans(graph: SpikingGraph) -> dict[int, Fan]:
 
 
 def has_windows(graph: SpikingGraph, last: str) -> bool:
-    """Whether a convolution or a pool lies in the maps that end in `last`."""
+    """Whether the maps that end in `last` include a convolution or a pool."""
     node = graph.nodes[last]
     if not isinstance(node, Map):
         return False
@@ -91,19 +92,19 @@ def has_windows(graph: SpikingGraph, last: str) -> bool:
 
 
 def kind_of(graph: SpikingGraph, source: str) -> Kind:
-    """MAC from an input that its encoding makes graded, else AC."""
+    """MAC if the source is an input with graded values, else AC."""
     graded = source == graph.input and isinstance(graph.encoding, DirectEncoding)
     return "MAC" if graded else "AC"
 
 
 def column_counts(matrix: Any) -> NDArray[np.int64]:
-    """Entries that are not zero in each column of a sparse matrix."""
+    """The number of nonzero entries in each column of a sparse matrix."""
     columns = matrix.indices[matrix.data != 0]
     return np.bincount(columns, minlength=matrix.shape[1]).astype(np.int64)
 
 
 def composable(graph: SpikingGraph) -> SpikingGraph:
-    """`graph` itself on the grid; else one with the same synapses, each of weight 1."""
+    """`graph` if it is on the grid; else a copy in which every weight is 1."""
     try:
         check_on_grid(graph)
     except GraphError:
@@ -114,7 +115,7 @@ def composable(graph: SpikingGraph) -> SpikingGraph:
 
 
 def pattern(node: Node) -> Node:
-    """A node with weight 1 wherever there is one, without bias; pools of sums."""
+    """A node whose nonzero weights are 1, without bias; pools become sum pools."""
     if isinstance(node, Weighted):
         return replace(node, weight=node.weight != 0, bias=np.zeros(node.bias.shape))
     if isinstance(node, Scale):
@@ -131,11 +132,11 @@ class AnnLayer:
     Args:
         name: of the layer.
         macs: multiplications, zeros included, padding not.
-        macs_lit: of them, those where neither activation nor weight is zero, mean over
-            images; None where the activations are not known.
-        inputs, outputs: values.
+        macs_lit: multiplications without a zero factor, mean over images; None if the
+            activations are unknown.
+        inputs, outputs: number of values.
         weights, biases: stored numbers.
-        kernels: outputs' channels times the kernel's area; 0 for a dense layer.
+        kernels: output channels times the kernel's area; 0 for a dense layer.
         image: whether it reads the 8-bit image.
     """
 
@@ -177,7 +178,7 @@ def ann_layers(graph: SpikingGraph) -> dict[str, tuple[AnnLayer, ...]]:
 
 
 def reads_image(graph: SpikingGraph, name: str) -> bool:
-    """Whether an image reaches a map without passing other weights."""
+    """Whether a map reads the image directly, without weights in between."""
     if isinstance(graph.nodes[name], Input):
         return isinstance(graph.encoding, DirectEncoding)
     return any(
@@ -188,14 +189,14 @@ def reads_image(graph: SpikingGraph, name: str) -> bool:
 
 
 def population_after(graph: SpikingGraph, name: str) -> str:
-    """The first population that a map's values reach."""
+    """The first population after a map."""
     while not isinstance(graph.nodes[name], Neuron):
         name = graph.successors(name)[0]
     return name
 
 
 def conv_macs(node: Conv1d | Conv2d, shape: tuple[int, ...]) -> int:
-    """Products of a convolution on (C, H, W), those with padding left out."""
+    """The products of a convolution on (C, H, W), without those with padding."""
     if isinstance(node, Conv1d):
         return conv_macs(node.flat(), (shape[0], 1, shape[1]))
     pixels = [
@@ -219,6 +220,6 @@ def conv_macs(node: Conv1d | Conv2d, shape: tuple[int, ...]) -> int:
 def taps_inside(
     size: int, out: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> int:
-    """Pairs of output and tap along one axis that fall on a pixel, not on padding."""
+    """Pairs of output and tap along one axis that read a pixel, not padding."""
     at = stride * np.arange(out)[:, None] + dilation * np.arange(kernel) - padding
     return int(np.count_nonzero((at >= 0) & (at < size)))

@@ -1,6 +1,7 @@
-"""How many products of a teacher have no zero in them, on real images.
+"""Count the products of a teacher without a zero factor, on real images.
 
-Importing this imports torch; a network that cannot be had is a reason, not a number.
+Importing this module imports torch. If the teacher is not available, the result states
+the reason.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from stars import teacher as teachers
 from stars.config.models import TeacherConfig, validated
 from stars.errors import StarsError
 from stars.run_directory import Run
-from stars.teacher.teacher import Teacher as Network
-from targets.energy_model.alternatives import NOT_AT_HAND, Teacher
+from stars.teacher.teacher import Teacher
+from targets.energy_model.alternatives import NOT_AT_HAND, TeacherLayers
 from targets.energy_model.synapses import AnnLayer
-from targets.inputs import Head, ImageInputs, Inputs
+from targets.inputs import FirstInputs, ImageInputs, Inputs
 
 CHUNK = 100
 
 
 @dataclass
 class Seen:
-    """One layer's products so far."""
+    """The products of one layer so far."""
 
     macs: int = 0
     lit: int = 0
@@ -40,14 +41,14 @@ class Seen:
 
 
 @dataclass
-class Watch:
-    """Layers with weights of a network, watched while images pass."""
+class ProductCounter:
+    """Counts the products of a network's layers while images pass."""
 
     network: nn.Module
     seen: dict[str, Seen] = field(default_factory=dict)
 
     def layers(self) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-        """Those that multiply, by name."""
+        """The layers with weights, by name."""
         return [
             (name, module)
             for name, module in self.network.named_modules()
@@ -55,7 +56,7 @@ class Watch:
         ]
 
     def keep(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor) -> None:
-        """Count one pass."""
+        """Add the products of one forward pass of a layer."""
         one = self.seen.setdefault(name, Seen())
         every = products(module, torch.ones_like(x[:1]), torch.ones_like(module.weight))
         one.macs = int(every.sum())
@@ -64,13 +65,13 @@ class Watch:
         one.images += len(x)
 
     def result(self) -> tuple[AnnLayer, ...]:
-        """What was counted, in the order of the passes."""
+        """The counts of each layer, in execution order."""
         modules = dict(self.layers())
         return tuple(layer(name, modules[name], one) for name, one in self.seen.items())
 
 
 def products(module: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor:
-    """Products of each output in which neither factor is zero, float64."""
+    """The number of products without a zero factor, for each output, float64."""
     lit, there = (x != 0).double(), (weight != 0).double()
     if isinstance(module, nn.Linear):
         return functional.linear(lit, there)
@@ -86,7 +87,7 @@ def products(module: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor
 
 
 def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
-    """One layer's record."""
+    """The record of one layer."""
     conv = isinstance(module, nn.Conv2d)
     kernel = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 0
     return AnnLayer(
@@ -104,20 +105,20 @@ def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
 
 @torch.no_grad()
 def measure(
-    network: Network, chunks: Iterable[NDArray[np.uint8]]
+    network: Teacher, chunks: Iterable[NDArray[np.uint8]]
 ) -> tuple[AnnLayer, ...]:
-    """The layers of a teacher, with the products without a zero, mean over images.
+    """The layers of a teacher, with the mean number of products without a zero factor.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: the teacher, in evaluation mode, on the CPU.
         chunks: 8-bit images [N, C, H, W].
     """
-    watch = Watch(network.network)
+    counter = ProductCounter(network.network)
     hooks = [
         module.register_forward_pre_hook(
-            lambda module, x, name=name: watch.keep(name, module, x[0])
+            lambda module, x, name=name: counter.keep(name, module, x[0])
         )
-        for name, module in watch.layers()
+        for name, module in counter.layers()
     ]
     try:
         for images in chunks:
@@ -125,14 +126,14 @@ def measure(
     finally:
         for hook in hooks:
             hook.remove()
-    return watch.result()
+    return counter.result()
 
 
-def teacher_of(run: Run | None, inputs: Inputs) -> Teacher:
-    """What is known of a run's teacher on these inputs; else why nothing is.
+def teacher_of(run: Run | None, inputs: Inputs) -> TeacherLayers:
+    """The layers of a run's teacher on these inputs, or why they are unknown.
 
-    A teacher that is a function of the user's own is not called: reading a run
-    directory must run no code.
+    A teacher that is a user's function is not called, because opening a run directory
+    must not run code.
     """
     images = images_of(inputs)
     if run is None or images is None:
@@ -142,18 +143,19 @@ def teacher_of(run: Run | None, inputs: Inputs) -> Teacher:
             TeacherConfig, run.read_config().get("teacher", {}), "[teacher]"
         )
         if is_code(config.source):
-            return Teacher(None, f"the teacher '{config.source}' is code, not run here")
+            return TeacherLayers(
+                reason=f"the teacher '{config.source}' is code, which is not run here"
+            )
         network = teachers.load(config.source, teachers.spec_of(config))
     except StarsError as error:
-        return Teacher(None, f"the teacher is not at hand: {error}")
+        return TeacherLayers(reason=f"the teacher is not available: {error}")
     if images.shape[1:] != network.spec.input_shape:
-        return Teacher(
-            None,
-            f"the teacher takes images of {network.spec.input_shape}, these have"
-            f" {images.shape[1:]}",
+        return TeacherLayers(
+            reason=f"the teacher takes images of {network.spec.input_shape}, these have"
+            f" {images.shape[1:]}"
         )
     parts = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    return Teacher(measure(network, parts), None)
+    return TeacherLayers(layers=measure(network, parts))
 
 
 def is_code(source: str) -> bool:
@@ -162,8 +164,8 @@ def is_code(source: str) -> bool:
 
 
 def images_of(inputs: Inputs) -> NDArray[np.uint8] | None:
-    """The 8-bit images that some inputs are made of; None if they are of none."""
-    if isinstance(inputs, Head):
+    """The 8-bit images behind these inputs; None without images."""
+    if isinstance(inputs, FirstInputs):
         whole = images_of(inputs.inputs)
         return None if whole is None else whole[: inputs.count]
     return inputs.images if isinstance(inputs, ImageInputs) else None

@@ -1,38 +1,38 @@
-"""compare(actual, desired): two traces, every spike and every recorded membrane.
+"""compare(actual, desired): every spike and every recorded membrane of two traces.
 
-Equality is exact: spikes bit for bit, membranes as float64 ==, so that NaN is never
-equal. Samples are compared and counted, never averaged.
+Equality is exact: spikes bit by bit, membranes with float64 ==, so NaN never equals.
+Mismatches are counted for every sample and never averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import add
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, computed_field
 
 from stars.errors import DataError
 from stars.graph.nodes import IF, LIF, CubaLIF
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
+from targets.record import Record
 
 
-@dataclass(frozen=True)
-class Divergence:
+class Divergence(Record):
     """The first place where two traces differ.
 
     Args:
         node: its name.
         step: from 0.
-        sample: index of the input, from 0, over all chunks.
+        sample: index of the input over all chunks, from 0.
         neuron: index in the node's shape.
-        kind: "spike", or "membrane" where only the membrane differs.
-        actual, desired: the two values; a spike is 1, none is 0.
-        margin: volts between the threshold and the membrane of the side that did not
-            spike, after that step; None when unknown or without a threshold.
+        kind: "spike", or "membrane" if only the membrane differs.
+        actual, desired: the two values; 1 is a spike, 0 is none.
+        margin: volts from the membrane of the side that did not spike, after that
+            step, up to the threshold; None if unknown or without a threshold.
     """
 
     node: str
@@ -42,29 +42,32 @@ class Divergence:
     kind: Literal["spike", "membrane"]
     actual: float
     desired: float
-    margin: float | None
+    margin: float | None = None
+
+    model_config = ConfigDict(allow_inf_nan=True)  # a membrane may be NaN
 
     def __str__(self) -> str:
-        """One line for people."""
+        """The place and both values in one line."""
         margin = "" if self.margin is None else f", {self.margin:g} below the threshold"
         return (
-            f"node '{self.node}', step {self.step}, neuron {self.neuron}, sample"
+            f"layer '{self.node}', step {self.step}, neuron {self.neuron}, image"
             f" {self.sample}: {self.kind} {self.actual:g}, expected {self.desired:g}"
             f"{margin}"
         )
 
 
-@dataclass(frozen=True)
-class NodeComparison:
-    """Counts of one node.
+class LayerComparison(Record):
+    """Mismatches of one layer.
 
     Args:
-        node: its name.
-        neuron_steps: images x T x neurons that were compared.
-        spike_mismatches: of them, spikes that differ; 0 for a node that has none.
-        membrane_steps: of them, those whose membrane was recorded on both sides.
-        membrane_mismatches: of them, those that differ.
-        mismatches_by_step: of spikes and membranes together, [T].
+        node: the layer's name.
+        neuron_steps: compared neuron-steps: images x T x neurons.
+        spike_mismatches: neuron-steps whose spikes differ; 0 for a layer without
+            spikes.
+        membrane_steps: neuron-steps whose membrane both sides recorded.
+        membrane_mismatches: neuron-steps whose membranes differ.
+        mismatches_by_step: spikes and membranes that differ, [T]; empty if the file
+            does not state them.
     """
 
     node: str
@@ -72,70 +75,85 @@ class NodeComparison:
     spike_mismatches: int
     membrane_steps: int
     membrane_mismatches: int
-    mismatches_by_step: tuple[int, ...]
+    mismatches_by_step: tuple[int, ...] = ()
 
-    def plus(self, other: NodeComparison) -> NodeComparison:
-        """The counts of two chunks of samples together."""
-        return NodeComparison(
-            self.node,
-            self.neuron_steps + other.neuron_steps,
-            self.spike_mismatches + other.spike_mismatches,
-            self.membrane_steps + other.membrane_steps,
-            self.membrane_mismatches + other.membrane_mismatches,
-            tuple(map(add, self.mismatches_by_step, other.mismatches_by_step)),
+    @property
+    def mismatches(self) -> int:
+        """Spikes and membranes that differ."""
+        return self.spike_mismatches + self.membrane_mismatches
+
+    def plus(self, other: LayerComparison) -> LayerComparison:
+        """The sum over two chunks of samples."""
+        by_step = map(add, self.mismatches_by_step, other.mismatches_by_step)
+        return LayerComparison(
+            node=self.node,
+            neuron_steps=self.neuron_steps + other.neuron_steps,
+            spike_mismatches=self.spike_mismatches + other.spike_mismatches,
+            membrane_steps=self.membrane_steps + other.membrane_steps,
+            membrane_mismatches=self.membrane_mismatches + other.membrane_mismatches,
+            mismatches_by_step=tuple(by_step),
         )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
+class Comparison(Record):
+    """The result of `compare`."""
 
-    Args:
-        images: samples that were compared.
-        nodes: in execution order.
-        decisions_agree: samples whose class is the same.
-        first: the first divergence; by step, then by execution order, then by sample.
-    """
-
-    images: int
-    nodes: tuple[NodeComparison, ...]
-    decisions_agree: int
-    first: Divergence | None
+    images: int = Field(description="compared samples")
+    layers: tuple[LayerComparison, ...] = Field(description="in execution order")
+    decisions_agree: int = Field(
+        description="samples with the same class on both sides"
+    )
+    first_divergence: Divergence | None = Field(
+        None, description="the first by step, then by layer, then by sample"
+    )
 
     @property
     def ok(self) -> bool:
         """Whether nothing differs."""
-        return self.first is None
+        return self.first_divergence is None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def neuron_steps(self) -> int:
         """Images x T x neurons."""
-        return sum(node.neuron_steps for node in self.nodes)
+        return sum(layer.neuron_steps for layer in self.layers)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def spike_mismatches(self) -> int:
-        """Over all nodes."""
-        return sum(node.spike_mismatches for node in self.nodes)
+        """Over all layers."""
+        return sum(layer.spike_mismatches for layer in self.layers)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def membrane_steps(self) -> int:
-        """Neuron-steps whose membrane was compared."""
-        return sum(node.membrane_steps for node in self.nodes)
+        """Neuron-steps whose membranes were compared."""
+        return sum(layer.membrane_steps for layer in self.layers)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def membrane_mismatches(self) -> int:
-        """Over all nodes."""
-        return sum(node.membrane_mismatches for node in self.nodes)
+        """Over all layers."""
+        return sum(layer.membrane_mismatches for layer in self.layers)
+
+    @property
+    def mismatches(self) -> int:
+        """Spikes and membranes that differ."""
+        return self.spike_mismatches + self.membrane_mismatches
 
     def plus(self, other: Comparison) -> Comparison:
-        """Two chunks of samples of the same graph together."""
-        rank = {node.node: i for i, node in enumerate(self.nodes)}
-        found = [first for first in (self.first, other.first) if first is not None]
+        """The comparison over two chunks of samples of the same graph."""
+        rank = {layer.node: i for i, layer in enumerate(self.layers)}
+        both = (self.first_divergence, other.first_divergence)
+        found = [first for first in both if first is not None]
+        layers = zip(self.layers, other.layers, strict=True)
         return Comparison(
-            self.images + other.images,
-            tuple(a.plus(b) for a, b in zip(self.nodes, other.nodes, strict=True)),
-            self.decisions_agree + other.decisions_agree,
-            min(found, key=lambda d: (d.step, rank[d.node], d.sample), default=None),
+            images=self.images + other.images,
+            layers=tuple(a.plus(b) for a, b in layers),
+            decisions_agree=self.decisions_agree + other.decisions_agree,
+            first_divergence=min(
+                found, key=lambda d: (d.step, rank[d.node], d.sample), default=None
+            ),
         )
 
 
@@ -146,31 +164,31 @@ def compare(
     graph: SpikingGraph | None = None,
     first_sample: int = 0,
 ) -> Comparison:
-    """Every spike and every membrane of `actual` against those of `desired`.
+    """The mismatches of every spike and every membrane of two traces.
 
     Args:
-        actual: of a target; it may leave out membranes, but not the readout's.
-        desired: of the reference: all spikes, all membranes.
-        graph: for the thresholds; without it no margin is known.
+        actual: a target's trace; it may lack membranes, but not the readout's.
+        desired: the reference's trace, with all spikes and all membranes.
+        graph: gives the thresholds; without it margins are unknown.
         first_sample: index of the traces' first sample over all chunks.
 
     Raises:
-        DataError: no sample, another number of steps or samples, a node is missing or
-            too many: there is nothing to conclude from such traces.
+        DataError: the traces cannot be compared: they have no sample, or not the same
+            steps, samples and nodes.
     """
     check_comparable(actual, desired)
-    nodes, found = [], []
+    layers, found = [], []
     for rank, name in enumerate(desired.membranes):
         spikes = different(actual.spikes, desired.spikes, name)
         membranes = different(actual.membranes, desired.membranes, name)
-        nodes.append(
-            NodeComparison(
-                name,
-                desired.membranes[name].size,
-                0 if spikes is None else int(np.count_nonzero(spikes)),
-                0 if membranes is None else membranes.size,
-                0 if membranes is None else int(np.count_nonzero(membranes)),
-                by_step(desired.steps, spikes, membranes),
+        layers.append(
+            LayerComparison(
+                node=name,
+                neuron_steps=desired.membranes[name].size,
+                spike_mismatches=count(spikes),
+                membrane_steps=0 if membranes is None else membranes.size,
+                membrane_mismatches=count(membranes),
+                mismatches_by_step=by_step(desired.steps, spikes, membranes),
             )
         )
         place = first_place(spikes, membranes)
@@ -180,15 +198,19 @@ def compare(
     if found:
         *_, name, place = min(found)
         first = describe(name, place, actual, desired, graph, first_sample)
-    agree = int(np.count_nonzero(actual.decisions() == desired.decisions()))
-    return Comparison(desired.batch, tuple(nodes), agree, first)
+    return Comparison(
+        images=desired.batch,
+        layers=tuple(layers),
+        decisions_agree=count(actual.decisions() == desired.decisions()),
+        first_divergence=first,
+    )
 
 
 def check_comparable(actual: Trace, desired: Trace) -> None:
-    """Refuse traces that do not hold the same nodes, steps and samples.
+    """Check that two traces hold the same nodes, steps and samples.
 
     Raises:
-        DataError: with everything that is wrong.
+        DataError: they do not; the message lists every difference.
     """
     if desired.batch < 1 or desired.steps < 1:
         raise DataError(
@@ -202,7 +224,7 @@ def check_comparable(actual: Trace, desired: Trace) -> None:
             f"spikes of {sorted(actual.spikes)}, expected {sorted(desired.spikes)}"
         )
     if extra := set(actual.membranes) - set(desired.membranes):
-        wrong.append(f"membranes of {sorted(extra)}, which have none")
+        wrong.append(f"unexpected membranes of {sorted(extra)}")
     for what in ("spikes", "membranes"):
         mine, theirs = getattr(actual, what), getattr(desired, what)
         wrong += [
@@ -218,14 +240,19 @@ def check_comparable(actual: Trace, desired: Trace) -> None:
 def different(
     actual: Mapping[str, NDArray[Any]], desired: Mapping[str, NDArray[Any]], name: str
 ) -> NDArray[np.bool_] | None:
-    """Where the records of one node differ; None when one side has none."""
+    """Where two records of a node differ; None if one side has no record."""
     if name not in actual or name not in desired:
         return None
     return np.asarray(actual[name] != desired[name])
 
 
+def count(marks: NDArray[np.bool_] | None) -> int:
+    """The number of true values; 0 without a record."""
+    return 0 if marks is None else int(np.count_nonzero(marks))
+
+
 def by_step(steps: int, *records: NDArray[np.bool_] | None) -> tuple[int, ...]:
-    """How many values of all records differ at each step."""
+    """The number of values in all records that differ at each step."""
     total = np.zeros(steps, np.int64)
     for differs in records:
         if differs is not None:
@@ -234,10 +261,10 @@ def by_step(steps: int, *records: NDArray[np.bool_] | None) -> tuple[int, ...]:
 
 
 def first_place(*records: NDArray[np.bool_] | None) -> tuple[int, ...] | None:
-    """Index of the first difference of one node: by step, a spike before a membrane.
+    """The first difference of one node, by step; a spike comes before a membrane.
 
     Returns:
-        (step, which record, sample, neuron...), None without any.
+        (step, index of the record, sample, neuron...); None if nothing differs.
     """
     places = []
     for which, differs in enumerate(records):
@@ -256,7 +283,7 @@ def describe(
     graph: SpikingGraph | None,
     first_sample: int,
 ) -> Divergence:
-    """The divergence at a place that `first_place` found."""
+    """The divergence at a place from `first_place`."""
     step, which, sample, *neuron = place
     index = (step, sample, *neuron)
     kind: Literal["spike", "membrane"] = "membrane" if which else "spike"
@@ -284,7 +311,7 @@ def margin(
     desired: Trace,
     graph: SpikingGraph | None,
 ) -> float | None:
-    """Threshold minus the membrane of a side that did not spike; None when unknown."""
+    """Threshold minus membrane of a side that did not spike; None if unknown."""
     node = None if graph is None else graph.nodes.get(name)
     if not isinstance(node, LIF | IF | CubaLIF):
         return None

@@ -1,12 +1,12 @@
-"""State-forced runs: every layer on the reference's spikes, so that errors are local.
+"""State-forced runs: every layer reads the reference's spikes, so errors stay local.
 
-In a free run one flipped spike disturbs every layer after it. Here each population
-reads the spikes that the reference's populations made, whatever its own predecessors
-did, and keeps its own membrane: what differs then was made by that layer.
+In a free run, one flipped spike disturbs every later layer. In a state-forced run, each
+population reads the reference's spikes instead of those of its predecessors, and keeps
+its own membrane. A mismatch is then an error of the layer that shows it.
 
-Targets that run layer by layer take the spikes in place of their own. Those that start
-from the integer plan get a plan in which every population is fed by the input, and the
-input is the picture and all spikes, side by side: one run for all layers.
+Targets that run layer by layer take the given spikes instead of their own. Targets that
+run the integer plan get a plan in which the input feeds every population. That input is
+the image and all spikes, side by side, so one run covers all layers.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ class TakesSpikes(Protocol):
     def run(
         self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
     ) -> Trace:
-        """As `Target.run`; with `forced`, each layer reads the spikes of that trace."""
+        """Like `Target.run`, but each layer reads the spikes of the trace `forced`."""
 
 
 Forced = Callable[[Target, SpikingGraph, Array, Trace], Trace]
 
 
-def run_layers(
+def forced_layers(
     target: Target, graph: SpikingGraph, inputs: Array, desired: Trace
 ) -> Trace:
-    """A target that runs layer by layer."""
+    """The forced trace of a target that runs layer by layer."""
     return cast("TakesSpikes", target).run(graph, inputs, desired)
 
 
-def run_emulator(
+def forced_emulator(
     _: Target, graph: SpikingGraph, inputs: Array, desired: Trace
 ) -> Trace:
-    """The emulator of the chip's arithmetic, on a plan of layers side by side."""
+    """The forced trace of the Loihi emulator, on a plan of layers side by side."""
     plan = lower(graph)
     values = side_by_side(plan, check_inputs(graph, inputs), desired)
     return emulate(forced_plan(plan), values)
 
 
-def run_lava(
+def forced_lava(
     target: Target, graph: SpikingGraph, inputs: Array, desired: Trace
 ) -> Trace:
-    """Lava, on a plan of layers side by side."""
+    """The forced trace of Lava, on a plan of layers side by side."""
     lava = cast("LavaTarget", target)
     plan = lower(graph)
     values = side_by_side(plan, check_inputs(graph, inputs), desired)
@@ -78,21 +78,21 @@ def run_lava(
 
 
 FORCED: Mapping[str, Forced] = {
-    "reference": run_layers,
-    "student": run_layers,
-    "norse": run_layers,
-    "onnx": run_layers,
-    "loihi": run_emulator,
-    "lava-float": run_lava,
-    "lava-fixed": run_lava,
+    "reference": forced_layers,
+    "student": forced_layers,
+    "norse": forced_layers,
+    "onnx": forced_layers,
+    "loihi": forced_emulator,
+    "lava-float": forced_lava,
+    "lava-fixed": forced_lava,
 }
 
 
 def forced_plan(plan: IntegerPlan) -> IntegerPlan:
-    """`plan` with every population fed by the input alone, without a delay.
+    """A copy of `plan` in which only the input feeds each population, without delay.
 
-    The input is the plan's own and then the spikes of each population but the readout,
-    in order, flat: integers, as `side_by_side` gives them.
+    Its input is flat, as from `side_by_side`: the plan's own input, then the spikes of
+    each spiking population, in order.
     """
     low, high = [plan.input_low], [plan.input_high]
     starts, size = {plan.input_name: 0}, len(plan.input_low)
@@ -115,7 +115,7 @@ def forced_plan(plan: IntegerPlan) -> IntegerPlan:
 
 
 def moved(connection: Connection, start: int, size: int) -> Connection:
-    """The connection from a stretch of an input of `size` that begins at `start`."""
+    """The connection, reading its source at `start` in an input of `size` values."""
     weights = connection.weights
     wide = csr_array(
         (weights.data, weights.indices + start, weights.indptr),
@@ -125,7 +125,7 @@ def moved(connection: Connection, start: int, size: int) -> Connection:
 
 
 def side_by_side(plan: IntegerPlan, inputs: Array, desired: Trace) -> Array:
-    """The input of `forced_plan`, [T, B, N]: the input's integers, then the spikes."""
+    """The input of `forced_plan`, [T, B, N]: the input as integers, then the spikes."""
     steps, batch = inputs.shape[:2]
     integers = np.asarray(integer_inputs(plan, inputs), np.float64)
     parts = [np.broadcast_to(integers, (steps, *integers.shape[1:]))]

@@ -1,4 +1,4 @@
-"""Targets on their way through the chunks of a comparison."""
+"""Lane: one target that runs and is compared chunk by chunk."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ from stars.graph.trace import Trace
 from targets.base import Target
 from targets.parity_check.comparison import Comparison, compare
 from targets.parity_check.forced import FORCED, head
-from targets.parity_check.report import StateForced, TargetReport
+from targets.parity_check.report import (
+    EXACT,
+    TOLERANCES,
+    NotForced,
+    StateForced,
+    TargetReport,
+)
 from targets.simulators.reference import ReferenceTarget
 from targets.simulators.student import StudentTarget
 
-FORCED_IMAGES = 32  # a layer's own error shows on few
+FORCED_IMAGES = 32  # a few images show a layer's own errors
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a comparison is run.
+    """Settings of a parity run.
 
     Args:
-        against: what the targets are compared with; None is the reference.
-        forced_images: state-forced runs are on the first so many; 0 for none.
-        limits: most images of a target, by its name.
-        substitutes: another network of the same layers for a target, by its name, or
-            another target in its place: a comparison that must fail, which shows that
-            it can.
+        against: the target that all are compared with; None is the reference.
+        forced_images: images of the state-forced runs; 0 skips them.
+        limits: the largest number of images, by target name.
+        substitutes: by target name, another network with the same layers, or another
+            target. The comparison must then fail, which shows that it can.
     """
 
     against: Target | None = None
@@ -41,21 +46,21 @@ class Options:
 
     @property
     def truth(self) -> Target:
-        """What the targets are compared with."""
+        """The target that all are compared with."""
         return ReferenceTarget() if self.against is None else self.against
 
 
 @dataclass
 class Lane:
-    """One target on its way through the chunks.
+    """One target and its comparison so far.
 
     Args:
-        target, graph: what runs, and what it runs.
-        subject: what it is compared on; the same unless it was substituted.
-        images: how many.
-        forced_images: of them, those that are run state-forced too.
-        substituted: whether it runs another network than it says.
-        is_truth: whether it would only repeat the run that it is compared with.
+        target, graph: the simulator, and the network that it runs.
+        subject: the network under comparison; it differs from `graph` if substituted.
+        images: images to run.
+        forced_images: the number of first images that also run state-forced.
+        substituted: whether it runs another network, on purpose.
+        is_truth: whether it is the target that all are compared with.
     """
 
     target: Target
@@ -69,15 +74,15 @@ class Lane:
     free: Comparison | None = None
     forced: Comparison | None = None
 
-    def run(self, inputs: Array) -> Trace:
-        """The target's trace; the time that it took is added."""
+    def simulate(self, inputs: Array) -> Trace:
+        """The target's trace; adds the time that it took to `seconds`."""
         started = time.perf_counter()
         trace = self.target.run(self.graph, inputs)
         self.seconds += time.perf_counter() - started
         return trace
 
     def compare_free(self, actual: Trace, desired: Trace, start: int) -> None:
-        """Add the comparison of one more chunk, which begins at sample `start`.
+        """Compare one more free-running chunk, which begins at sample `start`.
 
         Raises:
             TargetError: the traces cannot be compared.
@@ -86,7 +91,7 @@ class Lane:
         self.free = found if self.free is None else self.free.plus(found)
 
     def compare_forced(self, inputs: Array, desired: Trace, start: int) -> None:
-        """Run one more chunk state-forced, as far as it is asked for, and compare.
+        """Run the requested part of one more chunk state-forced, and compare it.
 
         Raises:
             TargetError: the target failed, or the traces cannot be compared.
@@ -100,36 +105,39 @@ class Lane:
         self.forced = found if self.forced is None else self.forced.plus(found)
 
     def why_not_forced(self) -> str | None:
-        """Why there is no state-forced run; None when there is one."""
+        """The reason why there is no state-forced run; None if there is one."""
         if self.is_truth:
-            return "it is what the others are compared with"
+            return "the other targets are compared with it"
         if self.forced_images < 1:
-            return "none was asked for"
+            return "no state-forced image was requested"
         if self.target.name not in FORCED:
             return "this target cannot feed its layers with given spikes"
         return None
 
     def report(self) -> TargetReport:
-        """The result, once every neuron-step is accounted for.
+        """The report on this target, after a check that no neuron-step is missing.
 
         Raises:
-            TargetError: some are missing.
+            TargetError: some neuron-steps were not compared.
         """
         free = self._complete(self.free, self.images)
         reason = self.why_not_forced()
+        forced: StateForced | NotForced
         if reason is None:
-            forced = self._complete(self.forced, self.forced_images)
-            state_forced = StateForced(forced, None)
+            forced = StateForced(
+                **dict(self._complete(self.forced, self.forced_images))
+            )
         else:
-            state_forced = StateForced(None, reason)
+            forced = NotForced(reason=reason)
         path = getattr(self.target, "path", None)
         return TargetReport(
+            **dict(free),
             name=self.target.name,
-            comparison=free,
-            seconds=self.seconds,
+            tolerance=TOLERANCES.get(self.target.name, EXACT),
+            seconds=round(self.seconds, 3),
             substituted=self.substituted,
-            state_forced=state_forced,
             file=None if path is None else str(path),
+            state_forced=forced,
         )
 
     def _compared(self, actual: Trace, desired: Trace, start: int) -> Comparison:
@@ -151,19 +159,19 @@ class Lane:
         return found
 
 
-def run_truth(truth: Target, graph: SpikingGraph, inputs: Array) -> Trace:
-    """What the targets are compared with: all spikes and all membranes.
+def truth_trace(truth: Target, graph: SpikingGraph, inputs: Array) -> Trace:
+    """The trace that targets are compared with: all spikes and all membranes.
 
     Raises:
-        TargetError: it records less than that.
+        TargetError: `truth` does not record all membranes.
     """
     if isinstance(truth, ReferenceTarget):
         return reference.run(graph, inputs)
     trace = truth.run(graph, inputs)
     if missing := set(graph.neurons) - set(trace.membranes):
         raise TargetError(
-            f"target '{truth.name}' cannot be what others are compared with: it records"
-            f" no membranes of {sorted(missing)}"
+            f"target '{truth.name}' cannot serve as the reference: it records no"
+            f" membranes of {sorted(missing)}; choose a target that records all"
         )
     return trace
 
@@ -174,17 +182,17 @@ def make_lanes(
     targets: Sequence[Target],
     options: Options,
 ) -> list[Lane]:
-    """One lane per target, after everything that was asked for was checked.
+    """One lane per target; checks all options first.
 
     Raises:
-        ConfigError: no target, no image, a name that is not among the targets, or a
-            substitute with other layers.
+        ConfigError: there is no target or no image, a target is unknown or listed
+            twice, or a substitute has other layers.
     """
     names = [target.name for target in targets]
     if unknown := (set(options.substitutes) | set(options.limits)) - set(names):
         raise ConfigError(f"no target {sorted(unknown)} in this run; it has {names}")
     if len(set(names)) != len(names):
-        raise ConfigError(f"a target is named twice: {names}")
+        raise ConfigError(f"a target is named twice: {names}; name each once")
     if options.forced_images < 0:
         raise ConfigError(
             f"asked for {options.forced_images} state-forced images; give 0 or more"
@@ -192,7 +200,8 @@ def make_lanes(
     lanes = [make_lane(graph, available, target, options) for target in targets]
     if all(lane.is_truth for lane in lanes):
         raise ConfigError(
-            f"nothing to compare with {options.truth.name}: the targets are {names}"
+            f"nothing to compare with {options.truth.name}: the targets are {names};"
+            " add another target"
         )
     return lanes
 
@@ -200,11 +209,11 @@ def make_lanes(
 def make_lane(
     graph: SpikingGraph, available: int, target: Target, options: Options
 ) -> Lane:
-    """A target on its own, or with its substitute.
+    """The lane of a target, with its substitute if there is one.
 
     Raises:
-        ConfigError: no image, or a substitute that has other layers or would not be
-            run at all.
+        ConfigError: there is no image, or the substitute has other layers or would
+            not run at all.
     """
     name = target.name
     images = min(available, options.limits.get(name, available))
@@ -234,10 +243,10 @@ def make_lane(
 
 
 def check_substitute(name: str, other: SpikingGraph, graph: SpikingGraph) -> None:
-    """Refuse a substitute whose trace could not be compared.
+    """Check that a substitute's trace can be compared.
 
     Raises:
-        ConfigError: other layers, another input or another T.
+        ConfigError: it has other layers, another input or another T.
     """
     differs = [
         f"{what} {a}, expected {b}"
@@ -253,16 +262,16 @@ def check_substitute(name: str, other: SpikingGraph, graph: SpikingGraph) -> Non
 
 
 def layers(graph: SpikingGraph) -> dict[str, tuple[int, ...]]:
-    """Shape of each neuron node."""
+    """The shape of each neuron node."""
     return {name: graph.shapes[name] for name in graph.neurons}
 
 
 def chunks(lanes: Sequence[Lane], most: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of consecutive chunks that every lane on its way takes at once.
+    """(start, stop) of consecutive chunks that fit every lane with images left.
 
     Args:
         lanes: of all targets.
-        most: samples that what they are compared with takes at once.
+        most: the largest chunk of the target that all are compared with.
     """
     start = 0
     while active := [lane for lane in lanes if lane.images > start]:

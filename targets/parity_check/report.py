@@ -1,207 +1,200 @@
-"""What a parity run found, as a record and as JSON."""
+"""ParityReport: the result of a parity run, as parity.json holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field, computed_field
 
 from targets.parity_check.comparison import Comparison
+from targets.record import Record
+from targets.summary import SummarizedRecord, Summary
 
-SCHEMA = "stars.parity/1"
 SILENT = (
-    "SILENT: no neuron spiked on any input; equal zeros prove nothing, and no energy"
-    " is spent on spikes; the network decides by its biases alone"
+    "SILENT: no neuron spiked on any input; equal zeros prove nothing, spikes cost no"
+    " energy, and the biases alone decide the class"
 )
-RATES = (0.01, 0.60)  # spikes per neuron and step within which zeros mean something
+RATES = (0.01, 0.60)  # spikes per neuron and step; outside, 0 mismatches say little
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """Mismatches that a target may have, over all that was compared, and why."""
+class Tolerance(Record):
+    """The number of mismatches that a target may have in all, and the reason."""
 
     spikes: int
     membranes: int
     reason: str
 
     def allows(self, found: Comparison) -> bool:
-        """Whether a comparison has no more mismatches than these."""
+        """Whether a comparison has at most these mismatches."""
         return (
             found.spike_mismatches <= self.spikes
             and found.membrane_mismatches <= self.membranes
         )
 
 
-EXACT = Tolerance(0, 0, "every target equals the reference unless a row says otherwise")
+def exact(reason: str) -> Tolerance:
+    """The tolerance of no mismatch, with its reason."""
+    return Tolerance(spikes=0, membranes=0, reason=reason)
+
+
+EXACT = exact("every target equals the reference unless a row says otherwise")
 TOLERANCES: Mapping[str, Tolerance] = {
-    "reference": Tolerance(0, 0, "it is the definition"),
-    "student": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "norse": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "onnx": Tolerance(0, 0, "float32 sums of integers below 2^24 are exact"),
-    "loihi": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
-    "lava-float": Tolerance(0, 0, "float64 sums of integers below 2^53 are exact"),
-    "lava-fixed": Tolerance(0, 0, "nothing is truncated while the certificate holds"),
+    "reference": exact("it is the definition"),
+    "student": exact("float32 sums of integers below 2^24 are exact"),
+    "norse": exact("float32 sums of integers below 2^24 are exact"),
+    "onnx": exact("float32 sums of integers below 2^24 are exact"),
+    "loihi": exact("nothing is truncated while the certificate holds"),
+    "lava-float": exact("float64 sums of integers below 2^53 are exact"),
+    "lava-fixed": exact("nothing is truncated while the certificate holds"),
 }
 
 
-@dataclass(frozen=True)
-class StateForced:
-    """What a target did while each layer read the reference's spikes: local errors.
+class StateForced(Comparison):
+    """A target's mismatches while each layer read the reference's spikes."""
 
-    Args:
-        comparison: with the reference; None without such a run.
-        reason: why there was none.
-    """
-
-    comparison: Comparison | None
-    reason: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        found = self.comparison
-        return {
-            "ran": found is not None,
-            "reason": self.reason,
-            **({} if found is None else counts(found)),
-        }
+    ran: Literal[True] = True
+    reason: None = None
 
 
-@dataclass(frozen=True)
-class TargetReport:
-    """What one target did.
+class NotForced(Record):
+    """The reason why a target has no state-forced run."""
 
-    Args:
-        name: of the target.
-        comparison: with the reference, free-running.
-        seconds: that its free runs took; comparing is not in it.
-        substituted: whether it ran another network than the reference, on purpose.
-        state_forced: with each layer on the reference's spikes.
-        file: that it ran in place of the network's own; None without one.
-    """
+    ran: Literal[False] = False
+    reason: str
+
+
+class TargetReport(Comparison):
+    """The result of one target: its free run, and its state-forced run."""
 
     name: str
-    comparison: Comparison
-    seconds: float
-    substituted: bool
-    state_forced: StateForced
-    file: str | None = None
+    tolerance: Tolerance = EXACT
+    seconds: float = Field(description="of its free runs, without the comparison")
+    substituted: bool = Field(
+        default=False, description="whether it ran another network, on purpose"
+    )
+    file: str | None = Field(
+        None, description="its own file, if it ran another than the network's"
+    )
+    state_forced: StateForced | NotForced = Field(
+        default=NotForced(reason="not recorded"), discriminator="ran"
+    )
 
-    @property
-    def tolerance(self) -> Tolerance:
-        """What is allowed."""
-        return TOLERANCES.get(self.name, EXACT)
-
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether both runs stay within the tolerance."""
-        both = (self.comparison, self.state_forced.comparison)
-        return all(self.tolerance.allows(one) for one in both if one is not None)
+        """Whether all its runs stay within the tolerance."""
+        return all(self.tolerance.allows(one) for one in self.runs)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "tolerance": asdict(self.tolerance),
-            **counts(self.comparison),
-            "seconds": round(self.seconds, 3),
-            "substituted": self.substituted,
-            "file": self.file,
-            "state_forced": self.state_forced.to_json(),
-        }
+    @property
+    def runs(self) -> tuple[Comparison, ...]:
+        """The free run, and the state-forced run if there is one."""
+        forced = self.state_forced
+        return (self, forced) if isinstance(forced, StateForced) else (self,)
 
 
-def counts(found: Comparison) -> dict[str, Any]:
-    """A comparison as plain values."""
-    return {
-        "images": found.images,
-        "neuron_steps": found.neuron_steps,
-        "spike_mismatches": found.spike_mismatches,
-        "membrane_mismatches": found.membrane_mismatches,
-        "membrane_steps": found.membrane_steps,
-        "decisions_agree": found.decisions_agree,
-        "first_divergence": None if found.first is None else asdict(found.first),
-        "layers": [asdict(node) for node in found.nodes],
-    }
+class ParityReport(SummarizedRecord):
+    """The result of `stars parity`."""
 
+    schema_: Literal["stars.parity/1"] = Field("stars.parity/1", alias="schema")
+    images: int = Field(description="most images that a target ran")
+    steps: int = Field(description="T, steps per image")
+    neurons: int = Field(description="of all layers, readout included")
+    against: str = Field(
+        "reference", description="the target that all are compared with"
+    )
+    targets: tuple[TargetReport, ...] = Field(description="in the given order")
+    rates: dict[str, float] = Field(
+        default_factory=dict,
+        description="spikes per neuron and step of each layer, in the reference",
+    )
+    skipped: dict[str, str] = Field(
+        default_factory=dict,
+        description="reasons why targets did not run, by name",
+    )
+    certificate: dict[str, Any] | None = Field(
+        None, description="the certificate, computed before the run"
+    )
 
-@dataclass(frozen=True)
-class ParityReport:
-    """What all targets did.
-
-    Args:
-        images, steps, neurons: of the longest comparison; T; with the readout's.
-        targets: in the order in which they were given.
-        rates: mean spikes per neuron and step of each layer, in the reference.
-        skipped: targets that cannot run here, or not this network, with the reason.
-        certificate: what was proved before anything ran, as plain values.
-        against: what the targets were compared with.
-    """
-
-    images: int
-    steps: int
-    neurons: int
-    targets: tuple[TargetReport, ...]
-    rates: Mapping[str, float]
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    certificate: Mapping[str, Any] | None = None
-    against: str = "reference"
-
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether every target equals the reference."""
         return all(target.ok for target in self.targets)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def rates_outside(self) -> tuple[str, ...]:
-        """Layers that are so silent or so busy that zero mismatches say little."""
+        """Layers whose rate is so low or so high that 0 mismatches say little."""
         low, high = RATES
         return tuple(n for n, rate in self.rates.items() if not low <= rate <= high)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def warnings(self) -> list[str]:
-        """What makes zero mismatches worth nothing: layers without a spike."""
+        """Warnings about layers without a spike: 0 mismatches prove nothing there."""
         return silence(self.rates)
 
+    @property
+    def compared(self) -> tuple[TargetReport, ...]:
+        """The targets, without the one that all are compared with."""
+        return tuple(t for t in self.targets if t.substituted or t.name != self.against)
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        if self.ok:
+            return "parity: every spike and every recorded membrane is equal"
+        failed = (target.name for target in self.targets if not target.ok)
+        return f"parity: FAILED for {', '.join(failed)}"
+
+    def summary(self) -> Summary:
+        """One row per target, then the first divergences and the warnings."""
+        return Summary(
+            verdict=self.verdict,
+            head=(
+                "target",
+                "result",
+                "images",
+                "neuron-steps",
+                "spikes differ",
+                "membranes differ",
+            ),
+            rows=[
+                (
+                    target.name + (" (substituted)" if target.substituted else ""),
+                    "exact" if target.ok else "differs",
+                    f"{target.images:,}",
+                    f"{target.neuron_steps:,}",
+                    f"{target.spike_mismatches:,}",
+                    f"{target.membrane_mismatches:,}",
+                )
+                for target in self.targets
+            ],
+            notes=[*self.divergences(), *(f"warning: {one}" for one in self.warnings)],
+        )
+
     def divergences(self) -> list[str]:
-        """The first place where each target differs, free-running and state-forced."""
-        runs = [
-            (f"target '{t.name}' {how} at", found.first)
-            for t in self.targets
-            for how, found in (
-                ("first diverges", t.comparison),
-                ("state-forced first differs", t.state_forced.comparison),
-            )
-            if found is not None
+        """The first divergence of each target, free-running and state-forced."""
+        how = ("first diverges", "state-forced first differs")
+        return [
+            f"target '{target.name}' {what} at {run.first_divergence}"
+            for target in self.targets
+            for what, run in zip(how, target.runs, strict=False)
+            if run.first_divergence is not None
         ]
-        return [f"{text} {first}" for text, first in runs if first is not None]
 
     def completed(
         self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
     ) -> ParityReport:
-        """The same report with what was known before anything ran."""
-        return replace(self, skipped=skipped, certificate=certificate)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the field "schema" names their meaning."""
-        return {
-            "schema": SCHEMA,
-            "ok": self.ok,
-            "images": self.images,
-            "against": self.against,
-            "warnings": self.warnings,
-            "steps": self.steps,
-            "neurons": self.neurons,
-            "targets": [target.to_json() for target in self.targets],
-            "rates": dict(self.rates),
-            "rates_outside": list(self.rates_outside),
-            "skipped": dict(self.skipped),
-            "certificate": None if self.certificate is None else dict(self.certificate),
-        }
+        """A copy with the skipped targets and the certificate."""
+        return self.model_copy(
+            update={"skipped": dict(skipped), "certificate": dict(certificate)}
+        )
 
 
 def silence(rates: Mapping[str, float]) -> list[str]:
-    """What to warn of when layers did not spike at all.
+    """Warnings about layers that never spiked.
 
     Args:
         rates: spikes per neuron and step of every spiking layer.

@@ -1,9 +1,8 @@
-"""Run one file on several targets and compare every layer with the reference.
+"""Run one network on several targets and compare every layer with the reference.
 
-Inputs go through in chunks: the reference and each target run on a chunk, the traces
-are compared and dropped, so that any number of images fits in memory. A target that
-returns something else than was asked for is an error, never a pass; a mismatch is a
-result.
+The reference and each target run chunk by chunk. The traces of a chunk are compared and
+dropped, so any number of images fits in memory. A target that returns an incomplete or
+wrong trace is an error, never a pass. A mismatch is a result, not an error.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from stars.graph.trace import Trace
 from targets import table
 from targets.base import Target
 from targets.inputs import Inputs
-from targets.parity_check.lane import Lane, Options, chunks, make_lanes, run_truth
+from targets.parity_check.lane import Lane, Options, chunks, make_lanes, truth_trace
 from targets.parity_check.report import ParityReport
 from targets.simulators.reference import ReferenceTarget
 
-# What a target raises that has no way to run a graph, before it runs anything.
+# A target raises one of these, before it runs anything, if it cannot run a graph.
 REFUSALS = (UnsupportedNodeError, GraphError, LimitError)
 
-Progress = Callable[[str, int, int], None]  # target, images done, images in all
+Progress = Callable[[str, int, int], None]  # target, images done, all images
 
 
 def run_parity(
@@ -48,21 +47,21 @@ def run_parity(
     dump: Path | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Run every target on `graph` and compare it with the reference.
+    """The comparison of every target on `graph` with the reference.
 
     Args:
-        graph: as read from the file that ships.
-        inputs: all of them are run, in chunks.
-        targets: available ones.
+        graph: as read from the exported file.
+        inputs: all of them run, in chunks.
+        targets: targets that can run here.
         options: see `Options`.
         dump: folder for all traces, DIR/<target>/<first image>.npz; the reference's
-            are in DIR/desired. Written chunk by chunk.
+            are in DIR/desired. They are written chunk by chunk.
         progress: called after each chunk of each target.
 
     Raises:
-        ConfigError: no target, no image, a name that is not among the targets, or a
-            substitute with other layers.
-        TargetError: a target failed, or returned something else than was asked for.
+        ConfigError: there is no target or no image, a target is unknown or listed
+            twice, or a substitute has other layers.
+        TargetError: a target failed, or returned an incomplete or wrong trace.
     """
     chosen = Options() if options is None else options
     truth = chosen.truth
@@ -72,7 +71,7 @@ def run_parity(
     for start, stop in chunks(lanes, truth.chunk):
         x = inputs.take(start, stop)
         started = time.perf_counter()
-        desired = run_truth(truth, graph, x)
+        desired = truth_trace(truth, graph, x)
         seconds = time.perf_counter() - started
         for name, spikes in desired.spikes.items():
             spike_counts[name] += int(np.count_nonzero(spikes))
@@ -97,16 +96,16 @@ def run_parity(
 def choose_targets(
     names: Sequence[str], own: Sequence[Target] = ()
 ) -> tuple[list[Target], dict[str, str]]:
-    """(targets to run, those that cannot run here with the reason).
+    """(targets to run, reasons why others cannot run here by name).
 
     Args:
-        names: exactly these; all that there are when empty.
-        own: of the subject: targets that are in no table, such as the trained student
-            of a run, or that take the place of one there.
+        names: the targets to choose; empty chooses all.
+        own: targets of the subject: they are not in the table, as a run's trained
+            student, or replace one in it.
 
     Raises:
-        ConfigError: a name that there is not.
-        MissingDependencyError: a target that was named cannot run here.
+        ConfigError: a name is unknown.
+        MissingDependencyError: a named target cannot run here.
     """
     extra = {target.name: target for target in own}
     listed = table.names()
@@ -128,15 +127,16 @@ def choose_targets(
     return chosen, skipped
 
 
-def willing(
+def supporting_targets(
     graph: SpikingGraph, inputs: Inputs, targets: Sequence[Target]
 ) -> tuple[list[Target], dict[str, str]]:
-    """(targets that take the graph, the reason of each that refuses it).
+    """(targets that support the graph, reasons why others do not by name).
 
-    The first input is run on each, for only a target itself knows what it can express.
+    Each target runs the first input, because only the target knows what it supports.
 
     Raises:
-        UnsupportedNodeError: none but the reference takes it; with every reason.
+        UnsupportedNodeError: no target but the reference supports the graph; the
+            message gives every reason.
         TargetError: a target failed.
     """
     takers, refused = [], {}
@@ -148,34 +148,34 @@ def willing(
             refused[target.name] = str(error)
     if refused and all(isinstance(target, ReferenceTarget) for target in takers):
         reasons = "\n".join(f"  {name}: {why}" for name, why in refused.items())
-        raise UnsupportedNodeError(f"no target takes this network:\n{reasons}")
+        raise UnsupportedNodeError(f"no target supports this network:\n{reasons}")
     return takers, refused
 
 
 def advance(
     lane: Lane, desired: Trace, inputs: Array, start: int, dump: Path | None
 ) -> None:
-    """Run one target on one chunk, free and state-forced, compare, count.
+    """Run one target on one chunk, free and state-forced, and compare it.
 
     Raises:
-        TargetError: it returned something else than was asked for.
+        TargetError: it returned an incomplete or wrong trace.
     """
     if lane.is_truth:
         lane.compare_free(desired, desired, start)
         return
-    actual = lane.run(inputs)
+    actual = lane.simulate(inputs)
     write_dump(dump, lane.target.name, start, actual)
     lane.compare_free(actual, desired, start)
     lane.compare_forced(inputs, desired, start)
 
 
 def size(graph: SpikingGraph, name: str) -> int:
-    """Number of neurons of a node."""
+    """The number of neurons of a node."""
     return int(np.prod(graph.shapes[name]))
 
 
 def write_dump(folder: Path | None, name: str, start: int, trace: Trace) -> None:
-    """Write one trace as DIR/<name>/<first image>.npz; nothing without a folder."""
+    """Write one trace as DIR/<name>/<first image>.npz, if there is a folder."""
     if folder is None:
         return
     arrays: dict[str, Any] = {f"spikes/{n}": v for n, v in trace.spikes.items()}

@@ -1,4 +1,4 @@
-"""What the reference does on a few images: rasters, membranes, and layers by step."""
+"""The reference on a few images: rasters, membranes, and mismatches by step."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from targets.loihi.emulator import LoihiEmulator
 from targets.parity_check.comparison import compare
 from targets.report.model import Activity, MembraneRecord, Raster, StepMap
 
-STEPS_SHOWN = 36  # of all images together
+STEPS_SHOWN = 36  # over all images
 IMAGES_SHOWN = 6
 RASTER_NEURONS = 32
-MEMBRANES_SHOWN = 5  # of each layer
-MEMBRANE_VALUES = 20_000  # of all layers together, so that the page stays small
+MEMBRANES_SHOWN = 5  # per layer
+MEMBRANE_VALUES = 20_000  # over all layers, which keeps the page small
 
 
 def sample(graph: SpikingGraph, inputs: Inputs) -> Array:
-    """The input of the first few images, [T, B, *input shape]."""
+    """The encoded input of the first few images, [T, B, *input shape]."""
     count = max(1, min(IMAGES_SHOWN, STEPS_SHOWN // graph.steps, len(inputs)))
     return inputs.take(0, count)
 
 
 def activity(graph: SpikingGraph, inputs: Array) -> tuple[Activity, dict[str, float]]:
-    """(what a page shows of the reference's trace, mean rate of each layer)."""
+    """(the shown part of the reference's trace, mean rate of each layer)."""
     trace = reference.run(graph, inputs)
     each = MEMBRANE_VALUES // (len(graph.neurons) * trace.steps * trace.batch)
     shown = Activity(
@@ -46,7 +46,7 @@ def activity(graph: SpikingGraph, inputs: Array) -> tuple[Activity, dict[str, fl
 
 
 def raster(name: str, spikes: NDArray[np.bool_]) -> Raster:
-    """Spikes [T, B, *shape] of up to 32 evenly spaced neurons."""
+    """The raster of up to 32 evenly spaced neurons, from spikes [T, B, *shape]."""
     flat = spikes.reshape(*spikes.shape[:2], -1)
     neurons = flat.shape[2]
     chosen = np.unique(
@@ -64,9 +64,9 @@ def raster(name: str, spikes: NDArray[np.bool_]) -> Raster:
 def membranes(
     graph: SpikingGraph, name: str, trace: Trace, most: int
 ) -> list[MembraneRecord]:
-    """Neurons of a layer that fire and rest most evenly; the first of a readout.
+    """Membranes of the neurons that fire and rest most evenly, highest membrane first.
 
-    Among those that do so equally, the ones whose membrane comes highest.
+    Of a readout, the first 10 neurons.
     """
     membrane = trace.membranes[name]
     shape = graph.shapes[name]
@@ -95,18 +95,18 @@ def membranes(
 
 
 def step_map(graph: SpikingGraph, inputs: Array) -> StepMap:
-    """The integer emulator against the reference: mismatches by layer and step.
+    """Mismatches of the Loihi emulator with the reference, by layer and step.
 
     Raises:
-        UnsupportedNodeError: the emulator cannot express a node.
+        UnsupportedNodeError: the emulator does not support a node.
         LimitError: the network does not fit the emulated chip.
-        GraphError: it is not on the grid.
+        GraphError: the network is not on the grid.
     """
     target = LoihiEmulator()
     found = compare(target.run(graph, inputs), reference.run(graph, inputs))
     return StepMap(
         targets=[target.name],
         images=found.images,
-        layers=[node.node for node in found.nodes],
-        counts=[node.mismatches_by_step for node in found.nodes],
+        layers=[layer.node for layer in found.layers],
+        counts=[layer.mismatches_by_step for layer in found.layers],
     )

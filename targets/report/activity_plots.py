@@ -1,4 +1,4 @@
-"""What neurons did and how the training went: rasters, membranes, metrics."""
+"""Plots of rasters, membranes and training metrics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from targets.report.svg import (
     text,
 )
 
-LEFT = 40  # where the time axis begins
+LEFT = 40  # start of the time axis
 
 
 def raster_plots(shown: Activity) -> list[Plot]:
-    """One raster a layer: neurons upwards, the steps of each image side by side."""
+    """One raster per layer: neurons vertically, the images' steps side by side."""
     return [raster_plot(i, one, shown) for i, one in enumerate(shown.rasters)]
 
 
@@ -56,7 +56,7 @@ def raster_plot(number: int, one: Raster, shown: Activity) -> Plot:
         title,
         summary,
         drawing(name, f"Spikes of {title}", summary, tall + 20, Markup("").join(drawn)),
-        ("image", "class that the network says", "spikes", "of neuron-steps"),
+        ("image", "predicted class", "spikes", "neuron-steps"),
         [
             (image, shown.decisions[image], counts[image], each)
             for image in range(shown.images)
@@ -65,7 +65,7 @@ def raster_plot(number: int, one: Raster, shown: Activity) -> Plot:
 
 
 def image_frames(shown: Activity, top: float, tall: float) -> list[Markup]:
-    """A line between two images, and the number of each below."""
+    """A line between images, and the number of each image below."""
     wide = (WIDTH - LEFT) / shown.images
     drawn = []
     for image in range(shown.images):
@@ -78,12 +78,12 @@ def image_frames(shown: Activity, top: float, tall: float) -> list[Markup]:
 
 
 def membrane_plots(shown: Activity) -> list[Plot]:
-    """One plot a recorded neuron, for the page to choose from."""
+    """One plot per recorded neuron; the page shows one at a time."""
     return [membrane_plot(i, one, shown) for i, one in enumerate(shown.membranes)]
 
 
 def membrane_plot(number: int, one: MembraneRecord, shown: Activity) -> Plot:
-    """Membrane over the steps of each image, threshold, and a mark at each spike."""
+    """The membrane over each image's steps, the threshold, and a mark at each spike."""
     values = [v for image in one.membrane for v in image]
     known = [0.0] if one.threshold is None else [0.0, one.threshold]
     low, high = min(values + known), max(values + known)
@@ -141,7 +141,7 @@ def membrane_plot(number: int, one: MembraneRecord, shown: Activity) -> Plot:
 
 
 def membrane_legend(threshold: float, y: float) -> list[Markup]:
-    """What the marks of a spiking neuron's plot mean."""
+    """The legend of a spiking neuron's plot."""
     return [
         line(LEFT, y - 4, LEFT + 18, y - 4, "threshold"),
         text(LEFT + 24, y, f"threshold {threshold:g}", "muted"),
@@ -157,7 +157,7 @@ def triangle(x: float, y: float) -> Markup:
 
 
 def training_plot(number: int, series: Series) -> Plot:
-    """One metric over the rounds, on its own scale."""
+    """One training metric over the rounds, on its own scale."""
     points = [
         (x, y)
         for x, y in zip(series.rounds, series.values, strict=True)

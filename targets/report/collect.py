@@ -1,7 +1,7 @@
-"""Collects a Report from a run directory, or from a NIR file alone.
+"""Collect a Report from a run directory, or from a NIR file alone.
 
-Nothing is trained and no target is run but the reference and the integer emulator, on
-a few images. What is not there goes to `missing`, with the command that makes it.
+Nothing is trained. Only the reference and the Loihi emulator run, on a few images.
+`missing` lists the missing sections, with the command that creates each.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, Literal
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
 from stars.run_directory import Run
-from targets.parity_check.report import RATES
+from targets.parity_check.report import RATES, ParityReport
 from targets.report.activity import activity, sample, step_map
 from targets.report.model import (
     Accuracies,
     Artifact,
     Missing,
-    Network,
-    Parity,
+    NetworkSummary,
     Provenance,
     Rate,
     Report,
+    RunConditions,
     StepMap,
 )
 from targets.report.network import network_sections
@@ -42,18 +42,18 @@ from targets.report.read import (
 from targets.report.sentences import counted
 from targets.subject import Subject
 
-NEAR_CHANCE = 1.5  # an accuracy below this times 1 / classes is said to be chance
+NEAR_CHANCE = 1.5  # times 1 / classes; a lower accuracy counts as close to chance
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a report is about, and how commands name it."""
+    """The run or the file that a report describes."""
 
     path: Path
     run: Run | None
 
     def command(self, name: str) -> str:
-        """The command line that makes what is missing."""
+        """The command line that creates a missing section."""
         return f"stars {name} {shlex.quote(str(self.path))}"
 
 
@@ -65,17 +65,17 @@ def collect(
     steps: int | None = None,
     simulate: bool = True,
 ) -> Report:
-    """Everything that a page about a run says.
+    """The report on a run or on a NIR file.
 
     Args:
         path: a run directory, finished or not, or a NIR file.
-        inputs: images for rasters and membranes, instead of the run's test images.
-        dt: seconds a step, for a NIR file that does not say.
-        steps: T, for a NIR file that does not say.
+        inputs: images for rasters and membranes; default: the run's test images.
+        dt: seconds per step, if the NIR file does not state it.
+        steps: T, if the NIR file does not state it.
         simulate: whether to run the reference and the emulator on a few images.
 
     Raises:
-        DataError: a directory that is no run, or inputs that do not fit.
+        DataError: the directory is not a run directory, or the inputs do not fit.
         FormatError: a file of the run is damaged.
     """
     run = Run.open(path) if path.is_dir() else None
@@ -107,7 +107,7 @@ def collect(
 
 
 def accuracies(manifest: Manifest, config: Mapping[str, Any]) -> Accuracies:
-    """The three that `stars distill` measured."""
+    """The three accuracies that `stars distill` measured."""
     test = config.get("test_data")
     return Accuracies(
         teacher=manifest.teacher_accuracy,
@@ -120,7 +120,7 @@ def accuracies(manifest: Manifest, config: Mapping[str, Any]) -> Accuracies:
 def provenance(
     run: Run | None, manifest: Manifest, config: Mapping[str, Any]
 ) -> Provenance:
-    """Where a run comes from, by its manifest and its configuration."""
+    """The provenance in a run's manifest and configuration."""
     data = str(config["data"]) if config.get("data") else None
     return Provenance(
         data_free=data is None if "synthesis" in config else None,
@@ -128,12 +128,7 @@ def provenance(
         teacher=manifest.teacher.source,
         teacher_sha256=manifest.teacher.sha256,
         command=shlex.join(manifest.command) or None,
-        seed=manifest.seed,
-        seconds=manifest.seconds,
-        python=manifest.python,
-        machine=manifest.machine,
-        git_commit=manifest.git_commit,
-        versions=manifest.versions,
+        **manifest.model_dump(include=set(RunConditions.model_fields)),
         artifacts=[
             Artifact(
                 file=name, sha256=expected, state=state_of(run.path, name, expected)
@@ -148,7 +143,7 @@ def provenance(
 def state_of(
     folder: Path, name: str, expected: str
 ) -> Literal["unchanged", "changed", "gone"]:
-    """Whether a file is still what the manifest says."""
+    """Whether a file still has the checksum in the manifest."""
     file = folder / name
     if not file.is_file():
         return "gone"
@@ -156,10 +151,10 @@ def state_of(
 
 
 def unfinished(path: Path) -> Missing:
-    """A run whose distillation has not ended."""
+    """The missing network of a run whose distillation has not ended."""
     return Missing(
         section="network",
-        reason="the distillation has not ended: there is no student to describe",
+        reason="the distillation has not ended, so there is no student to describe",
         remedy=f"stars distill --out {shlex.quote(str(path))} --resume",
     )
 
@@ -167,7 +162,7 @@ def unfinished(path: Path) -> Missing:
 def activity_sections(
     subject: Subject, given: Path | None, missing: list[Missing], *, emulate: bool
 ) -> dict[str, Any]:
-    """Rasters and membranes on a few images; the emulator by layer and step as well."""
+    """Rasters and membranes on a few images; with `emulate`, mismatches by step too."""
     try:
         inputs = sample(subject.graph, subject.inputs(given))
     except (ConfigError, DataError) as error:
@@ -182,18 +177,18 @@ def activity_sections(
     try:
         found["step_map"] = step_map(subject.graph, inputs)
     except StarsError as error:
-        reason = f"the emulator cannot run it: {error}"
+        reason = f"the emulator cannot run the network: {error}"
         missing.append(Missing(section="step_map", reason=reason, remedy=""))
     return found
 
 
 def measured_sections(
-    place: Place, known: Network | None, missing: list[Missing]
+    place: Place, known: NetworkSummary | None, missing: list[Missing]
 ) -> dict[str, Any]:
-    """What `stars parity`, `stars energy` and `stars distill` left in the run."""
+    """The results of `stars parity`, `stars energy` and `stars distill` in the run."""
     if place.run is None:
         for section in ("parity", "energy"):
-            reason = f"a file alone keeps no {section}.json; only a run directory does"
+            reason = f"a file has no {section}.json; only a run directory does"
             missing.append(Missing(section=section, reason=reason, remedy=""))
         return {}
     folder = place.run.path
@@ -207,15 +202,18 @@ def measured_sections(
         reason = f"there is no {section}.json"
         if section == "parity" and not same_network(found["parity"], known):
             found["parity"] = None
-            reason = "parity.json is about another network than student.nir"
+            reason = "parity.json describes another network than student.nir"
         if found[section] is None:
             remedy = place.command(section)
             missing.append(Missing(section=section, reason=reason, remedy=remedy))
     return found
 
 
-def same_network(parity: Parity | None, known: Network | None) -> bool:
-    """Whether a comparison is about the layers that ship, as far as can be told."""
+def same_network(parity: ParityReport | None, known: NetworkSummary | None) -> bool:
+    """Whether a parity report has the layers of the exported network.
+
+    True if one of the two is unknown.
+    """
     if parity is None or known is None:
         return True
     names = [layer.name for layer in known.layers]
@@ -224,10 +222,10 @@ def same_network(parity: Parity | None, known: Network | None) -> bool:
     )
 
 
-def recorded_steps(parity: Parity | None) -> dict[str, Any]:
-    """Mismatches by layer and step of all targets together, where they were recorded.
+def recorded_steps(parity: ParityReport | None) -> dict[str, Any]:
+    """Mismatches by layer and step, summed over targets; empty if not recorded.
 
-    Without them the emulator is run on a few images.
+    If they are not recorded, the caller runs the emulator on a few images.
     """
     compared = () if parity is None else parity.compared
     columns = [[row.mismatches_by_step for row in one.layers] for one in compared]
@@ -246,13 +244,16 @@ def recorded_steps(parity: Parity | None) -> dict[str, Any]:
 
 
 def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
-    """Firing rates from the most images that there are, and where they come from."""
+    """Firing rates from the source with the most images, and a name for that source."""
     sampled = found.pop("sample_rates", {})
-    parity: Parity | None = found.get("parity")
+    parity: ParityReport | None = found.get("parity")
     if parity is not None and parity.rates:
         rates, source = parity.rates, f"the reference on {counted(parity.images)}"
     elif manifest.rates:
-        rates, source = manifest.rates, "the student on synthetic images, as distilled"
+        rates, source = (
+            manifest.rates,
+            "the student on synthetic images, at the end of distillation",
+        )
     elif sampled:
         rates = sampled
         source = f"the reference on {counted(found['activity'].images)}"
@@ -267,18 +268,18 @@ def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def warnings_of(report: Report) -> list[str]:
-    """What a reader must know before the student ships, the worst first."""
+    """Warnings to read before the student is deployed, the worst first."""
     low, high = RATES
     silent = [row.layer for row in report.rates if row.rate == 0]
     found = []
     if silent:
         found.append(
-            f"Silent: {', '.join(silent)} never fired. That nothing differs there"
-            " proves nothing."
+            f"Silent: {', '.join(silent)} never fired. 0 mismatches prove nothing"
+            " there."
         )
     found += [
         f"Layer {row.layer} fires at {100 * row.rate:.2g} % of its steps; 0 mismatches"
-        f" mean most between {100 * low:.0f} and {100 * high:.0f} %."
+        f" say little outside {100 * low:.0f} to {100 * high:.0f} %."
         for row in report.rates
         if not row.healthy and row.rate
     ]
@@ -289,7 +290,7 @@ def warnings_of(report: Report) -> list[str]:
             f" ({100 / network.classes:.2f} % for {network.classes} classes)."
         )
     found += [
-        f"{one.file} is {one.state}; the manifest was written for another."
+        f"{one.file} is {one.state} since the manifest was written."
         for one in report.provenance.artifacts
         if one.state != "unchanged"
     ]
@@ -297,9 +298,9 @@ def warnings_of(report: Report) -> list[str]:
 
 
 def picture(path: Path) -> bytes | None:
-    """The synthetic images of a run as a PNG; None without any, and for a file.
+    """The synthetic images of a run as a PNG; None without images or for a file.
 
     Raises:
-        FormatError: they are no readable picture.
+        FormatError: the picture is not readable.
     """
     return read_picture(Run(path).synthetic_path) if path.is_dir() else None

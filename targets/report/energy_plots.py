@@ -1,4 +1,4 @@
-"""The energy plots: totals by cost table, what they are spent on, and each layer."""
+"""Energy plots: totals by cost table, parts of the totals, and each layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from targets.report.model import CostEstimate, Energy
+from targets.energy_model.estimate import EnergyEstimate
+from targets.energy_model.report import EnergyReport
 from targets.report.plots import Plot
 from targets.report.svg import (
     WIDTH,
@@ -17,36 +18,40 @@ from targets.report.svg import (
     labeled_row,
     legend,
     line,
-    si,
     stacked_rows,
     text,
 )
+from targets.summary import si
 
 PART_NAMES = {
     "ac": "spikes through synapses",
     "mac": "image into the first layer",
     "updates": "neuron updates",
-    "spikes": "handing on spikes",
+    "spikes": "sending spikes",
 }
 PART_CLASSES = ("c1", "p2", "p3", "p4", "c5", "c6", "c7")  # p: with a pattern
 DOT_CLASSES = ("c1", "c2", "c3", "c4", "c6", "c7")
 ROW_OF_DOTS = 38
 
 
-def energy_plots(energy: Energy) -> list[Plot]:
-    """Joules by cost table, what they are spent on, and one plot of layers a table."""
+def energy_plots(energy: EnergyReport) -> list[Plot]:
+    """Joules by cost table, their parts, and one plot of layers per table."""
     if not energy.estimates:
         return []
     parts = dict.fromkeys(p for e in energy.estimates for p in e.parts())
     kinds = {part: PART_CLASSES[i % len(PART_CLASSES)] for i, part in enumerate(parts)}
-    by_layer = [layers_plot(i, one, kinds) for i, one in enumerate(energy.estimates)]
+    images = energy.counts.images
+    by_layer = [
+        layers_plot(i, one, images, kinds) for i, one in enumerate(energy.estimates)
+    ]
     return [totals_plot(energy), shares_plot(energy, kinds), *by_layer]
 
 
-def totals_plot(energy: Energy) -> Plot:
-    """A dot for each network under each cost table, on a scale of powers of ten."""
+def totals_plot(energy: EnergyReport) -> Plot:
+    """A dot for each network under each cost table, on a logarithmic scale."""
     rows = [
-        (one, {"this network": one.joules, **one.others}) for one in energy.estimates
+        (one, {"this network": one.joules_per_image, **one.others})
+        for one in energy.estimates
     ]
     names = list(dict.fromkeys(name for _, values in rows for name in values))
     values = [v for _, found in rows for v in found.values() if v > 0]
@@ -64,14 +69,18 @@ def totals_plot(energy: Energy) -> Plot:
         ]
     for i, (one, found) in enumerate(rows):
         y = i * ROW_OF_DOTS
-        drawn.append(labeled_row(y, one.title, si(one.joules, "J"), Markup("")))
+        drawn.append(
+            labeled_row(y, one.table.title, si(one.joules_per_image, "J"), Markup(""))
+        )
         for name, joules in found.items():
             if joules > 0:
                 tip = f"{name}: {si(joules, 'J')} per image"
                 drawn.append(dot(place(joules), y + 26, names.index(name), tip))
     entries, used = dot_legend([others_name(name) for name in names], height + 26)
     title = "Energy per image under each cost table"
-    summary = "; ".join(f"{e.title}: {si(e.joules, 'J')}" for e in energy.estimates)
+    summary = "; ".join(
+        f"{e.table.title}: {si(e.joules_per_image, 'J')}" for e in energy.estimates
+    )
     return Plot(
         "plot-energy",
         title,
@@ -85,27 +94,30 @@ def totals_plot(energy: Energy) -> Plot:
         ),
         ("cost table", *(others_name(name) for name in names)),
         [
-            (one.title, *(si(v[n], "J") if n in v else "not priced" for n in names))
+            (
+                one.table.title,
+                *(si(v[n], "J") if n in v else "not priced" for n in names),
+            )
             for one, v in rows
         ],
-        note="A table prices one process node; compare networks within a row only.",
+        note="A table prices one process node; compare networks only within a row.",
     )
 
 
 def others_name(name: str) -> str:
-    """What another network is called on the page."""
+    """The name of another network on the page."""
     if name == "this network":
         return name
     return f"{name.replace('_', ' ').upper()} of the same topology"
 
 
 def position(value: float, ticks: range) -> float:
-    """Share of a logarithmic axis between its first and its last tick."""
+    """Position of a value on a logarithmic axis, from 0 to 1."""
     return (math.log10(value) - ticks[0]) / max(ticks[-1] - ticks[0], 1)
 
 
 def dot(x: float, y: float, number: int, tip: str = "") -> Markup:
-    """A mark whose form, not only its color, says which network it is."""
+    """A mark whose shape and color both identify the network."""
     kind = DOT_CLASSES[number % len(DOT_CLASSES)]
     inside = element("title", escape(tip))
     if number == 0:
@@ -124,26 +136,27 @@ def dot(x: float, y: float, number: int, tip: str = "") -> Markup:
 
 
 def dot_legend(names: Sequence[str], y: float) -> tuple[Markup, float]:
-    """(mark and name of each network, one a line; their height)."""
+    """(mark and name of each network, one per line; their height)."""
     drawn = []
     for i, name in enumerate(names):
         drawn += [dot(8, y + 9 + 20 * i, i), text(22, y + 13 + 20 * i, name)]
     return Markup("").join(drawn), 20 * len(names)
 
 
-def shares_plot(energy: Energy, kinds: dict[str, str]) -> Plot:
-    """For each cost table, which part of the joules goes where."""
+def shares_plot(energy: EnergyReport, kinds: dict[str, str]) -> Plot:
+    """For each cost table, the parts of the joules."""
     rows = [
-        (e.title, si(e.joules, "J"), stack(e.parts(), kinds)) for e in energy.estimates
+        (e.table.title, si(e.joules_per_image, "J"), stack(e.parts(), kinds))
+        for e in energy.estimates
     ]
     body, height = stacked_rows(rows)
     entries, used = legend(
         [(PART_NAMES.get(part, part), kind) for part, kind in kinds.items()],
         height + 2,
     )
-    title = "What the energy is spent on"
+    title, images = "Parts of the energy", energy.counts.images
     summary = "; ".join(
-        f"{e.title}: mostly {PART_NAMES.get(p := largest(e.parts()), p)}"
+        f"{e.table.title}: mostly {PART_NAMES.get(p := largest(e.parts()), p)}"
         for e in energy.estimates
     )
     return Plot(
@@ -153,14 +166,17 @@ def shares_plot(energy: Energy, kinds: dict[str, str]) -> Plot:
         drawing("plot-shares", title, summary, height + 2 + used, body + entries),
         ("cost table", *(PART_NAMES.get(part, part) for part in kinds)),
         [
-            (e.title, *(si(e.parts().get(part, 0.0), "J") for part in kinds))
+            (
+                e.table.title,
+                *(si(e.parts().get(part, 0.0) / images, "J") for part in kinds),
+            )
             for e in energy.estimates
         ],
     )
 
 
 def largest(parts: dict[str, float]) -> str:
-    """The part that most joules go to."""
+    """The part with the most joules."""
     return max(parts, key=lambda name: parts[name], default="nothing")
 
 
@@ -174,19 +190,25 @@ def stack(
     ]
 
 
-def layers_plot(number: int, one: CostEstimate, kinds: dict[str, str]) -> Plot:
+def layers_plot(
+    number: int, one: EnergyEstimate, images: int, kinds: dict[str, str]
+) -> Plot:
     """Joules of every layer under one cost table."""
-    totals = {name: sum(parts.values()) for name, parts in one.layers.items()}
+    layers = {
+        layer.name: {part: joules / images for part, joules in layer.parts().items()}
+        for layer in one.layers
+    }
+    totals = {name: sum(parts.values()) for name, parts in layers.items()}
     body, height = stacked_rows(
         [
             (name, si(totals[name], "J"), stack(parts, kinds))
-            for name, parts in one.layers.items()
+            for name, parts in layers.items()
         ],
         full=max(totals.values(), default=0.0),
     )
-    name, title = f"plot-layers-{number}", f"Energy of each layer: {one.title}"
+    name, title = f"plot-layers-{number}", f"Energy of each layer: {one.table.title}"
     most = largest(totals)
-    summary = f"Most goes to {most}: {si(totals.get(most, 0.0), 'J')} per image."
+    summary = f"Largest: {most}, {si(totals.get(most, 0.0), 'J')} per image."
     return Plot(
         name,
         title,
@@ -199,7 +221,7 @@ def layers_plot(number: int, one: CostEstimate, kinds: dict[str, str]) -> Plot:
                 *(si(parts.get(part, 0.0), "J") for part in kinds),
                 si(totals[layer], "J"),
             )
-            for layer, parts in one.layers.items()
+            for layer, parts in layers.items()
         ],
         group="layers",
     )

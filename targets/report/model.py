@@ -1,11 +1,10 @@
-"""Report: everything that a page about one run says, as plain records.
+"""Report: the content of the page about one run, as plain records.
 
-`report.json` is this, and `targets/schemas/report.schema.json` is its JSON Schema:
+`report.json` holds it. Its JSON Schema is `targets/schemas/report.schema.json`:
 
     python -m targets.report.model > targets/schemas/report.schema.json
 
-The records of parity.json and energy.json keep what a page shows of them; keys that
-are not known here are left out.
+Its parts "parity" and "energy" are the records in parity.json and energy.json.
 """
 
 from __future__ import annotations
@@ -14,18 +13,16 @@ import json
 import sys
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from targets.energy_model.report import EnergyReport
+from targets.parity_check.report import ParityReport
+from targets.record import Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class Record(BaseModel):
-    """Base: frozen; every number is finite."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Layer(Record):
+class LayerSummary(Record):
     """One population of the network."""
 
     name: str
@@ -34,36 +31,36 @@ class Layer(Record):
     neurons: int
 
 
-class Network(Record):
-    """What ships."""
+class NetworkSummary(Record):
+    """The exported network."""
 
-    layers: tuple[Layer, ...] = Field(description="in execution order")
+    layers: tuple[LayerSummary, ...] = Field(description="in execution order")
     neurons: int
-    weights: int = Field(description="weights that are not zero, shared ones once")
+    weights: int = Field(description="nonzero weights; a shared weight counts once")
     steps: int = Field(description="T, steps per image")
-    dt: float = Field(description="seconds a step")
+    dt: float = Field(description="seconds per step")
     classes: int
 
 
 class Accuracies(Record):
-    """Shares of the real test images that are classified correctly, 0 to 1."""
+    """Shares of real test images that are classified correctly, 0 to 1."""
 
     teacher: float | None = None
     student: float | None = Field(None, description="before it was put on the grid")
-    grid: float | None = Field(None, description="on the grid: what ships")
+    grid: float | None = Field(None, description="on the grid, as exported")
     test_data: str | None = None
 
 
 class Rate(Record):
-    """How busy one layer is."""
+    """The firing rate of one layer."""
 
     layer: str
     rate: float = Field(description="mean spikes per neuron and step, 0 to 1")
-    healthy: bool = Field(description="neither nearly silent nor nearly always on")
+    healthy: bool = Field(description="neither almost silent nor almost always firing")
 
 
-class Certificate(Record):
-    """What was proved from the weights alone."""
+class CertificateSummary(Record):
+    """The certificate, which follows from the weights alone."""
 
     ok: bool
     verdict: str
@@ -73,14 +70,14 @@ class Certificate(Record):
 
 
 class Gauge(Record):
-    """How much of one resource is used; the page draws one bar of each."""
+    """The use of one resource; the page draws one bar for each."""
 
-    group: str = Field(description="heading that gauges share")
-    resource: str = Field(description="what it is of: a layer, or what a chip has")
+    group: str = Field(description="heading that several gauges share")
+    resource: str = Field(description="the layer, or a resource of a chip")
     used: float
     limit: float
     unit: str
-    source: str = Field(description="where the limit comes from")
+    source: str = Field(description="source of the limit")
 
     @property
     def fits(self) -> bool:
@@ -88,91 +85,8 @@ class Gauge(Record):
         return self.used <= self.limit
 
 
-class Divergence(Record):
-    """The first place where a target differs."""
-
-    node: str
-    step: int
-    sample: int
-    neuron: tuple[int, ...]
-    kind: str
-    actual: float
-    desired: float
-    margin: float | None = None
-
-    def __str__(self) -> str:
-        """One phrase for people."""
-        return (
-            f"layer {self.node}, step {self.step}, neuron {self.neuron}, image"
-            f" {self.sample}: {self.kind} {self.actual:g}, expected {self.desired:g}"
-        )
-
-
-class LayerParity(Record):
-    """Mismatches of one layer on one target."""
-
-    node: str
-    neuron_steps: int
-    spike_mismatches: int
-    membrane_mismatches: int
-    mismatches_by_step: tuple[int, ...] = Field(
-        (), description="of spikes and membranes; empty when it was not recorded"
-    )
-
-    @property
-    def mismatches(self) -> int:
-        """Of spikes and of membranes."""
-        return self.spike_mismatches + self.membrane_mismatches
-
-
-class ForcedParity(Record):
-    """What one target did while each layer read the reference's own spikes."""
-
-    ran: bool
-    reason: str | None = None
-    images: int = 0
-    spike_mismatches: int = 0
-    membrane_mismatches: int = 0
-
-
-class TargetParity(Record):
-    """What one target did."""
-
-    name: str
-    ok: bool
-    images: int
-    neuron_steps: int
-    spike_mismatches: int
-    membrane_mismatches: int
-    membrane_steps: int
-    decisions_agree: int
-    seconds: float
-    substituted: bool = False
-    file: str | None = Field(None, description="that it ran in place of the network's")
-    first_divergence: Divergence | None = None
-    layers: tuple[LayerParity, ...]
-    state_forced: ForcedParity | None = None
-
-
-class Parity(Record):
-    """What `stars parity` found."""
-
-    images: int
-    steps: int
-    neurons: int
-    against: str = Field("reference", description="what targets were compared with")
-    targets: tuple[TargetParity, ...]
-    rates: dict[str, float] = Field(default_factory=dict)
-    skipped: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def compared(self) -> tuple[TargetParity, ...]:
-        """The targets without the one that all were compared with."""
-        return tuple(t for t in self.targets if t.substituted or t.name != self.against)
-
-
 class StepMap(Record):
-    """Mismatches of each layer at each step."""
+    """Mismatches of each layer at each step, summed over targets."""
 
     targets: tuple[str, ...]
     images: int
@@ -180,48 +94,17 @@ class StepMap(Record):
     counts: tuple[tuple[int, ...], ...] = Field(description="[layers, steps]")
 
 
-class CostEstimate(Record):
-    """Joules per image under one cost table."""
-
-    table: str
-    title: str
-    about: str
-    joules: float
-    others: dict[str, float] = Field(
-        description="joules per image of other networks of the same topology, by name"
-    )
-    layers: dict[str, dict[str, float]] = Field(
-        description="joules per image by layer and by part"
-    )
-
-    def parts(self) -> dict[str, float]:
-        """Joules per image by part, over all layers."""
-        total: dict[str, float] = {}
-        for parts in self.layers.values():
-            for name, joules in parts.items():
-                total[name] = total.get(name, 0.0) + joules
-        return total
-
-
-class Energy(Record):
-    """What `stars energy` counted and estimated."""
-
-    images: int
-    operations: dict[str, float] = Field(description="mean per image, by kind")
-    estimates: tuple[CostEstimate, ...]
-
-
 class MembraneRecord(Record):
     """One neuron on the sample images."""
 
     layer: str
     neuron: tuple[int, ...]
-    threshold: float | None = Field(description="volts; None without one")
+    threshold: float | None = Field(description="volts; None if the layer has none")
     membrane: tuple[tuple[float, ...], ...] = Field(
-        description="[images, T], volts, after the reset of each step"
+        description="[images, T], volts, after each step's reset"
     )
     spikes: tuple[tuple[int, ...], ...] = Field(
-        description="for each image, the steps at which it spiked"
+        description="steps with a spike, for each image"
     )
 
 
@@ -230,14 +113,14 @@ class Raster(Record):
 
     layer: str
     neurons: tuple[int, ...] = Field(description="flat indices, evenly spaced")
-    of: int = Field(description="neurons of the layer")
+    of: int = Field(description="number of neurons in the layer")
     spikes: tuple[tuple[int, int, int], ...] = Field(
         description="(image, step, position in `neurons`)"
     )
 
 
 class Activity(Record):
-    """What the reference did on a few images."""
+    """Spikes and membranes of the reference on a few images."""
 
     images: int
     steps: int
@@ -251,37 +134,42 @@ class Series(Record):
 
     name: str
     rounds: tuple[int, ...]
-    values: tuple[float | None, ...] = Field(description="None where not finite")
+    values: tuple[float | None, ...] = Field(description="None if not finite")
 
 
 class Artifact(Record):
     """One file of the run."""
 
     file: str
-    sha256: str = Field(description="as the manifest says")
+    sha256: str = Field(description="from the manifest")
     state: Literal["unchanged", "changed", "gone"]
 
 
-class Provenance(Record):
-    """Where the run comes from."""
+class RunConditions(Record):
+    """The conditions under which a run was distilled."""
 
-    data_free: bool | None = Field(description="None when it is not known")
-    training_data: str | None = None
-    teacher: str | None = None
-    teacher_sha256: str | None = None
-    command: str | None = None
     seed: int | None = None
     seconds: float | None = None
     python: str | None = None
     machine: str | None = None
     git_commit: str | None = None
     versions: dict[str, str | None] = Field(default_factory=dict)
+
+
+class Provenance(RunConditions):
+    """The origin of the run."""
+
+    data_free: bool | None = Field(description="None if unknown")
+    training_data: str | None = None
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+    command: str | None = None
     artifacts: tuple[Artifact, ...] = ()
     config: dict[str, Any] = Field(default_factory=dict)
 
 
 class Missing(Record):
-    """A section that is not there, and how to get it."""
+    """A missing section, and the command that creates it."""
 
     section: str
     reason: str
@@ -289,21 +177,21 @@ class Missing(Record):
 
 
 class Report(Record):
-    """Everything that a page about one run says."""
+    """The content of the page about one run."""
 
     schema_: Literal["stars.report/1"] = Field("stars.report/1", alias="schema")
     name: str
     path: str
     stars_version: str
-    network: Network | None = None
+    network: NetworkSummary | None = None
     accuracies: Accuracies
     rates: tuple[Rate, ...] = ()
     rates_from: str | None = None
-    certificate: Certificate | None = None
+    certificate: CertificateSummary | None = None
     gauges: tuple[Gauge, ...] = ()
-    parity: Parity | None = None
+    parity: ParityReport | None = None
     step_map: StepMap | None = None
-    energy: Energy | None = None
+    energy: EnergyReport | None = None
     activity: Activity | None = None
     training: tuple[Series, ...] = ()
     synthetic: bool = Field(
@@ -312,10 +200,6 @@ class Report(Record):
     provenance: Provenance
     warnings: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the field "schema" names their meaning."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a network is, what was measured of it, and what it is not for."""
+"""MODEL_CARD.md: a network, its measurements, its intended use and its limits."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from targets.report.sentences import (
     certificate_sentence,
     counted,
     data_sentence,
-    energy_range,
     facts,
     percent,
     verdict,
 )
-from targets.report.svg import si
+from targets.summary import si
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
 def model_card(report: Report) -> str:
-    """The card as Markdown; what a user named is escaped."""
+    """The card as Markdown; all names from a user are escaped."""
     templates = Environment(
         loader=PackageLoader("targets.report"),
-        autoescape=False,  # Markdown; the filter `plain` escapes what a user named
+        autoescape=False,  # Markdown; the filter `plain` escapes names from a user
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,7 +36,6 @@ def model_card(report: Report) -> str:
         verdict=verdict(report),
         data_sentence=data_sentence(report),
         certificate=certificate_sentence(report),
-        energy_range=energy_range(report),
         facts=facts(report),
         percent=percent,
         counted=counted,
@@ -47,11 +45,11 @@ def model_card(report: Report) -> str:
 
 
 def escaped(content: object) -> str:
-    """Text on one line in which no character is Markdown or HTML."""
+    """Text on one line, with Markdown and HTML characters escaped."""
     line = " ".join(str(content).split())
     return SPECIAL.sub(r"\\\1", line)
 
 
 def command(line: str) -> str:
-    """A command line as code; as escaped text where a backtick would end the code."""
+    """A command line as code; as escaped text if it has a backtick."""
     return escaped(line) if "`" in line else f"`{line}`"

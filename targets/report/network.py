@@ -1,4 +1,4 @@
-"""What the network itself says: its layers, its certificate, and the bits it needs."""
+"""Report sections from the network alone: layers, certificate and gauges."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from stars.grid.float32_bounds import FLOAT32_BITS
 from stars.grid.plan import ACCUMULATOR_BITS, STATE_SHIFT
 from targets.chip.fit import FitReport, fit
 from targets.hardware.limits import CHIPS, load_limits
-from targets.report.model import Certificate, Gauge, Layer, Missing, Network
+from targets.report.model import (
+    CertificateSummary,
+    Gauge,
+    LayerSummary,
+    Missing,
+    NetworkSummary,
+)
 
-MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # with its sign
+MEMBRANE_BITS = ACCUMULATOR_BITS + STATE_SHIFT + 1  # including the sign
 
 
 def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, Any]:
-    """Network, certificate and gauges; what cannot be had goes to `missing`."""
+    """Network, certificate and gauges; unavailable sections are added to `missing`."""
     found: dict[str, Any] = {"network": network(graph)}
     try:
         proof = certify(graph)
@@ -28,7 +34,7 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
         reason = f"no certificate: {error}"
         missing.append(Missing(section="certificate", reason=reason, remedy=""))
         return found
-    certificate = Certificate(
+    certificate = CertificateSummary(
         ok=proof.ok,
         verdict=proof.verdict,
         steps=proof.steps,
@@ -46,7 +52,7 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
 
 
 def chip_gauges(report: FitReport) -> list[Gauge]:
-    """Cores of one chip that the network takes, and every limit that it exceeds."""
+    """The cores of one chip that the network needs, and every limit it exceeds."""
     title, cores = report.limits.title, report.limits.limits["cores_per_chip"]
     taken = {
         "every synapse stored": report.cores,
@@ -77,10 +83,10 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
     ]
 
 
-def network(graph: SpikingGraph) -> Network:
-    """What a graph is made of."""
+def network(graph: SpikingGraph) -> NetworkSummary:
+    """The layers and sizes of a graph."""
     layers = [
-        Layer(
+        LayerSummary(
             name=name,
             kind=type(graph.nodes[name]).__name__,
             shape=graph.shapes[name],
@@ -89,7 +95,7 @@ def network(graph: SpikingGraph) -> Network:
         for name in graph.neurons
     ]
     weights = (node.parameters().get("weight") for node in graph.nodes.values())
-    return Network(
+    return NetworkSummary(
         layers=layers,
         neurons=graph.neuron_count(),
         weights=sum(

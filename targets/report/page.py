@@ -1,4 +1,4 @@
-"""report.html and compare.html, each one self-contained file; see templates/."""
+"""report.html and compare.html, two self-contained files; see templates/."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from targets.report.sentences import (
     percent,
     verdict,
 )
-from targets.report.side_by_side import Comparison
+from targets.report.side_by_side import SideBySide
 
 CONTENTS = (
     ("accuracy", "Accuracy and activity"),
@@ -44,7 +44,7 @@ CONTENTS = (
     ("energy", "Energy"),
     ("activity", "Spikes and membranes"),
     ("training", "Training"),
-    ("provenance", "Where it comes from"),
+    ("provenance", "Provenance"),
 )
 
 
@@ -52,7 +52,7 @@ def report_html(report: Report, picture: bytes | None) -> str:
     """The page about one run.
 
     Args:
-        report: what it says.
+        report: its content.
         picture: the synthetic images as PNG.
     """
     plots = plots_of(report)
@@ -80,7 +80,7 @@ def report_html(report: Report, picture: bytes | None) -> str:
     )
 
 
-def comparison_html(found: Comparison) -> str:
+def comparison_html(found: SideBySide) -> str:
     """The page about several runs."""
     plots = [
         plot
@@ -94,7 +94,7 @@ def comparison_html(found: Comparison) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page in the common frame: style, script, and nothing from elsewhere."""
+    """A page from a template, with style and script inline."""
     pages = Environment(
         loader=PackageLoader("targets.report"),
         autoescape=True,
@@ -118,7 +118,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def plots_of(report: Report) -> dict[str, list[Plot]]:
-    """All drawings of a page, by section."""
+    """All plots of a page, by section."""
     found: dict[str, list[Plot]] = {
         "accuracy": [],
         "parity": [],

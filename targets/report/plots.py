@@ -1,4 +1,4 @@
-"""Plot: a drawing with its title, its sentence and the same numbers as a table."""
+"""Plot: a drawing with its title, a summary, and its numbers as a table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from targets.parity_check.report import RATES
-from targets.report.model import Accuracies, Gauge, Parity, Rate, StepMap
+from targets.parity_check.report import RATES, ParityReport
+from targets.report.model import Accuracies, Gauge, Rate, StepMap
 from targets.report.sentences import counted, percent
 from targets.report.svg import (
     SHADES,
@@ -21,22 +21,22 @@ from targets.report.svg import (
     text,
 )
 
-CELLS_WITH_TEXT = 12  # columns; more are drawn without numbers
-LETTER = 6.5  # pixels of width, at most, in a column's head
+CELLS_WITH_TEXT = 12  # columns; with more, cells have no numbers
+LETTER = 6.5  # pixels, the largest width in a column's head
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One drawing and what goes with it.
+    """One drawing with its title, summary and table.
 
     Args:
         name: id of the drawing.
-        title: what is drawn.
-        summary: what one sees, in one sentence.
+        title: the subject of the drawing.
+        summary: the content of the drawing in one sentence.
         svg: the drawing.
-        head, rows: the same as a table.
-        group: what a page sorts plots by, such as the layer.
-        note: what a reader needs beside it.
+        head, rows: the same content as a table.
+        group: key by which a page groups plots, such as the layer.
+        note: a note below the drawing.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Plot:
 
 
 def accuracy_plot(found: Accuracies) -> Plot | None:
-    """Bars of the accuracies that were measured; None without any."""
+    """Bars of the measured accuracies; None if there are none."""
     names = {
         "teacher": "teacher (ANN)",
         "student": "student before the grid",
-        "grid": "student on the grid: what ships",
+        "grid": "student on the grid, as exported",
     }
     values = {
         label: value
@@ -82,10 +82,10 @@ def accuracy_plot(found: Accuracies) -> Plot | None:
 
 
 def accuracies_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | None:
-    """A bar for the accuracy of what each run ships; None without any."""
+    """A bar for the accuracy of each exported network; None if there are none."""
     return run_bars(
         "plot-accuracies",
-        "Accuracy of what ships",
+        "Accuracy of the exported network",
         [
             (r, percent(v), v)
             for r, v in zip(runs, values, strict=True)
@@ -95,7 +95,7 @@ def accuracies_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot
 
 
 def seconds_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | None:
-    """A bar for the time that each run took; None without any."""
+    """A bar for the time of each distillation; None if there are none."""
     most = max((value for value in values if value), default=0.0) or 1.0
     return run_bars(
         "plot-seconds",
@@ -111,7 +111,7 @@ def seconds_plot(runs: Sequence[str], values: Sequence[float | None]) -> Plot | 
 def run_bars(
     name: str, title: str, rows: Sequence[tuple[str, str, float]]
 ) -> Plot | None:
-    """One bar a run; None without any."""
+    """One bar per run; None if there are none."""
     if not rows:
         return None
     body, height = bar_rows([(*row, "c1") for row in rows])
@@ -167,7 +167,7 @@ def gauge_plots(gauges: Sequence[Gauge]) -> list[Plot]:
 
 
 def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
-    """Bars from nothing to the limit; what is over it says so."""
+    """Bars from 0 to the limit; a value over the limit is marked."""
     rows = []
     for g in gauges:
         over = "" if g.fits else " over"
@@ -180,7 +180,7 @@ def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
     summary = (
         f"Over the limit: {', '.join(over_all)}."
         if over_all
-        else "Everything is within its limit."
+        else "All values are within their limits."
     )
     sources = list(dict.fromkeys(gauge.source for gauge in gauges))
     return Plot(
@@ -188,13 +188,13 @@ def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
         title,
         summary,
         drawing(name, title, summary, height, body),
-        ("of", "used", "limit", "unit", "source"),
+        ("resource", "used", "limit", "unit", "source"),
         [(g.resource, f"{g.used:g}", f"{g.limit:g}", g.unit, g.source) for g in gauges],
         note=f"Source: {'; '.join(sources)}.",
     )
 
 
-def target_map(parity: Parity) -> Plot:
+def target_map(parity: ParityReport) -> Plot:
     """Mismatches of every layer on every target that was compared."""
     targets = parity.compared
     layers = list(dict.fromkeys(row.node for t in targets for row in t.layers))
@@ -232,7 +232,7 @@ def heat_map(
     counts: Sequence[Sequence[int]],
     note: str,
 ) -> Plot:
-    """Counts in cells; a zero is a zero, not a color alone."""
+    """A table of shaded cells; cells show their count if there are few columns."""
     left, top, cell = 92, 22, 24
     width = (WIDTH - left) / max(len(columns), 1)
     most = max((max(row, default=0) for row in counts), default=0)
@@ -277,7 +277,7 @@ def heat_map(
 
 
 def shade(count: int, most: int) -> int:
-    """0 for nothing, else 1 to 5 by the order of magnitude."""
+    """The shade of a count: 0 for 0, else 1 to 5 by order of magnitude."""
     if count == 0:
         return 0
     return 1 + round((SHADES - 1) * len(str(count)) / len(str(most)))

@@ -1,4 +1,4 @@
-"""The sentences on top of a page: verdict, energy range, where accuracies come from."""
+"""The sentences of a page: verdict, energy range, certificate and provenance."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from targets.report.model import Parity, Report
-from targets.report.svg import si
+from targets.parity_check.report import ParityReport
+from targets.report.model import Report
+from targets.summary import si
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reader takes away.
+    """The result of a report in one headline.
 
     Args:
-        state: exact, failed, or unknown when nothing was compared.
+        state: exact, failed, or unknown if nothing was compared.
         sentence: the headline.
-        detail: what it rests on.
+        detail: the facts behind it.
     """
 
     state: Literal["exact", "failed", "unknown"]
@@ -33,7 +34,7 @@ def verdict(report: Report) -> Verdict:
         return Verdict(
             "unknown",
             "Not compared yet",
-            "No target has been held against the reference.",
+            "No target has been compared with the reference.",
         )
     failed = [target for target in parity.compared if not target.ok]
     if failed:
@@ -43,7 +44,7 @@ def verdict(report: Report) -> Verdict:
         return Verdict(
             "unknown",
             "Silent: no neuron ever fires",
-            f"0 of {steps:,} neuron-steps differ, and that proves nothing.",
+            f"0 of {steps:,} neuron-steps differ, which proves nothing.",
         )
     count = len(parity.compared)
     against = (
@@ -54,19 +55,18 @@ def verdict(report: Report) -> Verdict:
         "exact",
         f"Exact on {count} target{'' if count == 1 else 's'}: 0 of {steps:,}"
         " neuron-steps differ",
-        f"Every spike, and all {membranes:,} membranes that were recorded, on"
-        f" {listed([t.name for t in parity.compared])}{against}; no tolerance.",
+        f"Every spike and all {membranes:,} recorded membranes are equal on"
+        f" {listed([t.name for t in parity.compared])}{against}, without tolerance.",
     )
 
 
-def failure(parity: Parity) -> Verdict:
-    """Which targets differ, and where first."""
+def failure(parity: ParityReport) -> Verdict:
+    """The verdict that names the targets that differ, and the first divergence."""
     failed = [target for target in parity.compared if not target.ok]
     first = failed[0]
     place = first.first_divergence
     where = "" if place is None else f": first divergence at {place}, on {first.name}"
-    runs = [run for t in failed for run in (t, t.state_forced) if run is not None]
-    wrong = sum(run.spike_mismatches + run.membrane_mismatches for run in runs)
+    wrong = sum(run.mismatches for target in failed for run in target.runs)
     fine = [target.name for target in parity.compared if target.ok]
     purpose = [target.name for target in failed if target.substituted]
     detail = [
@@ -83,29 +83,28 @@ def failure(parity: Parity) -> Verdict:
 
 
 def energy_range(report: Report) -> str | None:
-    """From the cheapest cost table to the dearest; None without any."""
-    if report.energy is None or not report.energy.estimates:
+    """The energy over all cost tables, lowest to highest; None without a table."""
+    if report.energy is None or report.energy.range is None:
         return None
-    joules = [estimate.joules for estimate in report.energy.estimates]
-    low, high = si(min(joules), "J"), si(max(joules), "J")
+    low, high = (si(joules, "J") for joules in report.energy.range.joules_per_image)
     return low if low == high else f"{low} to {high}"
 
 
 def data_sentence(report: Report) -> str:
-    """Whether real images were used in training."""
+    """A sentence on whether training used real images."""
     about = report.provenance
     if about.data_free is None:
-        return "How this network was trained is not recorded."
+        return "The run does not record how this network was trained."
     if about.data_free:
         return (
             "Data-free: no real image was used in training or for choosing among"
-            " checkpoints; test images were used to print accuracies and for parity."
+            " checkpoints. Test images were used only for accuracies and for parity."
         )
     return f"Not data-free: trained on the real images of {about.training_data}."
 
 
 def certificate_sentence(report: Report) -> str | None:
-    """What is proved from the weights; None without a certificate."""
+    """The verdict of the certificate; None without a certificate."""
     proof = report.certificate
     if proof is None:
         return None
@@ -113,24 +112,24 @@ def certificate_sentence(report: Report) -> str | None:
 
 
 def counted(images: int) -> str:
-    """A number of images."""
+    """A number of images, as text."""
     return f"{images:,} image{'' if images == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a reader lists them."""
+    """Names as a list in a sentence."""
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def percent(share: float) -> str:
-    """A share of one with two decimals."""
+    """A share as a percentage with two decimals."""
     return f"{100 * share:.2f} %"
 
 
 def facts(report: Report) -> list[tuple[str, str]]:
-    """Names and values of the provenance that are known."""
+    """The known facts of the provenance, as (name, value)."""
     about = report.provenance
     versions = ", ".join(f"{n} {v}" for n, v in about.versions.items() if v)
     known = {
@@ -151,9 +150,9 @@ def facts(report: Report) -> list[tuple[str, str]]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, value as JSON) of nested settings, in order.
+    """(dotted key, value as JSON) of each nested setting, in order.
 
-    Terms are keyed by their name, as in "loss.kl.weight".
+    The key of a term has its name, as in "loss.kl.weight".
     """
     for key, value in values.items():
         terms = by_name(value)
@@ -166,7 +165,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def by_name(value: object) -> dict[str, Any] | None:
-    """A list of terms as a mapping, when each has another name; else None."""
+    """A list of terms by their names; None unless all names differ."""
     if not isinstance(value, list) or not value:
         return None
     if not all(isinstance(one, Mapping) and "name" in one for one in value):

@@ -1,4 +1,4 @@
-"""compare(reports): runs side by side, what was measured and what was set."""
+"""side_by_side(reports): measurements and settings of several runs."""
 
 from __future__ import annotations
 
@@ -8,47 +8,44 @@ from typing import Literal
 from pydantic import Field
 
 from stars.errors import ConfigError
-from targets.report.model import Record, Report
+from targets.record import Record
+from targets.report.model import Report
 from targets.report.sentences import flat, percent, verdict
-from targets.report.svg import si
+from targets.summary import si
 
 NOTHING = "-"
 
 
 class Row(Record):
-    """One quantity of every run, as text; "-" where a run has none."""
+    """One quantity of every run, as text; "-" if a run does not have it."""
 
     name: str
     values: tuple[str, ...]
 
 
-class Comparison(Record):
-    """Runs side by side.
+class SideBySide(Record):
+    """Several runs side by side.
 
-    `differences` holds only the settings that are not the same everywhere.
+    `differences` holds only the settings that differ.
     """
 
     schema_: Literal["stars.compare/1"] = Field("stars.compare/1", alias="schema")
     runs: tuple[str, ...]
     verdicts: tuple[Literal["exact", "failed", "unknown"], ...]
-    accuracies: tuple[float | None, ...] = Field(description="of what ships")
+    accuracies: tuple[float | None, ...] = Field(description="of the exported network")
     seconds: tuple[float | None, ...]
     measured: tuple[Row, ...]
     differences: tuple[Row, ...]
 
-    def to_json(self) -> dict[str, object]:
-        """Plain values; the field "schema" names their meaning."""
-        return self.model_dump(mode="json", by_alias=True)
 
-
-def compare(reports: Sequence[Report]) -> Comparison:
-    """The runs of `reports` side by side.
+def side_by_side(reports: Sequence[Report]) -> SideBySide:
+    """The measurements and settings of several runs.
 
     Raises:
-        ConfigError: fewer than two.
+        ConfigError: there are fewer than two reports.
     """
     check_count(len(reports))
-    return Comparison(
+    return SideBySide(
         runs=names(reports),
         verdicts=[verdict(report).state for report in reports],
         accuracies=[report.accuracies.grid for report in reports],
@@ -59,17 +56,17 @@ def compare(reports: Sequence[Report]) -> Comparison:
 
 
 def check_count(runs: int) -> None:
-    """Refuse to compare one run with nothing.
+    """Check that there are two runs or more.
 
     Raises:
-        ConfigError: fewer than two.
+        ConfigError: there are fewer than two.
     """
     if runs < 2:
         raise ConfigError(f"got {runs} run; give two or more to compare")
 
 
 def names(reports: Sequence[Report]) -> list[str]:
-    """The runs' names, or their paths where two have the same name."""
+    """The runs' names, or their paths if two have the same name."""
     short = [report.name for report in reports]
     if len(set(short)) == len(short):
         return short
@@ -77,7 +74,7 @@ def names(reports: Sequence[Report]) -> list[str]:
 
 
 def measured(reports: Sequence[Report]) -> list[Row]:
-    """What was measured, by name; rows that no run has are left out."""
+    """One row per measurement; rows that no run has are left out."""
     readers: dict[str, Callable[[Report], str | None]] = {
         "accuracy of the teacher": lambda r: share(r.accuracies.teacher),
         "accuracy of the student": lambda r: share(r.accuracies.student),
@@ -92,8 +89,10 @@ def measured(reports: Sequence[Report]) -> list[Row]:
     }
     rows = [row(name, [read(one) for one in reports]) for name, read in readers.items()]
     energies = [
-        {e.title: si(e.joules, "J") for e in one.energy.estimates} if one.energy else {}
-        for one in reports
+        {e.table.title: si(e.joules_per_image, "J") for e in r.energy.estimates}
+        if r.energy
+        else {}
+        for r in reports
     ]
     rates = [
         {rate.layer: f"{100 * rate.rate:.3g} %" for rate in r.rates} for r in reports
@@ -104,7 +103,7 @@ def measured(reports: Sequence[Report]) -> list[Row]:
 
 
 def row(name: str, values: Sequence[str | None]) -> Row:
-    """One row; what is None becomes a dash."""
+    """One row; None becomes a dash."""
     return Row(name=name, values=[NOTHING if v is None else v for v in values])
 
 
@@ -119,7 +118,7 @@ def count(value: float | None) -> str | None:
 
 
 def training(report: Report) -> str | None:
-    """What the student learned from."""
+    """The training data of the student, as text."""
     about = report.provenance
     if about.data_free is None:
         return None
@@ -129,12 +128,12 @@ def training(report: Report) -> str | None:
 def aligned(
     found: Sequence[Mapping[str, str]],
 ) -> list[tuple[str, list[str | None]]]:
-    """(key, its value in each mapping) of every key, in the order of appearance."""
+    """(key, its value in each mapping) for every key, in order of appearance."""
     keys = dict.fromkeys(key for one in found for key in one)
     return [(key, [one.get(key) for one in found]) for key in keys]
 
 
 def differences(configs: Sequence[Mapping[str, object]]) -> list[Row]:
-    """Settings that are not the same in all runs, by their dotted key."""
+    """One row per setting that differs between runs, by its dotted key."""
     rows = [row(key, v) for key, v in aligned([dict(flat(one)) for one in configs])]
     return [one for one in rows if len(set(one.values)) > 1]

@@ -1,8 +1,8 @@
-"""Small pure functions that draw SVG: elements, text, bars, axes. No data, no page.
+"""Pure functions that draw SVG: elements, text, bars and axes.
 
-A drawing is 320 units wide, so that a phone shows it at its own size and text stays
-readable; colors are classes that the page's style sheet defines for light, dark and
-paper. Every function escapes what it is given.
+A drawing is 320 units wide, so a phone shows it at full size and its text is readable.
+Colors are classes, which the page's style sheet defines for light, dark and print.
+Every function escapes its arguments.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
+
+from targets.summary import si
 
 WIDTH = 320
 ROW = 34  # height of a row with its label above its bar
@@ -31,19 +33,19 @@ def element(name: str, *children: str, **attributes: object) -> Markup:
 
 
 def plain(value: object) -> str:
-    """An attribute's text; coordinates keep two decimals."""
+    """An attribute's text; a float has at most two decimals."""
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".")
     return str(value)
 
 
 def drawing(name: str, title: str, summary: str, height: float, body: str) -> Markup:
-    """A whole drawing, with what a screen reader says of it.
+    """A whole drawing, with a title and a description for screen readers.
 
     Args:
-        name: id of the drawing, once on the page.
-        title: what is drawn.
-        summary: what one sees there.
+        name: id of the drawing, unique on the page.
+        title: the subject of the drawing.
+        summary: the content of the drawing.
         height: units.
         body: its elements.
     """
@@ -55,7 +57,7 @@ def drawing(name: str, title: str, summary: str, height: float, body: str) -> Ma
         id=name,
         role="img",
         viewBox=f"0 0 {WIDTH} {plain(float(height))}",
-        aria_labeledby=f"{name}-title {name}-desc",
+        aria_labelledby=f"{name}-title {name}-desc",
     )
 
 
@@ -99,7 +101,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 
 def shortened(content: str, most: int = LABEL) -> str:
-    """A label of at most `most` characters; the middle goes."""
+    """A label of at most `most` characters, shortened in the middle."""
     if len(content) <= most:
         return content
     head = (most - 1) // 2
@@ -107,7 +109,7 @@ def shortened(content: str, most: int = LABEL) -> str:
 
 
 def labeled_row(y: float, label: str, value: str, bar: str) -> Markup:
-    """A label and a value above a bar that somebody else drew at y + 17."""
+    """A label and a value above a bar, which the caller draws at y + 17."""
     most = LABEL - len(value)
     return element(
         "g",
@@ -121,11 +123,11 @@ def labeled_row(y: float, label: str, value: str, bar: str) -> Markup:
 def bar_rows(
     rows: Sequence[tuple[str, str, float, str]], marks: Sequence[float] = ()
 ) -> tuple[Markup, float]:
-    """(horizontal bars on a track, one below the other; their height).
+    """(horizontal bars on tracks, one below the other; their height).
 
     Args:
         rows: label, value as text, share of the track, class of the bar.
-        marks: shares at which a tick is drawn across every track.
+        marks: shares at which every track has a tick.
     """
     drawn = []
     for i, (label, value, share, kind) in enumerate(rows):
@@ -151,7 +153,7 @@ def stacked_rows(
 
     Args:
         rows: label, value as text, parts as (name, size, class).
-        full: size that fills the track; by default each row fills it.
+        full: size that fills a track; by default every row fills its track.
     """
     drawn = []
     for i, (label, value, parts) in enumerate(rows):
@@ -168,7 +170,7 @@ def stacked_rows(
 
 
 def legend(entries: Sequence[tuple[str, str]], y: float) -> tuple[Markup, float]:
-    """(name and swatch of each class, one a line; their height)."""
+    """(name and swatch of each class, one per line; their height)."""
     drawn = []
     for i, (name, kind) in enumerate(entries):
         top = y + i * 18
@@ -179,18 +181,6 @@ def legend(entries: Sequence[tuple[str, str]], y: float) -> tuple[Markup, float]
 def decades(low: float, high: float) -> range:
     """Exponents of ten that enclose two positive numbers."""
     return range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-
-
-def si(value: float, unit: str) -> str:
-    """A number with three digits and the prefix that suits it."""
-    if value == 0:
-        return f"0 {unit}"
-    prefixes = "fpnµm kMGT"
-    power = min(max(math.floor(math.log10(abs(value)) / 3), -5), 4)
-    scaled = float(f"{value / 1000.0**power:.3g}")
-    if abs(scaled) >= 1000 and power < 4:
-        power, scaled = power + 1, scaled / 1000
-    return f"{scaled:g} {prefixes[power + 5].strip()}{unit}"
 
 
 def compact(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Writes the files of a report and of a comparison, each all or nothing."""
+"""Write the files of a report or of a comparison; each is written atomically."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from stars.files.writing import write_json, write_text
 from targets.report.model import Report
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
-from targets.report.side_by_side import Comparison
+from targets.report.side_by_side import SideBySide
 
 
 def write_report(report: Report, picture: bytes | None, folder: Path) -> list[Path]:
-    """report.html, report.json and MODEL_CARD.md in `folder`; other files there stay.
+    """Write report.html, report.json and MODEL_CARD.md; return their paths.
 
     Raises:
-        DataError: the folder cannot be made or written to.
+        DataError: `folder` cannot be created or written to.
     """
     page, data = folder / "report.html", folder / "report.json"
     card = folder / "MODEL_CARD.md"
@@ -25,11 +25,11 @@ def write_report(report: Report, picture: bytes | None, folder: Path) -> list[Pa
     return [page, data, card]
 
 
-def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """compare.html and compare.json in `folder`; other files there stay.
+def write_comparison(found: SideBySide, folder: Path) -> list[Path]:
+    """Write compare.html and compare.json; return their paths.
 
     Raises:
-        DataError: the folder cannot be made or written to.
+        DataError: `folder` cannot be created or written to.
     """
     page, data = folder / "compare.html", folder / "compare.json"
     write_text(page, comparison_html(found))

@@ -55,9 +55,9 @@ def test_the_text_has_layers_cores_and_what_was_not_checked(
     assert main(["check", str(file)]) == 0
     text = capsys.readouterr().out
     assert "Loihi 2, Intel 4: it fits" in text
-    assert "4 cores are 1 chip(s)" in text
+    assert "4 cores on 1 chip(s)" in text
     assert "tertiary" in text
-    assert "not checked, for no figure is given: input_axons_per_core" in text
+    assert "not checked, because no figure is published: input_axons_per_core" in text
 
 
 def test_limits_of_ones_own(

@@ -129,14 +129,14 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
         "firing rate",
         "certificate for T = 4: spikes and membranes exact",
         "accumulator",
-        "target 'norse' first diverges at node 'block0_lif0', step",
+        "target 'norse' first diverges at layer 'block0_lif0', step",
         "parity: FAILED for norse",
     ):
         assert words in out
 
 
 def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
-    """The run's own file, right or wrong: here it is of another network."""
+    """The run's own file is used even if it holds another network."""
     for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
         arguments = ["--target", "onnx", "--out", run.onnx_path]
         assert said(capsys, "export", source, *arguments)[0] == 0
@@ -373,7 +373,7 @@ def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
         "horowitz45-int8",
         "ANN MAC",
         "weight bytes",
-        "image, if held: once",
+        "image, if constant",
         "sum, pooled-dense",
         "teacher zero-skipping",
         "qnn, 3 bits",

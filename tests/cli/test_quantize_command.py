@@ -1,4 +1,4 @@
-"""`stars quantize`: the file it writes, what it says, and what it refuses."""
+"""`stars quantize`: its file, its output and its errors."""
 
 from __future__ import annotations
 

@@ -258,14 +258,14 @@ def test_one_weight_off_by_one_grid_step_is_found_and_named(name, target, tmp_pa
     )
     assert not report.ok
     assert {t.name for t in report.targets if t.ok} == set(others)
-    found = report.targets[0].comparison
+    found = report.targets[0]
     truth = compare(reference.run(broken, inputs), desired, graph=graph)
     assert found.spike_mismatches == truth.spike_mismatches
     assert found.membrane_mismatches == truth.membrane_mismatches > 0
-    assert found.first == truth.first
-    assert found.first.node == "block0_lif0"
-    assert found.first.step in range(graph.steps)
-    assert len(found.first.neuron) == 3
+    assert found.first_divergence == truth.first_divergence
+    assert found.first_divergence.node == "block0_lif0"
+    assert found.first_divergence.step in range(graph.steps)
+    assert len(found.first_divergence.neuron) == 3
 
 
 def test_every_target_has_a_tolerance_row():

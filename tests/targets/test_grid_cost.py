@@ -1,4 +1,4 @@
-"""What quantizing costs, by hand on one neuron and against numpy on real graphs."""
+"""The cost of quantization, by hand on one neuron and against numpy on graphs."""
 
 from __future__ import annotations
 

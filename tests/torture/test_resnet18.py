@@ -42,4 +42,4 @@ def test_eight_images_are_exact(tmp_path: Path) -> None:
     assert min(report.rates.values()) > 0.01
     assert report.ok
     expected = IMAGES * graph.steps * graph.neuron_count()
-    assert {t.comparison.neuron_steps for t in report.targets} == {expected}
+    assert {t.neuron_steps for t in report.targets} == {expected}

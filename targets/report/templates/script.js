@@ -1,4 +1,4 @@
-// Shows the membrane that is chosen; without it the first one is shown.
+// Show the chosen membrane. Without this script the page shows the first one.
 for (const select of document.querySelectorAll("select[data-shows]")) {
   const figures = document.querySelectorAll("#" + select.dataset.shows + " > figure");
   const show = () => figures.forEach((figure, i) => { figure.hidden = i !== select.selectedIndex; });

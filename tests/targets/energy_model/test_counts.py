@@ -1,4 +1,4 @@
-"""Counts are held against brute force and paper; joules against the tables."""
+"""Counts are compared with brute force and hand counts, joules with the tables."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_three_synapses_and_two_spikes_on_paper():
     assert population.ann_macs == 4
     loihi = estimate(counts, load_table("loihi1"))
     picojoules = 3 * 23.6 + 3 * 81 + 1 * 52 + 1 * 1.7
-    assert loihi.total == pytest.approx(picojoules * 1e-12, rel=1e-12)
-    assert loihi.ann is None
+    assert loihi.joules == pytest.approx(picojoules * 1e-12, rel=1e-12)
+    assert loihi.ann_joules_per_image is None
     arithmetic = estimate(counts, load_table("horowitz45"))
-    assert arithmetic.total == pytest.approx((3 * 0.9 + 4 * 5.5) * 1e-12, rel=1e-12)
-    assert arithmetic.ann == pytest.approx(4 * 4.6e-12, rel=1e-12)
+    assert arithmetic.joules == pytest.approx((3 * 0.9 + 4 * 5.5) * 1e-12, rel=1e-12)
+    assert arithmetic.ann_joules_per_image == pytest.approx(4 * 4.6e-12, rel=1e-12)
 
 
 def test_borders_strides_and_zero_weights_of_a_convolution_on_paper():
@@ -110,7 +110,7 @@ def test_a_pool_is_routed_into_the_weights_that_follow():
 
 
 def chain_without_bias(graph: SpikingGraph, source: str, first: str, last: str, x):
-    """What comes out of the chain of maps first .. last, less what zeros give."""
+    """The output of the chain of maps first .. last, minus its output for zeros."""
     results = []
     for value in (x, np.zeros_like(x)):
         values = {source: value}
@@ -124,7 +124,7 @@ def chain_without_bias(graph: SpikingGraph, source: str, first: str, last: str, 
 
 
 def brute_force(graph: SpikingGraph, inputs: np.ndarray) -> list[tuple]:
-    """(source, target, operations): every value alone through every chain."""
+    """(source, target, operations), with each value sent alone through each chain."""
     trace = reference.run(graph, inputs)
     found = []
     for target in graph.neurons:
@@ -177,7 +177,7 @@ def test_silence_costs_no_operation():
     assert all(p.spikes == p.active == 0 for p in counts.populations)
     energy = estimate(counts, load_table("loihi1"))
     updates = sum(p.updates for p in counts.populations)
-    assert energy.total == pytest.approx(updates * 52e-12)
+    assert energy.joules == pytest.approx(updates * 52e-12)
 
 
 def test_a_first_layer_is_mac_only_when_the_file_states_an_image_encoding():
@@ -209,7 +209,10 @@ def test_a_held_image_saves_all_but_one_step():
     counts = measured(graph, np.array(random_inputs(rng, graph, 2)))
     energy = estimate(counts, load_table("horowitz45"))
     saved = energy.layers[0].mac * 3 / 4
-    assert energy.total - energy.held == pytest.approx(saved, rel=1e-9)
+    assert (
+        energy.joules - counts.images * energy.joules_per_image_held
+        == pytest.approx(saved, rel=1e-9)
+    )
 
 
 def test_bytes_are_those_of_the_grid_or_of_float32():
@@ -222,12 +225,12 @@ def test_bytes_are_those_of_the_grid_or_of_float32():
             assert p.state_bytes == state * p.neurons
 
 
-# -- brute force on graphs of hypothesis' own
+# -- brute force on graphs that hypothesis draws
 
 
 @st.composite
 def convolutions(draw) -> tuple[Conv2d, tuple[int, int, int]]:
-    """A convolution with zeros among its weights, and the shape it takes."""
+    """A convolution with some zero weights, and its input shape."""
     groups = draw(st.integers(1, 2))
     inside, out = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
@@ -264,14 +267,14 @@ def test_operations_of_any_convolution_are_pairs_of_spike_and_synapse(drawn, see
     assert counts.populations[0].ann_macs == 2 * dense_products
 
 
-# -- what the simulator of the chip routed
+# -- messages that Lava routed
 
 
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
 @pytest.mark.parametrize("kind", ["vgg", "shortcut"])
 def test_operations_are_what_lava_routed(kind):
-    """Messages that are not zero times the plan's synapses, from lava-fixed's trace."""
+    """Nonzero messages times the plan's synapses, from lava-fixed's trace."""
     rng = np.random.default_rng(7)
     graph = random_graph(rng, kind=kind)
     inputs = np.array(random_inputs(rng, graph, 4))
@@ -316,7 +319,7 @@ def test_spikes_that_come_back_are_counted_by_hand():
     edges = (("in", "lif"), ("lif", "w"), ("w", "lif"), ("lif", "out"))
     graph = SpikingGraph(nodes, edges, dt=1.0, steps=4)
     # the first neuron gets 4 at step 0: spike; its spike reaches the second at step 1:
-    # .5, then .25, .125; the second gets 4 at step 3: spike
+    # 0.5, then 0.25, 0.125; the second gets 4 at step 3: spike
     inputs = np.zeros((4, 1, 2))
     inputs[0, 0, 0] = inputs[3, 0, 1] = 4
     counts = measured(graph, inputs)
@@ -334,5 +337,5 @@ def test_membranes_that_are_handed_on_are_no_events():
         if not a.startswith("delay")
     )
     graph = SpikingGraph(nodes, edges, graph.dt, graph.steps)
-    with pytest.raises(UnsupportedNodeError, match=r"but \['li'\] hand on their"):
+    with pytest.raises(UnsupportedNodeError, match=r"but \['li'\] send their"):
         measured(graph, np.zeros((4, 1, 6)))

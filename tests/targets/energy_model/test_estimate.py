@@ -1,4 +1,4 @@
-"""Joules are held against the tables, and crossovers against publications."""
+"""Joules are compared with the tables, and crossovers with publications."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_energy_adds_up_over_layers_and_over_chunks(table):
     parts = [inputs[:, :2], inputs[:, 2:]]
     assert count(graph, [(x, reference.run(graph, x)) for x in parts]) == whole
     energy = estimate(whole, load_table(table))
-    assert energy.total == sum(layer.total for layer in energy.layers)
+    assert energy.joules == sum(layer.total for layer in energy.layers)
     assert all(layer.total > 0 for layer in energy.layers)
-    apart = [estimate(measured(graph, x), load_table(table)).total for x in parts]
-    assert sum(apart) == pytest.approx(energy.total, rel=1e-12)
+    apart = [estimate(measured(graph, x), load_table(table)).joules for x in parts]
+    assert sum(apart) == pytest.approx(energy.joules, rel=1e-12)
 
 
 def test_energy_is_linear_in_spikes():
@@ -88,7 +88,7 @@ def dense(inputs: int, outputs: int, steps: int) -> SpikingGraph:
 
 
 def crossover(inputs: int, steps: int, bits: int, **scaled: float) -> float:
-    """The published setting's crossover by our model: one layer, weights of `bits`.
+    """Our model's crossover in the published setting: one layer, weights of `bits`.
 
     Args:
         inputs: fan-in.
@@ -115,7 +115,7 @@ def crossover(inputs: int, steps: int, bits: int, **scaled: float) -> float:
     x = np.zeros((steps, 1, inputs))
     x[0, 0, 0] = 1.0
     found = estimate(measured(graph, x), dataclasses.replace(yan, **costs))
-    return next(a.crossover for a in found.alternatives if a.name == "qnn")
+    return next(a.crossover_spike_rate for a in found.alternatives if a.name == "qnn")
 
 
 def test_the_published_crossover_comes_out_of_the_model():
@@ -149,12 +149,14 @@ def test_at_the_crossover_both_sides_need_the_same():
     graph = dense(64, 16, 4)
     table = load_table("horowitz45-int8")
     few = (rng.random((4, 5, 64)) < 0.1).astype(float)
-    found = estimate(measured(graph, few), table)
+    counts = measured(graph, few)
+    found = estimate(counts, table)
     limit = next(a for a in found.alternatives if a.name == "qnn")
     assert limit.bits == math.ceil(math.log2(5)) == 3
-    spikes = found.layers[0].of_spikes * limit.crossover / found.spike_rate
-    fixed = found.total - found.layers[0].of_spikes
-    assert spikes + fixed == pytest.approx(limit.joules, rel=1e-12)
+    of_spikes = found.layers[0].shares.of_spikes
+    spikes = of_spikes * limit.crossover_spike_rate / counts.spike_rate
+    joules = spikes + found.joules - of_spikes
+    assert joules == pytest.approx(counts.images * limit.joules_per_image, rel=1e-12)
 
 
 def test_memory_of_a_dense_layer_on_paper():
@@ -175,7 +177,7 @@ def test_memory_of_a_dense_layer_on_paper():
     (ann, *_) = energy.alternatives
     first = 20 * (3.2 + weight) + 4 * (4 * word) + 5 * potential + 9 * 0.1
     last = 5 * (3.2 + 5 * word) + 5 * (5 * word) + 1 * word + 6 * 0.1
-    assert ann.joules == pytest.approx((first + last) * 1e-12, rel=1e-12)
+    assert ann.joules_per_image == pytest.approx((first + last) * 1e-12, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["loihi1", "loihi2", "spinnaker2"])
@@ -184,7 +186,7 @@ def test_a_table_without_prices_of_an_ann_compares_with_nothing(name):
     graph = random_graph(rng, kind="conv")
     counts = measured(graph, np.array(random_inputs(rng, graph, 2)))
     found = report(counts, [load_table(name)])
-    assert all(a.joules is None for a in found.estimates[0].alternatives)
+    assert all(a.joules_per_image is None for a in found.estimates[0].alternatives)
     assert all(a.reason for a in found.estimates[0].alternatives)
-    (said,) = found.sentences()
+    (said,) = found.sentences
     assert "nothing to compare with" in said

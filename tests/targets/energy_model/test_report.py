@@ -1,4 +1,4 @@
-"""The energy report: plain JSON that names the range and warns of silence."""
+"""The energy report: plain JSON with the range and warnings about silence."""
 
 from __future__ import annotations
 
@@ -68,9 +68,26 @@ def test_a_report_is_plain_json_and_names_the_range():
     assert 0 < said["counts"]["spike_rate"] < 1
 
 
+def test_a_report_prints_as_its_range_and_a_table():
+    rng = np.random.default_rng(0)
+    graph = random_graph(rng, kind="vgg")
+    counts = measured(graph, np.array(random_inputs(rng, graph, 3)))
+    tables = [load_table("loihi1"), load_table("horowitz45")]
+    found = report(counts, tables)
+    lines = str(found).splitlines()
+    assert lines[0] == f"energy: {found.range_sentence}"
+    assert found.range_sentence.count("J (") == 2
+    assert found.range_sentence.endswith(") per image")
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "cost table",
+        *(table.title for table in tables),
+    ]
+    assert found._repr_html_().count("<tr>") == 3
+
+
 def test_silence_is_warned_of():
     graph = dense(4, 5, 2)
     counts = measured(graph, np.zeros((2, 1, 4)))
     found = report(counts, [load_table("horowitz45-int8")])
-    assert found.warnings == [SILENT]
-    assert "no spike to make fewer of" in found.sentences()[0]
+    assert found.warnings == (SILENT,)
+    assert "no spikes to save" in found.sentences[0]

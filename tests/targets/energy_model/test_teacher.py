@@ -1,4 +1,4 @@
-"""A teacher's products without a zero, against every product looked at alone."""
+"""A teacher's products without a zero factor, against each product checked alone."""
 
 from __future__ import annotations
 
@@ -101,4 +101,4 @@ def test_a_teacher_that_is_code_is_not_run(striped, tmp_path):
     run = run_with(tmp_path / "run", "antigravity:fly")
     found = teacher_of(run, images_of(striped))
     assert found.layers is None
-    assert "is code, not run here" in found.reason
+    assert "is code, which is not run here" in found.reason

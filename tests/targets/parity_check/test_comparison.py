@@ -1,4 +1,4 @@
-"""The comparison: it sees one flipped spike and one last bit, and never less."""
+"""The comparison finds one flipped spike and one flipped last bit."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def changed(trace: Trace, what: str, name: str, index, value) -> Trace:
 def test_a_trace_equals_itself(graph, trace):
     found = compare(trace, trace)
     assert found.ok
-    assert found.first is None
+    assert found.first_divergence is None
     assert found.images == found.decisions_agree == 6
     assert found.neuron_steps == found.membrane_steps == 6 * 4 * graph.neuron_count()
-    assert [node.node for node in found.nodes] == list(graph.neurons)
+    assert [node.node for node in found.layers] == list(graph.neurons)
 
 
 def test_one_flipped_spike_is_found_and_named(graph, trace):
@@ -54,7 +54,7 @@ def test_one_flipped_spike_is_found_and_named(graph, trace):
     )
     assert not found.ok
     assert (found.spike_mismatches, found.membrane_mismatches) == (1, 0)
-    first = found.first
+    first = found.first_divergence
     assert (first.node, first.step, first.sample) == (name, 2, 5)
     assert first.neuron == tuple(index[2:])
     assert (first.kind, first.actual, first.desired) == ("spike", 1.0, 0.0)
@@ -69,9 +69,13 @@ def test_one_membrane_off_by_one_ulp_is_found(trace, toward):
     value = np.nextafter(trace.membranes["readout"][index], toward)
     found = compare(changed(trace, "membranes", "readout", index, value), trace)
     assert (found.spike_mismatches, found.membrane_mismatches) == (0, 1)
-    assert (found.first.node, found.first.step, found.first.sample) == ("readout", 3, 0)
-    assert found.first.kind == "membrane"
-    assert found.first.margin is None
+    assert (
+        found.first_divergence.node,
+        found.first_divergence.step,
+        found.first_divergence.sample,
+    ) == ("readout", 3, 0)
+    assert found.first_divergence.kind == "membrane"
+    assert found.first_divergence.margin is None
 
 
 def test_nan_never_equals(trace):
@@ -82,7 +86,7 @@ def test_nan_never_equals(trace):
 def test_counts_are_symmetric(graph, inputs, trace):
     other = reference.run(graph, np.array(inputs[:, ::-1]))
     there, back = compare(other, trace), compare(trace, other)
-    assert there.nodes == back.nodes
+    assert there.layers == back.layers
     assert there.spike_mismatches > 0
     assert there.membrane_mismatches > 0
 
@@ -93,10 +97,10 @@ def test_the_first_divergence_is_by_step_then_by_layer(graph, trace):
     other = changed(trace, "spikes", late, at, value=True)
     at = (2, 0, *np.argwhere(~trace.spikes[early][2, 0])[0])
     other = changed(other, "spikes", early, at, value=True)
-    assert compare(other, trace).first.node == late
+    assert compare(other, trace).first_divergence.node == late
     at = (1, 3, *np.argwhere(~trace.spikes[early][1, 3])[0])
     other = changed(other, "spikes", early, at, value=True)
-    assert compare(other, trace).first.node == early
+    assert compare(other, trace).first_divergence.node == early
 
 
 def test_chunks_add_up_to_the_whole(graph, inputs, trace):
@@ -115,7 +119,7 @@ def test_chunks_add_up_to_the_whole(graph, inputs, trace):
         for s in (slice(0, 2), slice(2, 5), slice(5, 6))
     ]
     assert parts[0].plus(parts[1]).plus(parts[2]) == whole
-    assert whole.first.sample in (4, 5)
+    assert whole.first_divergence.sample in (4, 5)
 
 
 def test_membranes_that_were_not_recorded_are_not_counted_as_compared(trace):

@@ -1,4 +1,4 @@
-"""State-forced runs: an error is counted in the layer that made it, and only there."""
+"""State-forced runs: only the layer that makes an error counts it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from targets.parity_check.run import run_parity
 
 
 def drawn(kind: str, seed: int = 3) -> tuple[SpikingGraph, Array, Trace]:
-    """A graph, inputs, and the trace of others: spikes that these would not make."""
+    """A graph, inputs, and a trace of other inputs, hence with other spikes."""
     rng = np.random.default_rng(seed)
     graph = random_graph(rng, kind=kind)
     inputs = np.array(random_inputs(rng, graph, 4))
@@ -71,12 +71,12 @@ def test_an_error_stays_in_its_layer_where_a_free_run_spreads_it(name):
         Options(substitutes={name: other}, forced_images=3),
     )
     (target,) = report.targets
-    free, forced = target.comparison, target.state_forced.comparison
+    forced = target.state_forced
     assert not target.ok
     assert forced.images == 3
-    assert {n.node for n in forced.nodes if n.membrane_mismatches} == {"block0_lif0"}
-    assert sum(n.membrane_mismatches > 0 for n in free.nodes) > 1
-    assert free.first.node == forced.first.node == "block0_lif0"
+    assert {n.node for n in forced.layers if n.membrane_mismatches} == {"block0_lif0"}
+    assert sum(n.membrane_mismatches > 0 for n in target.layers) > 1
+    assert target.first_divergence.node == forced.first_divergence.node == "block0_lif0"
 
 
 def test_a_target_without_such_a_run_says_so_and_is_not_counted_as_right():
@@ -94,7 +94,7 @@ def test_a_target_without_such_a_run_says_so_and_is_not_counted_as_right():
     report = run_parity(graph, ArrayInputs(inputs), [Theirs()])
     (target,) = report.targets
     assert target.ok
-    assert target.state_forced.comparison is None
+    assert not target.state_forced.ran
     said = target.to_json()["state_forced"]
     assert said == {
         "ran": False,

@@ -1,4 +1,4 @@
-"""The comparison itself: it sees one flipped spike and one last bit, and never less."""
+"""run_parity: it counts every neuron-step and refuses wrong traces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from targets import table
 from targets.inputs import ArrayInputs, ImageInputs, inputs_for
 from targets.parity_check.lane import Options
 from targets.parity_check.report import SILENT, TOLERANCES
-from targets.parity_check.run import run_parity, willing
+from targets.parity_check.run import run_parity, supporting_targets
 from targets.simulators.reference import ReferenceTarget
 
 
@@ -77,7 +77,7 @@ SPOILED = {
 
 @dataclasses.dataclass
 class Fake:
-    """The reference, with something done to its trace."""
+    """The reference, with a changed trace."""
 
     name: str = "fake"
     chunk: int = 4
@@ -107,11 +107,10 @@ def test_every_neuron_step_of_every_target_is_counted(graph):
         Options(limits={"few": 5}),
     )
     assert report.ok
-    images = {target.name: target.comparison.images for target in report.targets}
+    images = {target.name: target.images for target in report.targets}
     assert images == {"reference": 10, "many": 10, "few": 5}
     for target in report.targets:
-        found = target.comparison
-        assert found.neuron_steps == found.images * 4 * graph.neuron_count()
+        assert target.neuron_steps == target.images * 4 * graph.neuron_count()
     assert few.batches == [3, 2]
     assert sum(many.batches) == 10
     assert max(many.batches) <= 4
@@ -169,8 +168,8 @@ def test_any_target_can_be_what_the_others_are_compared_with(graph):
     assert report.against == "truth"
     same, other = report.targets
     assert same.ok
-    assert (same.comparison.membrane_mismatches, other.ok) == (0, False)
-    assert other.comparison.first.desired == 99.0
+    assert (same.membrane_mismatches, other.ok) == (0, False)
+    assert other.first_divergence.desired == 99.0
 
 
 def test_what_records_too_little_cannot_be_compared_with(graph):
@@ -179,7 +178,7 @@ def test_what_records_too_little_cannot_be_compared_with(graph):
         return dataclasses.replace(trace, membranes=readout)
 
     truth = Fake("truth", spoil=forget)
-    with pytest.raises(TargetError, match="'truth' cannot be what others"):
+    with pytest.raises(TargetError, match="'truth' cannot serve as the reference"):
         run_parity(graph, images_of(graph, 3), [Fake()], Options(against=truth))
 
 
@@ -194,8 +193,8 @@ def test_a_mismatch_in_any_chunk_makes_the_report_not_ok(graph):
     good, bad = report.targets
     assert good.ok
     assert not bad.ok
-    assert bad.comparison.membrane_mismatches == 1
-    assert (bad.comparison.first.sample, bad.comparison.first.neuron) == (9, (0,))
+    assert bad.membrane_mismatches == 1
+    assert (bad.first_divergence.sample, bad.first_divergence.neuron) == (9, (0,))
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
@@ -218,8 +217,8 @@ def test_a_substitute_is_run_instead_and_fails(graph):
     assert fake.ok
     assert not reference_.ok
     assert reference_.substituted
-    assert reference_.comparison.first.node == "block0_lif0"
-    assert reference_.comparison.first.step == 0
+    assert reference_.first_divergence.node == "block0_lif0"
+    assert reference_.first_divergence.step == 0
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_runs(graph):
@@ -264,6 +263,23 @@ def test_the_report_is_plain_json(graph):
     assert set(said["rates"]) == set(graph.spiking)
 
 
+def test_the_report_prints_as_its_verdict_a_table_and_the_first_divergence(graph):
+    def flip(trace):
+        return changed(trace, "membranes", "readout", (0, 1, 0), 99.0)
+
+    targets = [Fake("a"), Fake("<b>", spoil=flip)]
+    report = run_parity(graph, images_of(graph, 3), targets)
+    verdict, head, good, bad, place = str(report).splitlines()
+    assert verdict == "parity: FAILED for <b>"
+    assert head.split("  ")[0] == "target"
+    steps = f"{3 * 4 * graph.neuron_count():,}"
+    assert good.split() == ["a", "exact", "3", steps, "0", "0"]
+    assert bad.split() == ["<b>", "differs", "3", steps, "0", "1"]
+    assert [place] == report.divergences()
+    assert place.startswith("target '<b>' first diverges at layer 'readout', step 0")
+    assert "<td>&lt;b&gt;</td><td>differs</td>" in report._repr_html_()
+
+
 def test_a_dump_holds_every_trace(graph, tmp_path):
     inputs = images_of(graph, 6)
     run_parity(graph, inputs, [Fake(chunk=4)], dump=tmp_path)
@@ -303,10 +319,14 @@ def test_inputs_of_another_kind_are_refused(graph):
     spikes = random_graph(np.random.default_rng(0), kind="mlp")
     shape = graph.shapes[graph.input]
     cases = [
-        (spikes, np.zeros((5, *spikes.shapes["input"]), np.uint8), "does not say how"),
+        (
+            spikes,
+            np.zeros((5, *spikes.shapes["input"]), np.uint8),
+            "does not state an encoding",
+        ),
         (graph, np.zeros((5, 1, 2, 2), np.uint8), "images have shape"),
         (graph, np.zeros((4, 5, 1, 2, 2)), "expected uint8 images"),
-        (graph, np.zeros((3, 5, *shape)), "3 steps, the network runs for 4"),
+        (graph, np.zeros((3, 5, *shape)), "3 steps, expected 4"),
         (graph, np.zeros((4, 5, *shape), "U1"), "expected uint8 images"),
     ]
     for which, values, message in cases:
@@ -319,7 +339,7 @@ def test_a_target_that_refuses_the_network_is_left_out_with_its_reason():
     network = random_graph(rng, kind="recurrent")
     samples = ArrayInputs(random_inputs(rng, network, 2))
     targets = [table.load(name) for name in ("reference", "norse", "loihi")]
-    takers, refused = willing(network, samples, targets)
+    takers, refused = supporting_targets(network, samples, targets)
     assert [target.name for target in takers] == ["reference", "norse"]
     assert list(refused) == ["loihi"]
     assert "'wait': 'Delay'" in refused["loihi"]
@@ -330,5 +350,5 @@ def test_a_network_that_no_target_takes_is_an_error_with_every_reason():
     network = random_graph(rng, kind="recurrent")
     samples = ArrayInputs(random_inputs(rng, network, 1))
     targets = [table.load(name) for name in ("reference", "loihi")]
-    with pytest.raises(UnsupportedNodeError, match=r"takes.*\n  loihi: .*Delay"):
-        willing(network, samples, targets)
+    with pytest.raises(UnsupportedNodeError, match=r"supports.*\n  loihi: .*Delay"):
+        supporting_targets(network, samples, targets)

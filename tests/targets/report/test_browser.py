@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: every drawing is drawn and nothing sticks out.
+"""The pages in a real Chromium: every drawing shows and nothing overflows.
 
 `make browser-test` runs this and fails without a browser; elsewhere it skips.
 """
@@ -32,7 +32,7 @@ OUTSIDE = """() => [...document.querySelectorAll('body *')]
 
 
 def missing(what: str) -> None:
-    """Skip, or fail where a browser is required."""
+    """Skip without a browser, or fail if one is required."""
     if os.environ.get("STARS_REQUIRE_BROWSER") == "1":
         pytest.fail(what)
     pytest.skip(what)
@@ -61,7 +61,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """A page with everything, one of an empty run, and two runs side by side."""
+    """A full page, the page of an empty run, and two runs side by side."""
     folder = tmp_path_factory.mktemp("pages")
     graph = random_graph(np.random.default_rng(0), kind="residual")
     shape = graph.shapes[graph.input]
@@ -91,7 +91,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def opened(browser, pages):
-    """Opens a page; afterwards nothing may have been said on the console."""
+    """Opens a page; fails if the console has a message afterwards."""
     said, contexts = [], []
 
     def at(name: str, width: int, scheme: str = "light"):
@@ -146,7 +146,7 @@ def test_a_screen_reader_finds_named_landmarks_and_drawings(opened):
         assert page.get_by_role(role).count() >= least, role
     unnamed = page.evaluate(
         "() => [...document.querySelectorAll('svg[role=img]')].filter(one =>"
-        " !one.getAttribute('aria-labeledby').split(' ')"
+        " !one.getAttribute('aria-labelledby').split(' ')"
         ".every(id => document.getElementById(id).textContent.trim()))"
         ".map(one => one.id)"
     )

@@ -1,4 +1,4 @@
-"""A run as a page, as JSON and as a card: what they say, and that they are sound."""
+"""A run as page, JSON and model card: their content and their validity."""
 
 import json
 import re
@@ -22,12 +22,12 @@ from stars.graph.nodes import Affine, Conv2d
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from stars.testing.random_graphs import random_graph, random_images
+from targets.parity_check.comparison import Divergence
+from targets.parity_check.report import ParityReport
 from targets.report.collect import collect, picture
 from targets.report.model import (
     Accuracies,
-    Divergence,
     Gauge,
-    Parity,
     Provenance,
     Report,
     StepMap,
@@ -36,10 +36,10 @@ from targets.report.model import (
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
 from targets.report.plots import accuracy_plot, gauge_plots, step_plot
-from targets.report.read import cost_estimate
+from targets.report.read import read_energy, read_parity
 from targets.report.sentences import flat, verdict
-from targets.report.side_by_side import compare
-from targets.report.svg import WIDTH, compact, decades, shortened, si
+from targets.report.side_by_side import side_by_side
+from targets.report.svg import WIDTH, compact, decades, shortened
 
 COUNT = 5
 HOSTILE = "<img src=x onerror=alert(1)>&\"'|`*"
@@ -124,7 +124,7 @@ def measured(graph, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(measured, tmp_path) -> Path:
-    """A copy of it, to be changed."""
+    """A copy of it that a test may change."""
     return shutil.copytree(measured, tmp_path / "run")
 
 
@@ -139,8 +139,8 @@ def page(report, measured) -> str:
 
 
 def broken_parity(run: Path) -> Report:
-    """The report of a run that failed at one place, of a target that is made up."""
-    content = json.loads((run / "parity.json").read_text())
+    """The report of a run in which one target fails at one invented place."""
+    content = json.loads((run / "parity.json").read_text()) | {"ok": False}
     target = content["targets"][1]
     first = {
         "node": "block0_lif0",
@@ -160,13 +160,13 @@ def broken_parity(run: Path) -> Report:
 
 
 def check_page(text: str) -> Page:
-    """What every page owes its readers."""
+    """Check the requirements of every page."""
     page = Page(text)
     assert len(text.encode()) < LIMIT
     ids = [one["id"] for one in page.elements if "id" in one]
     assert len(ids) == len(set(ids))
     for one in page.elements:
-        for key in ("aria-labeledby", "aria-describedby", "for"):
+        for key in ("aria-labelledby", "aria-describedby", "for"):
             assert set(one.get(key, "").split()) <= set(ids)
         if one.get("href", "").startswith("#"):
             assert one["href"][1:] in ids
@@ -193,7 +193,7 @@ def check_page(text: str) -> Page:
 
 
 def check_no_network(page: Page, text: str) -> None:
-    """Nothing is loaded, and the browser is told to load nothing."""
+    """Check that the page loads nothing and forbids the browser to load anything."""
     policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy[0]["content"].startswith("default-src 'none'")
     for one in page.elements:
@@ -259,8 +259,8 @@ def test_a_difference_is_the_headline_with_its_place(run):
     found = verdict(report)
     assert found.state == "failed"
     assert found.sentence == (
-        "Not exact: first divergence at layer block0_lif0, step 2, neuron (1, 0, 3),"
-        " image 4: spike 1, expected 0, on loihi"
+        "Not exact: first divergence at layer 'block0_lif0', step 2, neuron (1, 0, 3),"
+        " image 4: spike 1, expected 0, 0.25 below the threshold, on loihi"
     )
     assert "3 spikes and membranes differ on loihi." in found.detail
     names = [layer.name for layer in report.network.layers]
@@ -393,11 +393,17 @@ ESTIMATE_OF_TEXT = """{
     "schema": "stars.energy/1", "estimates": ["text"],
     "counts": {"images": 1, "connections": [], "populations": []}
 }"""
+COUNTS_TOO_LARGE = ESTIMATE_OF_TEXT.replace('["text"]', "[]").replace(
+    '"populations": []',
+    f""""steps": 1, "populations": [{{"name": "n", "neurons": 1, "updates": 1,
+    "active": 1, "spikes": 1{"0" * 400}, "ann_macs": 1}}]""",
+)
 DAMAGED = {
     "parity.json": ["{", "[]", "\x00", '{"schema": "stars.parity/9"}'],
     "energy.json": [
         ESTIMATE_OF_TEXT,
         '{"schema": "stars.energy/1"}',
+        COUNTS_TOO_LARGE,
         '{"schema": 1}',
         "7",
     ],
@@ -432,6 +438,30 @@ def test_a_missing_field_is_named(run, capsys):
     write_json(run / "parity.json", content)
     assert main(["report", str(run)]) == 2
     assert "targets.0.layers.2.neuron_steps" in capsys.readouterr().err
+
+
+def test_counts_that_contradict_their_layers_are_refused(run, capsys):
+    content = json.loads((run / "parity.json").read_text())
+    content["targets"][1]["layers"][0]["spike_mismatches"] = 1
+    write_json(run / "parity.json", content)
+    assert main(["report", str(run)]) == 2
+    assert "its parts give" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", ["0.1"])
+def test_reports_of_earlier_versions_are_read(version):
+    folder = Path(__file__).parents[2] / "golden" / version
+    parity = read_parity(folder / "parity.json")
+    assert parity.ok
+    assert {target.neuron_steps for target in parity.targets} == {9324}
+    assert parity.rates["s1_act1"] == pytest.approx(0.287, abs=0.001)
+    assert not any(target.state_forced.ran for target in parity.targets)
+    energy = read_energy(folder / "energy.json")
+    assert energy.counts.operations_per_image["spikes"] == (1984 + 452) / 12
+    loihi, arithmetic = energy.estimates
+    assert loihi.joules_per_image == 2.6099958333333334e-07
+    assert (loihi.others, arithmetic.others) == ({}, {"ann": 1.22544e-08})
+    assert sum(arithmetic.parts().values()) == pytest.approx(arithmetic.joules)
 
 
 def test_only_our_files_in_the_folder_are_replaced(run, tmp_path):
@@ -504,7 +534,7 @@ def test_the_same_run_gives_the_same_bytes(run):
 
 
 def hostile(report: Report) -> Report:
-    """The report with everything that a user names replaced by HTML and Markdown."""
+    """The report with every name from a user replaced by HTML and Markdown."""
     text = json.dumps(report.to_json())
     for layer in report.network.layers:
         text = text.replace(json.dumps(layer.name), json.dumps(HOSTILE + layer.name))
@@ -522,7 +552,7 @@ def test_what_a_user_names_is_text_and_never_markup(report):
     assert page.all("h1")[0]["text"] == HOSTILE
     assert not page.all("img")
     assert not any("onerror" in one for one in page.elements)
-    pair = comparison_html(compare([bad, report]))
+    pair = comparison_html(side_by_side([bad, report]))
     assert not check_page(pair).all("img")
     card = model_card(bad)
     assert "<img" not in card.replace("\\<img", "")
@@ -533,10 +563,10 @@ def test_the_card_says_what_it_is_and_how_good(report):
     card = model_card(report)
     for words in (
         "Data-free: no real image was used",
-        "| student on the grid: what ships | 50.00 % |",
+        "| student on the grid, as exported | 50.00 % |",
         "Certificate for T = 4: spikes and membranes exact.",
         "| loihi | exact |",
-        "per image, by cost table",
+        "per image, over 5 images: exact counts",
         "## Intended use",
         "## Limits",
         "student.nir | unchanged | ",
@@ -602,22 +632,6 @@ def test_terms_are_compared_by_their_name():
     }
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0 J"),
-        (4.897e-5, "49 µJ"),
-        (2.4016e-6, "2.4 µJ"),
-        (9.999e-4, "1 mJ"),
-        (1.5, "1.5 J"),
-        (3e-16, "0.3 fJ"),
-        (1234.0, "1.23 kJ"),
-    ],
-)
-def test_numbers_are_shown_with_three_digits_and_a_prefix(value, shown):
-    assert si(value, "J") == shown
-
-
 def test_counts_in_cells_are_short():
     counts = [0, 7, 999, 1000, 23_456, 9_990_000]
     assert list(map(compact, counts)) == ["0", "7", "999", "1k", "23k", "10M"]
@@ -649,7 +663,7 @@ def test_a_gauge_over_its_limit_says_so_in_words_too():
     first, second = gauge_plots(gauges)
     assert first.summary == "Over the limit: cores."
     assert "130 of 128  over" in str(first.svg)
-    assert second.summary == "Everything is within its limit."
+    assert second.summary == "All values are within their limits."
 
 
 def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
@@ -662,7 +676,7 @@ def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
     assert all(gauge.fits for gauge in bits)
     cores = [gauge for gauge in report.gauges if gauge.unit == "cores"]
     assert [gauge.limit for gauge in cores] == [128] * 4
-    # An image of 8 bits is more than a spike of Loihi 1 carries.
+    # A spike of Loihi 1 cannot carry an 8-bit pixel.
     assert [g.group for g in report.gauges if not g.fits] == ["cores of Loihi 1, 14 nm"]
 
 
@@ -677,45 +691,49 @@ def test_a_heat_map_of_many_steps_has_no_numbers_in_it():
     assert 'class="heat-5"' in str(plot.svg)
 
 
-def test_parts_and_networks_that_are_not_known_yet_are_shown_as_they_are():
-    table = {"name": "t", "title": "T", "about": " a\n b "}
+def test_parts_and_networks_that_are_not_known_yet_are_shown_as_they_are(run):
+    content = json.loads((run / "energy.json").read_text())
+    estimate = content["estimates"][0]
     layer = {"name": "l", "ac": 4.0, "routing": 2.0, "total": 6.0}
-    content = {
-        "table": table,
-        "joules": 6.0,
-        "joules_per_image": 3.0,
-        "ann_joules_per_image": None,
-        "qnn_joules_per_image": 5.0,
-        "layers": [layer],
-    }
-    found = cost_estimate(content, images=2)
-    assert found.others == {"qnn": 5.0}
-    assert found.layers == {"l": {"ac": 2.0, "routing": 1.0}}
-    assert found.parts() == {"ac": 2.0, "routing": 1.0}
-    assert found.about == "a b"
+    for key in list(estimate):
+        if key.endswith("_joules_per_image"):
+            estimate[key] = None
+    estimate |= {"bnn_joules_per_image": 5.0, "layers": [layer]}
+    write_json(run / "energy.json", content)
+    found = read_energy(run / "energy.json").estimates[0]
+    assert found.others == {"bnn": 5.0}
+    assert found.layers[0].parts() == {"ac": 4.0, "routing": 2.0}
+    assert found.parts() == {"ac": 4.0, "routing": 2.0}
+    page = report_html(collect(run), None)
+    assert "BNN of the same topology" in page
+    assert '<th scope="col">routing</th>' in page
 
 
 def test_the_target_that_all_were_compared_with_is_not_counted():
     def target(name: str, *, substituted: bool = False) -> dict:
         return {
             "name": name,
-            "ok": True,
             "images": 1,
-            "neuron_steps": 10,
-            "spike_mismatches": 0,
-            "membrane_mismatches": 0,
-            "membrane_steps": 10,
             "decisions_agree": 1,
             "seconds": 0.0,
             "substituted": substituted,
-            "layers": [],
+            "layers": [layer],
         }
 
+    layer = {
+        "node": "a",
+        "neuron_steps": 10,
+        "spike_mismatches": 0,
+        "membrane_steps": 10,
+        "membrane_mismatches": 0,
+    }
     names = ["reference", "onnx", "norse"]
     values = {"images": 1, "steps": 1, "neurons": 10}
-    parity = Parity(**values, targets=[target(name) for name in names])
+    parity = ParityReport(**values, targets=[target(name) for name in names])
     assert [t.name for t in parity.compared] == ["onnx", "norse"]
-    other = Parity(**values, against="onnx", targets=[target(name) for name in names])
+    other = ParityReport(
+        **values, against="onnx", targets=[target(name) for name in names]
+    )
     assert [t.name for t in other.compared] == ["reference", "norse"]
     report = Report(
         name="n",
@@ -726,7 +744,7 @@ def test_the_target_that_all_were_compared_with_is_not_counted():
         parity=other,
     )
     assert "compared with onnx" in verdict(report).detail
-    alone = Parity(**values, targets=[target("reference", substituted=True)])
+    alone = ParityReport(**values, targets=[target("reference", substituted=True)])
     assert len(alone.compared) == 1
 
 
@@ -735,5 +753,5 @@ def test_a_place_reads_as_a_phrase():
         node="a", step=1, sample=2, neuron=(3,), kind="membrane", actual=0.5, desired=1
     )
     assert str(place) == (
-        "layer a, step 1, neuron (3,), image 2: membrane 0.5, expected 1"
+        "layer 'a', step 1, neuron (3,), image 2: membrane 0.5, expected 1"
     )

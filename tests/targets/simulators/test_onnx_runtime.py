@@ -100,7 +100,7 @@ def test_the_untouched_file_says_what_its_users_get(tmp_path):
         reference.run(graph, inputs),
     )
     assert found.spike_mismatches == 0
-    assert found.first.node == graph.readout
+    assert found.first_divergence.node == graph.readout
 
 
 @pytest.fixture

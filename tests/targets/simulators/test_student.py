@@ -70,7 +70,7 @@ def test_the_student_its_file_and_every_quick_target_are_one(folder, inputs):
     report = run_parity(graph, inputs, [own, *others])
     assert report.ok
     for target in report.targets:
-        found = target.comparison
+        found = target
         assert (
             found.membrane_steps == found.neuron_steps == 20 * 4 * graph.neuron_count()
         )
@@ -96,7 +96,7 @@ def test_other_weights_under_the_student_are_found(folder, inputs, tmp_path):
     (target,) = report.targets
     assert not report.ok
     assert target.substituted
-    assert target.comparison.first.node in graph.neurons[1:]
+    assert target.first_divergence.node in graph.neurons[1:]
 
 
 def test_a_graph_under_the_student_is_refused_for_it_would_not_be_run(folder, inputs):

@@ -80,7 +80,7 @@ def test_one_weight_off_by_one_step_is_seen_with_its_place(shipped, tmp_path):
     trace = StudentTarget(tmp_path / "a.safetensors").run(graph, encoded())
     report = compare(trace, reference.run(graph, encoded()))
     assert not report.ok
-    first = report.first
+    first = report.first_divergence
     assert first.node == "s1b1_act2"
     assert first.neuron[0] == 2
     assert 0 <= first.step < STEPS
