@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from stars.graph.nodes import Conv2d, SumPool2d
 from stars.grid.unrolling import unroll
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.loihi import multiplication, onednn as loihi_onednn, products
+from targets.loihi import onednn as loihi_onednn, products
 from targets.loihi.convolutions import find_kernel
 from targets.loihi.emulator import LoihiEmulator
 from targets.loihi.multiplication import Arithmetic
@@ -183,18 +183,6 @@ def test_the_cheapest_form_is_taken():
         assert_multiplies(weights, (4, image, image), target, form)
     identity = csr_array(np.eye(400, dtype=np.int32))
     assert_multiplies(identity, (400,), (400,), Sparse)
-
-
-def test_spikes_are_multiplied_alike_without_onnx_runtime(monkeypatch):
-    monkeypatch.setattr(loihi_onednn, "loaded_torch", lambda: None)
-    _, source = CONVOLUTIONS["strided"]
-    node = conv(64, 3, (5, 5), stride=(2, 2), padding=(2, 2))
-    weights, target = matrix_of(node, source)
-    assert node.weight.size >= multiplication.WORTH_A_SESSION
-    assert multiplication.onnx_runtime_is_there()
-    assert_multiplies(weights, source, target)
-    monkeypatch.setattr(multiplication, "onnx_runtime_is_there", lambda: False)
-    assert_multiplies(weights, source, target)
 
 
 def test_zeros_that_are_stored_are_none():
