@@ -74,15 +74,6 @@ class Job:
         """Steps to run until the last population has seen the last input."""
         return self.rows + max(p.transport for p in self.populations)
 
-    def reset(self, index: int) -> dict[str, int]:
-        """When population `index` starts a new sample, in Lava's words.
-
-        Lava counts steps from 1 and resets before the step's input is added. The first
-        reset also discards what a bias did while the pipeline was filling.
-        """
-        first = self.populations[index].transport + 1
-        return {"reset_interval": self.steps, "reset_offset": first % self.steps}
-
     def record(self, index: int) -> dict[str, Any]:
         """Where population `index` writes."""
         kinds = ("spikes", "membranes", *(("currents",) if self.currents else ()))

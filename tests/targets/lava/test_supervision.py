@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.to_lava import PLAIN_LAVA
 from stars.errors import TargetError
 from targets.lava import supervision
 from targets.lava.supervision import (
@@ -24,7 +25,7 @@ from targets.lava.supervision import (
     run_worker,
 )
 
-SOURCES = sorted(WORKER.parent.rglob("*.py"))
+SOURCES = [*sorted(WORKER.parent.rglob("*.py")), PLAIN_LAVA]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
