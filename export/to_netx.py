@@ -29,12 +29,12 @@ from typing import Any
 
 import h5py
 import numpy as np
-from scipy.sparse import csr_array
 
-from stars.errors import GraphError, UnsupportedNodeError
+from stars.errors import UnsupportedNodeError
 from stars.files.writing import atomic
-from stars.graph.nodes import Conv2d, Neuron, Node, Shape, SumPool2d
+from stars.graph.nodes import Neuron
 from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.convolution import Convolution
 from stars.grid.exact import Integers, largest, trailing_zeros
 from stars.grid.lowering import lower
 from stars.grid.plan import (
@@ -45,7 +45,6 @@ from stars.grid.plan import (
     IntegerPlan,
     Population,
 )
-from stars.grid.unrolling import unroll
 
 WEIGHT_LIMIT = 254  # even where signs are mixed; more is clipped by the loader
 DECAY_UNITY = 4096
@@ -81,7 +80,7 @@ def write(graph: SpikingGraph, path: Path) -> IntegerPlan:
         DataError: the file cannot be written.
     """
     plan = plan_without_shifts(lower(graph), fixed=truncating(graph))
-    layers = layers_of(graph, plan)
+    layers = layers_of(plan)
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         group = file.create_group("layer")
         put(group, 0, "input", {"shape": np.array(plan.input_shape)})
@@ -240,36 +239,33 @@ def refuse(reasons: list[str]) -> None:
         raise UnsupportedNodeError("netx: " + "; ".join(reasons))
 
 
-def layers_of(graph: SpikingGraph, plan: IntegerPlan) -> list[Layer]:
+def layers_of(plan: IntegerPlan) -> list[Layer]:
     """One layer per population, in order.
 
     Raises:
-        UnsupportedNodeError: a population with pixels that is not fed by one
-            convolution, with or without pools before it.
+        UnsupportedNodeError: populations with pixels that no convolution feeds.
     """
     layers, reasons = [], []
     for population in plan.populations:
         (connection,) = plan.into(population.name)
-        try:
-            if len(population.shape) == 1:
-                layers.append(dense_layer(population, connection))
-            else:
-                conv = folded_convolution(graph, connection)
-                layers.append(conv_layer(graph, population, connection, conv))
-        except UnsupportedNodeError as error:
-            reasons.append(f"node {population.name!r}: {error}")
+        if len(population.shape) == 1:
+            layers.append(dense_layer(population, connection))
+        elif connection.convolution is None:
+            reasons.append(
+                f"node {population.name!r} has pixels, and what feeds it is no"
+                " convolution: neurons of one channel differ in weights, tau or r, or a"
+                " pool before a padded convolution leaves pixels over"
+            )
+        else:
+            found = connection.convolution
+            layers.append(conv_layer(population, found, connection.shift))
     refuse(reasons)
     return layers
 
 
-def units(connection: Connection) -> csr_array:
-    """The weights with their shift, int64 [N target, N source]."""
-    return csr_array(connection.weights.astype(np.int64) * 2**connection.shift)
-
-
 def dense_layer(population: Population, connection: Connection) -> Layer:
     """Whatever stands between two populations, as one matrix."""
-    weight = units(connection).toarray()
+    weight = connection.weights.toarray().astype(np.int64) << connection.shift
     fields = {
         "weight": weight,
         "bias": population.bias,
@@ -279,21 +275,19 @@ def dense_layer(population: Population, connection: Connection) -> Layer:
     return Layer("dense", population, fields)
 
 
-def conv_layer(
-    graph: SpikingGraph, population: Population, connection: Connection, conv: Conv2d
-) -> Layer:
-    """A convolution in units; proven equal to the plan's matrix."""
-    kernel = integer_kernel(conv, graph.shapes[connection.source], units(connection))
+def conv_layer(population: Population, found: Convolution, shift: int) -> Layer:
+    """A convolution in units, of a connection with this left shift."""
+    geometry = found.geometry
     fields = {
-        "weight": kernel,
+        "weight": found.kernel.astype(np.int64) << shift,
         "bias": channel_bias(population),
-        "stride": np.array(conv.stride),
-        "padding": np.array(conv.padding),
-        "dilation": np.array(conv.dilation),
-        "groups": conv.groups,
-        "kernelSize": np.array(conv.kernel),
-        "inChannels": conv.weight.shape[1] * conv.groups,
-        "outChannels": conv.weight.shape[0],
+        "stride": np.array(geometry.stride),
+        "padding": np.array(geometry.padding),
+        "dilation": np.array(geometry.dilation),
+        "groups": geometry.groups,
+        "kernelSize": np.array(geometry.kernel),
+        "inChannels": geometry.source[0],
+        "outChannels": geometry.target[0],
     }
     return Layer("conv", population, fields)
 
@@ -304,79 +298,3 @@ def channel_bias(population: Population) -> Integers:
     if (bias == bias[:, :1, :1]).all():
         return np.ascontiguousarray(bias[:, 0, 0])
     return np.ascontiguousarray(bias.T)
-
-
-def folded_convolution(graph: SpikingGraph, connection: Connection) -> Conv2d:
-    """The chain of nodes between two populations as one convolution.
-
-    Raises:
-        UnsupportedNodeError: it is not pools and then one convolution.
-    """
-    *pools, conv = chain(graph, connection)
-    if not isinstance(conv, Conv2d):
-        raise UnsupportedNodeError(
-            f"it is fed by a {type(conv).__name__}; the format has convolutions and"
-            " dense layers, and pools only before them"
-        )
-    for pool in reversed(pools):
-        conv = fold(pool, conv)
-    return conv
-
-
-def chain(graph: SpikingGraph, connection: Connection) -> list[Node]:
-    """The nodes from a source to its target, both left out, in order."""
-    found: list[Node] = []
-    (name,) = graph.predecessors(connection.target)
-    while name != connection.source:
-        found.insert(0, graph.nodes[name])
-        (name,) = graph.predecessors(name)
-    if not found:
-        raise UnsupportedNodeError("nothing with weights stands before it")
-    return found
-
-
-def fold(pool: Node, conv: Conv2d) -> Conv2d:
-    """pool, then conv, as one convolution; exact where the pool has no remainder.
-
-    AvgPool(k) then Conv(K, S, P) is Conv(K k, S k, P k) with each weight repeated k by
-    k times and divided by k^2.
-
-    Raises:
-        UnsupportedNodeError: another node, overlapping windows, or a dilation.
-    """
-    if not isinstance(pool, SumPool2d) or pool.kernel != pool.stride:
-        raise UnsupportedNodeError(
-            f"a {type(pool).__name__} stands before its convolution; only pools whose"
-            " windows do not overlap can be folded"
-        )
-    if conv.dilation != (1, 1):
-        raise UnsupportedNodeError(
-            "a pool before a dilated convolution cannot be folded"
-        )
-    (ky, kx), (sy, sx), (py, px) = pool.kernel, conv.stride, conv.padding
-    weight = np.repeat(np.repeat(conv.weight, ky, axis=2), kx, axis=3) * pool.scale
-    return replace(
-        conv, weight=weight, stride=(sy * ky, sx * kx), padding=(py * ky, px * kx)
-    )
-
-
-def integer_kernel(conv: Conv2d, shape: Shape, expected: csr_array) -> Integers:
-    """The kernel in units, (out, in, kh, kw), such that it unrolls to `expected`.
-
-    Raises:
-        UnsupportedNodeError: no kernel does: neurons of one population differ, or a
-            pool leaves pixels over.
-    """
-    factor = largest(expected) / max(float(np.abs(conv.weight).max()), 2.0**-1000)
-    kernel = np.rint(conv.weight * factor)
-    whole = replace(conv, weight=kernel, bias=np.zeros(len(kernel)))
-    try:
-        matrix = unroll(whole, shape)[0].at(0)
-    except GraphError as error:
-        raise UnsupportedNodeError(str(error)) from error
-    if matrix.shape != expected.shape or (matrix != expected).nnz:
-        raise UnsupportedNodeError(
-            "it is no convolution of whole numbers: its neurons differ in tau or r, or"
-            " a pool before it leaves pixels over"
-        )
-    return kernel.astype(np.int64)

@@ -27,6 +27,7 @@ from stars.graph.nodes import (
     Shape,
 )
 from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.convolution import Convolution, convolution_of
 from stars.grid.exact import Dyadic, add, dyadic, largest
 from stars.grid.unrolling import Linear, total
 
@@ -37,11 +38,15 @@ ZERO = Dyadic(np.zeros(1, np.int64), 0)
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """What one edge brings to a population: exact, in volts a step, k r folded in."""
+    """What one edge brings to a population: exact, in volts a step, k r folded in.
+
+    The kernel of a convolution is in units of the weights' mantissas.
+    """
 
     source: str
     way: str
     weights: Dyadic
+    convolution: Convolution | None
 
 
 @dataclass
@@ -118,7 +123,10 @@ def draft_population(
         for source, part in linear.parts.items():
             scale = input_exponent if source == graph.input else 0
             weights = scale_rows(draft.gain, part, scale)
-            draft.arrivals.append(Arrival(source, way, weights))
+            found = None
+            if (geometry := linear.geometries.get(source)) is not None:
+                found = convolution_of(geometry, weights.mantissas)
+            draft.arrivals.append(Arrival(source, way, weights, found))
     bias = total(tuple(arriving)).bias
     draft.bias = Dyadic(
         bias.mantissas * draft.gain.mantissas, bias.exponent + draft.gain.exponent

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -263,7 +263,12 @@ def connect(
     absorbed = max(0, min(shift, bits(WEIGHT_LIMIT) - bits(largest_weight)))
     matrix = weights.mantissas.astype(np.int32)
     matrix.data <<= absorbed
-    connection = Connection(arrival.source, target, matrix, shift - absorbed, delay)
+    found = arrival.convolution
+    if found is not None:
+        found = replace(found, kernel=found.kernel << absorbed)
+    connection = Connection(
+        arrival.source, target, matrix, shift - absorbed, delay, found
+    )
     where = f"connection {arrival.source!r} -> {target!r} by way of {arrival.way!r}"
     wrong = []
     if largest_weight > WEIGHT_LIMIT:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from stars.graph.nodes import Shape
+from stars.grid.convolution import Convolution
 from stars.grid.exact import Integers
 from stars.grid.intervals import (
     Interval,
@@ -94,6 +95,8 @@ class Connection:
         shift: left shift, >= 0; never a right shift, which would floor.
         delay: extra steps a target with one step of transport per connection must add,
             so that branches meet: latency(target) - latency(source) - 1, >= 0.
+        convolution: that unrolls to exactly `weights`; None where it is none, or not
+            known to be one. Both shapes are then (C, H, W).
     """
 
     source: str
@@ -101,6 +104,7 @@ class Connection:
     weights: csr_array
     shift: int
     delay: int
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from stars.errors import LimitError
-from stars.graph.nodes import Affine, Conv2d, Neuron
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import bits, largest
 from stars.grid.intervals import spike_interval
@@ -207,7 +206,7 @@ def layer_fit(
     sources = sum(np.diff(m.indptr) for m in layer.synapses.values())
     total = int(np.sum(each))
     shared, cores_shared = total, len(own)
-    if is_convolution(graph, layer.node):
+    if all(c.convolution is not None for c in placed.connections):
         channels, kernel = placed.population.shape[0], int(np.max(each))
         shared = channels * kernel
         cores_shared = cores_with_shared_kernels(
@@ -233,22 +232,6 @@ def most_cores_fed(layer: Layer, layers: Sequence[Layer], cores: Sequence[Core])
     for core in cores:
         placed[core.node].append(core)
     return int(cores_fed(layer, layers, placed).max(initial=0))
-
-
-def is_convolution(graph: SpikingGraph, name: str) -> bool:
-    """Whether all of a channel's neurons have the same kernel: no dense node before."""
-    if len(graph.shapes[name]) != 3:
-        return False
-    waiting = list(graph.predecessors(name))
-    found = False
-    while waiting:
-        node = graph.nodes[before := waiting.pop()]
-        if isinstance(node, Affine):
-            return False
-        found |= isinstance(node, Conv2d)
-        if not isinstance(node, Neuron):
-            waiting += graph.predecessors(before)
-    return found
 
 
 def needs_of(placed: Placed, graph: SpikingGraph) -> dict[str, int]:

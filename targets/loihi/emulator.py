@@ -208,7 +208,8 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
         spikes = c.source != plan.input_name
         form = Arithmetic(kind, 2.0 ** (c.shift + STATE_SHIFT), spikes)
         shapes = shape_of(plan, c.source), population.shape
-        products.append((c.source, product_of(c.weights, *shapes, form)))
+        product = product_of(c.weights, *shapes, form, c.convolution)
+        products.append((c.source, product))
     return Layer(population, tuple(products), neurons_of(population, kind))
 
 

@@ -51,7 +51,7 @@ class SpikeConvolution:
     """A convolution of bool [..., H W C] -> float32 [..., H' W' O].
 
     Args:
-        kernel: evenly padded.
+        kernel: of the convolution.
         packed: its weights as oneDNN wants them.
         scales, zeros: of each of its output channels.
         torch: the module.
@@ -94,8 +94,6 @@ def convolution(
     torch = loaded_torch()
     if torch is None or not form.spikes or form.kind is not np.float32:
         return None
-    if not kernel.evenly_padded:
-        return None
     spikes = np.random.default_rng(0).random((TRIAL_IMAGES, math.prod(kernel.source)))
     trial = spikes < 0.5
     weights = np.ascontiguousarray(kernel.weights.transpose(3, 2, 0, 1), np.int8)
@@ -114,4 +112,4 @@ def convolution(
 
 def geometry(kernel: Kernel) -> tuple[Any, ...]:
     """Stride, padding, dilation and groups, as torch has them."""
-    return list(kernel.stride), list(kernel.before), [1, 1], 1
+    return list(kernel.stride), list(kernel.padding), [1, 1], 1

@@ -16,8 +16,10 @@ from numpy.lib.stride_tricks import as_strided
 from scipy.sparse import csr_array
 
 from stars.graph.nodes import Shape
+from stars.grid.convolution import Convolution as Unrolled
+from stars.grid.exact import Integers
 from targets.loihi import onednn
-from targets.loihi.convolutions import Kernel, Places, find_kernel
+from targets.loihi.convolutions import Kernel, cost, dense_kernel
 from targets.loihi.multiplication import Arithmetic, Multiply, Values, multiplication
 
 SPARSE_COST = 24  # of an entry, in multiplications of a dense product
@@ -33,7 +35,11 @@ class Product(Protocol):
 
 
 def product_of(
-    weights: csr_array, source: Shape, target: Shape, form: Arithmetic
+    weights: csr_array,
+    source: Shape,
+    target: Shape,
+    form: Arithmetic,
+    convolution: Unrolled | None = None,
 ) -> Product:
     """The quickest form of `weights`.
 
@@ -42,24 +48,24 @@ def product_of(
         source: shape of the population that the values come from.
         target: of the one that they go to.
         form: what is computed with.
+        convolution: that unrolls to `weights`, where one is known.
     """
     size = math.prod(weights.shape)
     costs: dict[type[Product], float] = {Sparse: SPARSE_COST * weights.nnz}
     if size <= DENSE_LIMIT:
         costs[Dense] = size
-    kernel = find_kernel(weights, source, target)
-    if kernel is not None:
-        costs[Convolution] = kernel.cost
+    if convolution is not None:
+        costs[Convolution] = cost(convolution.geometry)
     best = min(costs, key=lambda form: costs[form])
-    if kernel is not None and best is Convolution:
-        return convolution_of(kernel, form)
+    if convolution is not None and best is Convolution:
+        return convolution_product(dense_kernel(convolution), form)
     ordered = weights[channels_last(target)][:, channels_last(source)]
     if best is Dense:
         return Dense(target, multiplication(ordered.toarray().T, form), form.kind)
     return Sparse(ordered.astype(form.kind) * form.kind(form.factor))
 
 
-def convolution_of(kernel: Kernel, form: Arithmetic) -> Product:
+def convolution_product(kernel: Kernel, form: Arithmetic) -> Product:
     """The quicker of a convolution's two forms.
 
     Args:
@@ -71,7 +77,7 @@ def convolution_of(kernel: Kernel, form: Arithmetic) -> Product:
     return onednn.convolution(kernel, form, windows) or windows
 
 
-def channels_last(shape: Shape) -> Places:
+def channels_last(shape: Shape) -> Integers:
     """Where each value of (H, W, C) order stands in (C, H, W) order, [N]."""
     places = np.arange(math.prod(shape)).reshape(shape)
     return np.moveaxis(places, 0, -1).ravel() if len(shape) == 3 else places.ravel()
@@ -132,7 +138,7 @@ class Convolution:
         """What is under the kernel at each place, [B H' W', kh kw C], a copy."""
         kernel = self.kernel
         kh, kw, channels, _ = kernel.weights.shape
-        (sy, sx), (top, left) = kernel.stride, kernel.before
+        (sy, sx), (top, left) = kernel.stride, kernel.padding
         _, rows, columns = kernel.target
         count, height, width, _ = images.shape
         reach = sy * (rows - 1) + kh, sx * (columns - 1) + kw
