@@ -1,9 +1,8 @@
 """The network of a plan.npz in plain Lava, bit-accurate to the chip.
 
-This file goes into every bundle and runs where lava-nc is (0.10, Python 3.10): it needs
-numpy and scipy besides, which come with it, and nothing of stars. Samples are streamed
-one after the other; every connection takes one step, and each layer is reset when the
-next sample reaches it.
+This file is part of every bundle. It needs Python 3.10 and lava-nc 0.10, which brings
+numpy and scipy, but not stars. Samples are streamed one after the other. Every
+connection takes one step, and each layer is reset when the next sample reaches it.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from lava.proc.sparse.process import DelaySparse, Sparse
 from scipy.sparse import csr_matrix
 
 FORMAT, VERSIONS = "stars.plan", (1, 2)
-MESSAGE_BITS = 24  # 0 would cast a graded input to bool
+MESSAGE_BITS = 24  # 0 would cast graded inputs to bool
 NEVER = 2**17 - 1  # the largest threshold, for a readout
 
 
 class Processes:
-    """Lava's processes for one plan: neurons of each layer, synapses between them.
+    """The processes of one plan: neurons of each layer, synapses between them.
 
     Args:
         path: of plan.npz.
         length: steps of a sample.
 
     Attributes:
-        layers: what the plan says of each layer, by name.
-        neurons: LIFReset of each layer, by name; connect to its `s_out` what you like.
+        layers: the plan's description of each layer, by name.
+        neurons: LIFReset of each layer, by name; its `s_out` can feed more processes.
     """
 
     def __init__(self, path: str | Path, length: int) -> None:
@@ -64,7 +63,7 @@ class Processes:
         }
 
     def connect(self, source: AbstractProcess) -> None:
-        """Connect `source`, which sends the input, to the layers, and these."""
+        """Connect the layers, and `source`, which sends the input, to them."""
         outputs = {name: neurons.s_out for name, neurons in self.neurons.items()}
         outputs[self.header["input"]["name"]] = source.s_out
         for index, connection in enumerate(self.header["connections"]):
@@ -73,7 +72,7 @@ class Processes:
             synapse.a_out.connect(self.neurons[connection["target"]].a_in)
 
     def registers(self, layer: dict[str, Any], bias: np.ndarray) -> dict[str, Any]:
-        """In the chip's registers: 64 steps of current and membrane to a unit."""
+        """Register values of a layer; one unit is 64 steps of current and membrane."""
         return {
             "du": (4096 >> layer.get("current_decay_shift", 0)) - 1,
             "dv": 0 if (j := layer["decay_shift"]) is None else 4096 >> j,
@@ -85,7 +84,7 @@ class Processes:
     def weights(
         self, connection: dict[str, Any], weights: csr_matrix
     ) -> dict[str, Any]:
-        """Weights as 2 w, for Lava drops the lowest bit of mixed signs."""
+        """Weights as 2 w, because Lava drops the lowest bit of mixed signs."""
         return {"weights": 2 * weights, "weight_exp": connection["shift"] - 1}
 
     def _synapse(self, index: int, connection: dict[str, Any]) -> Sparse | DelaySparse:
@@ -103,14 +102,14 @@ class Processes:
 
 
 class Network(Processes):
-    """The processes of one plan with inputs, and records of what they do.
+    """The processes of one plan with inputs, which record spikes and membranes.
 
     Args:
         path: of plan.npz.
         inputs: [T, B, *input shape], as in golden.npz.
 
     Attributes:
-        sinks: the layers' spikes.
+        sinks: the recorder of each spiking layer, by name.
     """
 
     def __init__(self, path: str | Path, inputs: np.ndarray) -> None:
@@ -132,7 +131,7 @@ class Network(Processes):
         self.monitor.probe(self.neurons[self.readout].v, self.steps)
 
     def run(self) -> None:
-        """Run all samples, then stop Lava's processes; what they recorded stays."""
+        """Run all samples and keep the records, then stop Lava's processes."""
         config = Loihi2SimCfg(select_tag="fixed_pt")
         self.source.run(condition=RunSteps(self.steps), run_cfg=config)
         self.recorded = {n: sink.data.get().T for n, sink in self.sinks.items()}
@@ -153,7 +152,7 @@ class Network(Processes):
         return volts
 
     def _aligned(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """What belongs to the input's steps, [T, B, *shape]."""
+        """The rows of the input's steps, [T, B, *shape]."""
         layer = self.layers[name]
         first = layer["latency"] + 1
         kept = np.asarray(rows)[first : first + self.length * self.samples]

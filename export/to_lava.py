@@ -1,12 +1,12 @@
-"""The Lava bundle: a folder with all that a deployment needs and a proof to hold it to.
+"""The Lava bundle: a folder with everything to deploy a network and to check it.
 
     student.nir     the graph
     plan.npz        its integers, see stars/grid/plan_file.py
-    net.net         the same for Lava's own loader, where the format can say it
-    golden.npz      inputs, and what the reference made of them
-    plain_lava.py   a program that builds it in Lava, without us; see plain_lava.py here
-    manifest.json   what this is, and the SHA-256 of every other file
-    README.md       the few lines that run it
+    net.net         the same for Lava's own loader, if the format can express it
+    golden.npz      inputs, and the reference's spikes and membranes for them
+    plain_lava.py   builds the network in Lava without stars; a copy of the file here
+    manifest.json   a description, and the SHA-256 of every other file
+    README.md       how to run it
 
 golden.npz holds `inputs` [T, B, *input shape], `spikes_<node>` of every spiking node
 and `membranes_<readout>`, volts after each step, both [T, B, *shape].
@@ -42,11 +42,12 @@ PLAIN_LAVA = Path(__file__).with_name("plain_lava.py")
 README = """\
 # A spiking network for Lava
 
-Certificate for T = {steps}: {verdict}. (Where that is less than exact, the golden
-vectors are still the float64 reference's, and the assertions below may fail.)
+Certificate for T = {steps}: {verdict}. (If it is not exact, the golden vectors are
+still those of the float64 reference, and the assertions below may fail.)
 
-In plain Lava, bit-accurate to the chip, held against the reference's spikes. It needs
-Python 3.10 and `pip install lava-nc==0.10.0 "numpy<2"`, and nothing of stars:
+These lines run it in plain Lava, bit-accurate to the chip, and compare it with the
+reference. They need Python 3.10 and `pip install lava-nc==0.10.0 "numpy<2"`, but not
+stars:
 
 ```python
 import numpy as np
@@ -63,9 +64,9 @@ print("classes:", network.membranes()[-1].argmax(-1))
 ```
 
 `plan.npz` holds the same network as integers for any other program. It is a NumPy
-archive: `header` is JSON that names the layers and connections, with every exponent and
+archive: `header` is JSON with the layers and connections, every exponent and every
 delay; `bias_<i>`, and `weights_<c>`, `columns_<c>`, `rows_<c>` as compressed sparse
-rows, are their numbers. `plain_lava.py` shows in some 40 lines what they mean.
+rows, are their numbers. The class `Processes` in `plain_lava.py` shows how to use them.
 
 {netx}
 """
@@ -90,9 +91,9 @@ def write(
 
     Args:
         graph: on the grid.
-        folder: made, or replaced where it holds a bundle already.
-        images: for the golden vectors, [B, C, H, W]; the first eight are taken. None:
-            eight inputs drawn from a fixed seed.
+        folder: created, or replaced if it holds a bundle already.
+        images: for the golden vectors, [B, C, H, W]; the first eight are used. None
+            draws eight inputs from a fixed seed.
 
     Returns:
         The manifest.
@@ -101,10 +102,10 @@ def write(
         GraphError: the graph is not on the grid; the message says where.
         LimitError: its integers do not fit the chip; holds every violation.
         UnsupportedNodeError: a node without integer form.
-        DataError: the folder holds something else, or cannot be written; or the images
-            are not what the graph takes.
+        DataError: the folder is no bundle or cannot be written, or the images do not
+            fit the graph.
     """
-    plan = lower(graph)  # first of all: nothing is written of what does not fit
+    plan = lower(graph)  # first, so that nothing is written if it does not fit
     inputs = golden_inputs(graph, images)
     with replaced_folder(folder) as temporary:
         write_nir(graph, temporary / "student.nir")
@@ -132,7 +133,7 @@ def write(
 
 
 def write_netx(graph: SpikingGraph, path: Path) -> str | None:
-    """Write the netx file; the reason where the format cannot say the graph."""
+    """Write the netx file; the reason if the format cannot express the graph."""
     try:
         write_netx_file(graph, path)
     except UnsupportedNodeError as error:
@@ -141,7 +142,7 @@ def write_netx(graph: SpikingGraph, path: Path) -> str | None:
 
 
 def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
-    """The README's text."""
+    """The text of the bundle's README."""
     netx = NETX.format(steps=graph.steps)
     if refused is not None:
         netx = f"There is no `net.net` for Lava's own loader, because {refused}."
@@ -152,15 +153,15 @@ def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` at the end.
+    """A temporary folder that replaces `folder` at the end.
 
     Raises:
-        DataError: `folder` holds something else than a bundle, or cannot be written.
+        DataError: `folder` holds something other than a bundle, or cannot be written.
     """
     check_replaceable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # The wrapping folder is private; the one in it has the usual permissions.
+        # The wrapping folder is private; the inner one has the usual permissions.
         wrapping = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
         raise DataError(f"cannot write '{folder}': {error.strerror}") from error
@@ -177,10 +178,10 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to replace what is not a bundle.
+    """Refuse to replace anything but a bundle or an empty folder.
 
     Raises:
-        DataError: a file, or a folder with something else in it.
+        DataError: it is a file, or a folder with other contents.
     """
     if not folder.exists():
         return

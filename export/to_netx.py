@@ -1,9 +1,9 @@
 """SpikingGraph -> netx HDF5, the file that Lava's own deep-learning loader reads.
 
-The format knows dense and convolutional layers in a row, integers, one weight exponent
-that it derives itself, and neither pools nor sums of branches. A pool before a
-convolution is folded into one strided convolution, whatever stands before a dense layer
-into one matrix; what cannot be said exactly is refused.
+The format has a sequence of dense and convolutional layers, integers, and one weight
+exponent that the loader derives. It has neither pools nor sums of branches. The plan
+composes pools with convolutions into strided convolutions, and all maps before a dense
+layer into one matrix. A network that the format cannot express exactly is refused.
 
     /layer/<i>/type     S10 (1,): "input", "conv", "flatten" or "dense"
     /layer/<i>/shape    of the output, (C, H, W) or (N,)
@@ -55,12 +55,12 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One population with what feeds it.
+    """One layer of the file.
 
     Args:
         kind: "conv" or "dense".
-        population: which neurons.
-        fields: the layer's own data sets by name, integers.
+        population: its neurons.
+        fields: its data sets by name, integers.
     """
 
     kind: str
@@ -71,12 +71,12 @@ class Layer:
 def write(graph: SpikingGraph, path: Path) -> IntegerPlan:
     """Write `graph` as netx HDF5, all or nothing; returns the plan that it holds.
 
-    The plan is `lower(graph)` in units that need no left shift: the membranes of a run
-    of the file are in its units.
+    The plan is `lower(graph)` in units that need no left shift. A run of the file has
+    its membranes in these units.
 
     Raises:
         GraphError, LimitError: as `stars.grid.lower`.
-        UnsupportedNodeError: the format cannot say it; holds every reason.
+        UnsupportedNodeError: the format cannot express it; holds every reason.
         DataError: the file cannot be written.
     """
     plan = plan_without_shifts(lower(graph), fixed=truncating(graph))
@@ -104,7 +104,7 @@ def put(
     fields: Fields,
     neuron: Fields | None = None,
 ) -> None:
-    """Add one layer to the file."""
+    """Write one layer to the file."""
     layer = group.create_group(str(index))
     layer.create_dataset("type", (1,), "S10", [kind.encode()])
     for name, value in fields.items():
@@ -117,7 +117,7 @@ def put(
 
 
 def neuron_fields(population: Population) -> Fields:
-    """The neurons' data sets, in the chip's registers."""
+    """The neurons' data sets, as register values of the chip."""
     shift = population.decay_shift
     return {
         "iDecay": DECAY_UNITY >> population.current_decay_shift,
@@ -129,7 +129,7 @@ def neuron_fields(population: Population) -> Fields:
 
 
 def truncating(graph: SpikingGraph) -> set[str]:
-    """Names of the nodes that say themselves what the chip's membrane counts in."""
+    """Names of the nodes that fix the unit of the chip's membrane themselves."""
     neurons = {n: v for n, v in graph.nodes.items() if isinstance(v, Neuron)}
     return {name for name, node in neurons.items() if node.decay == "truncate"}
 
@@ -142,8 +142,8 @@ def plan_without_shifts(plan: IntegerPlan, *, fixed: Set[str]) -> IntegerPlan:
         fixed: names of populations that keep their unit.
 
     Raises:
-        UnsupportedNodeError: populations that one connection from the population before
-            does not describe, or registers that the format cannot fill.
+        UnsupportedNodeError: a population has other inputs than one connection from the
+            one before, or its numbers do not fit the format's registers.
     """
     check_sequential(plan)
     populations, connections, reasons = [], [], []
@@ -163,7 +163,8 @@ def check_sequential(plan: IntegerPlan) -> None:
     """Refuse branches.
 
     Raises:
-        UnsupportedNodeError: with every population that more than the one before feeds.
+        UnsupportedNodeError: names every population with another source than the one
+            before it.
     """
     before, reasons = plan.input_name, []
     for population in plan.populations:
@@ -178,10 +179,9 @@ def check_sequential(plan: IntegerPlan) -> None:
 
 
 def removable_shift(population: Population, connection: Connection, steps: int) -> int:
-    """How much coarser the unit may be, with every number still a whole one.
+    """Bits by which the unit can be coarser with every number still an integer.
 
-    A finer unit than needed is there so that no decay is truncated within T steps;
-    that much of it stays.
+    The bits that keep decays from being truncated within T steps stay.
     """
     constants = [population.bias, np.array(population.threshold or 0)]
     zeros = [trailing_zeros(c) for c in constants]
@@ -198,7 +198,7 @@ def removable_shift(population: Population, connection: Connection, steps: int) 
 def coarser(
     population: Population, connection: Connection, shift: int
 ) -> tuple[Population, Connection]:
-    """Both in units that are 2^shift larger."""
+    """Population and connection in units that are 2^shift larger."""
     threshold = population.threshold
     coarse = replace(
         population,
@@ -211,7 +211,7 @@ def coarser(
 
 
 def register_reasons(population: Population, connection: Connection) -> list[str]:
-    """Why the format cannot hold a population's numbers."""
+    """Reasons why a population's numbers do not fit the format."""
     reasons = []
     weight = largest(connection.weights) << connection.shift
     if weight > WEIGHT_LIMIT:
@@ -233,7 +233,7 @@ def refuse(reasons: list[str]) -> None:
     """Raise if there are reasons.
 
     Raises:
-        UnsupportedNodeError: with all of them.
+        UnsupportedNodeError: holds every reason.
     """
     if reasons:
         raise UnsupportedNodeError("netx: " + "; ".join(reasons))
@@ -243,7 +243,7 @@ def layers_of(plan: IntegerPlan) -> list[Layer]:
     """One layer per population, in order.
 
     Raises:
-        UnsupportedNodeError: populations with pixels that no convolution feeds.
+        UnsupportedNodeError: a population with pixels is not fed by a convolution.
     """
     layers, reasons = [], []
     for population in plan.populations:
@@ -252,9 +252,9 @@ def layers_of(plan: IntegerPlan) -> list[Layer]:
             layers.append(dense_layer(population, connection))
         elif connection.convolution is None:
             reasons.append(
-                f"node {population.name!r} has pixels, and what feeds it is no"
-                " convolution: neurons of one channel differ in weights, tau or r, or a"
-                " pool before a padded convolution leaves pixels over"
+                f"node {population.name!r} has pixels but is not fed by a convolution:"
+                " neurons of one channel differ in weights, tau or r, or a pool before"
+                " a padded convolution leaves pixels over"
             )
         else:
             found = connection.convolution
@@ -264,7 +264,7 @@ def layers_of(plan: IntegerPlan) -> list[Layer]:
 
 
 def dense_layer(population: Population, connection: Connection) -> Layer:
-    """Whatever stands between two populations, as one matrix."""
+    """All maps between two populations as one matrix."""
     weight = connection.weights.toarray().astype(np.int64) << connection.shift
     fields = {
         "weight": weight,
@@ -276,7 +276,7 @@ def dense_layer(population: Population, connection: Connection) -> Layer:
 
 
 def conv_layer(population: Population, found: Convolution, shift: int) -> Layer:
-    """A convolution in units, of a connection with this left shift."""
+    """A convolution in units; `shift` is the connection's left shift."""
     geometry = found.geometry
     fields = {
         "weight": found.kernel.astype(np.int64) << shift,
@@ -293,7 +293,7 @@ def conv_layer(population: Population, found: Convolution, shift: int) -> Layer:
 
 
 def channel_bias(population: Population) -> Integers:
-    """One value per channel where that says it, else (W, H, C), as the loader wants."""
+    """One value per channel if channels are uniform, else (W, H, C) for the loader."""
     bias = population.bias.reshape(population.shape)
     if (bias == bias[:, :1, :1]).all():
         return np.ascontiguousarray(bias[:, 0, 0])

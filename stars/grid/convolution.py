@@ -1,7 +1,7 @@
-"""Convolutions between two populations: their geometry, and their integer kernel.
+"""Convolutions between two populations: their geometry and their integer kernel.
 
-A geometry is composed along a chain of maps. `convolution_of` reads the kernel out of
-the chain's unrolled matrix and proves entry by entry that it gives that matrix.
+Geometries are composed along a chain of maps. `convolution_of` reads the kernel from
+the chain's unrolled matrix, and proves entry by entry that it unrolls to that matrix.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Geometry:
 
     @property
     def unrolled_entries(self) -> int:
-        """Entries of the unrolled matrix, those on padding and zeros included."""
+        """Number of entries of the unrolled matrix, with zeros and padding."""
         return math.prod(self.target) * math.prod(self.kernel_shape[1:])
 
     @property
     def sound(self) -> bool:
-        """Whether the shapes agree and every size is possible."""
+        """Whether the shapes agree and every size is valid."""
         pairs = (self.kernel, self.stride, self.dilation)
         if len(self.source) != 3 or len(self.target) != 3 or self.groups < 1:
             return False
@@ -73,7 +73,7 @@ class Geometry:
         return self.target[1:] == counts and channels == (0, 0)
 
     def pixels(self, axis: int) -> Integers:
-        """The pixel that each place sees through each tap, [count, taps]; -1: padding.
+        """The pixel under each tap at each place, [places, taps]; -1 for padding.
 
         Args:
             axis: 0 vertical, 1 horizontal.
@@ -85,10 +85,10 @@ class Geometry:
         return np.where(inside, pixels, -1)
 
     def after(self, first: Geometry) -> Geometry | None:
-        """The geometry of `first` and then this one; None where there is none.
+        """The geometry of `first` followed by this one; None if there is none.
 
-        Padding of this one must then be zeros that `first` would compute too; whether
-        it is so is for `convolution_of` to prove.
+        The result is a candidate: `convolution_of` proves it. It fails if this one's
+        padding stands where `first`, on an image with more padding, would not be zero.
         """
         axes = [compose_axis(first, self, axis) for axis in (0, 1)]
         kernel, stride, padding, dilation = zip(*axes, strict=True)
@@ -123,20 +123,20 @@ def compose_axis(first: Geometry, second: Geometry, axis: int) -> tuple[int, ...
 
 
 def identity_geometry(shape: Shape) -> Geometry | None:
-    """A population's own value: a 1 x 1 kernel for each channel."""
+    """The identity as a 1 x 1 kernel for each channel; None without pixels."""
     if len(shape) != 3:
         return None
     return Geometry(shape, shape, (1, 1), groups=shape[0])
 
 
 def geometry_of(node: Map, shape: Shape) -> Geometry | None:
-    """The geometry of a map on inputs of `shape`; None where it has none."""
+    """The geometry of a map on inputs of `shape`; None if it has none."""
     rule = GEOMETRY.get(type(node))
     return None if rule is None or len(shape) != 3 else rule(node, shape)
 
 
 def conv_geometry(node: Conv2d, shape: Shape) -> Geometry:
-    """Of the node itself."""
+    """The geometry of a Conv2d."""
     return Geometry(
         shape,
         node.output_shape(shape),
@@ -149,13 +149,13 @@ def conv_geometry(node: Conv2d, shape: Shape) -> Geometry:
 
 
 def pool_geometry(node: SumPool2d, shape: Shape) -> Geometry:
-    """Each channel by itself."""
+    """The geometry of a pool: one group for each channel."""
     target = node.output_shape(shape)
     return Geometry(shape, target, node.kernel, node.stride, groups=shape[0])
 
 
 def scale_geometry(_: Scale, shape: Shape) -> Geometry | None:
-    """A 1 x 1 kernel for each channel, if all pixels have one factor."""
+    """A 1 x 1 kernel for each channel, if a channel's pixels have equal factors."""
     return identity_geometry(shape)
 
 
@@ -169,11 +169,11 @@ GEOMETRY: Mapping[type[Node], Callable[[Any, Shape], Geometry | None]] = {
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """A convolution whose unrolled matrix is that of a connection.
+    """A convolution that unrolls to the matrix of a connection.
 
     Args:
-        geometry: without weights.
-        kernel: integers [O, C / groups, kh, kw]; 0 where no place sees a pixel.
+        geometry: all of it but the weights.
+        kernel: integers [O, C / groups, kh, kw]; 0 for a tap that sees padding alone.
     """
 
     geometry: Geometry
@@ -183,11 +183,11 @@ class Convolution:
 def convolution_of(geometry: Geometry, weights: csr_array) -> Convolution | None:
     """The convolution of `geometry` that unrolls to exactly `weights`.
 
-    None where there is none: neurons of one channel differ, or a geometry that was
-    composed has pixels of its own where the chain has padding.
+    None if there is none: neurons of one channel differ, or a composed geometry has
+    pixels where the chain has padding.
 
     Args:
-        geometry: may be unsound, or of other sizes.
+        geometry: may be unsound, or of other sizes, because it may come from a file.
         weights: integers [N target, N source].
     """
     if not geometry.sound or geometry.unrolled_entries > MAX_ENTRIES:
@@ -201,7 +201,7 @@ def convolution_of(geometry: Geometry, weights: csr_array) -> Convolution | None
 
 
 def read_kernel(geometry: Geometry, weights: csr_array) -> Integers:
-    """The kernel, [O, C / groups, kh, kw]: each tap at the first place that sees it."""
+    """The kernel [O, C / groups, kh, kw]: each tap where it first sees a pixel."""
     (down, y), (right, x) = (first_seen(geometry.pixels(axis)) for axis in (0, 1))
     rows = np.arange(geometry.target[0])[:, None, None, None]
     rows = (rows * geometry.target[1] + down[:, None]) * geometry.target[2] + right
@@ -219,7 +219,7 @@ def read_kernel(geometry: Geometry, weights: csr_array) -> Integers:
 
 
 def first_seen(pixels: Integers) -> tuple[Integers, Integers]:
-    """(first place that sees a pixel through each tap, that pixel or -1), [taps]."""
+    """(first place at which each tap sees a pixel, that pixel or -1), both [taps]."""
     place = (pixels >= 0).argmax(axis=0)
     return place, pixels[place, np.arange(pixels.shape[1])]
 
@@ -230,7 +230,7 @@ def flat_pixels(geometry: Geometry, y: Integers, x: Integers) -> Integers:
     Args:
         geometry: of which convolution.
         y: int64 [...], -1 for padding.
-        x: likewise.
+        x: int64 [...], -1 for padding.
 
     Returns:
         [O, C / groups, ...]; -1 for padding.
@@ -259,7 +259,7 @@ def unrolled(geometry: Geometry, kernel: Integers) -> csr_array:
 
 
 def sparse_rows(columns: Integers, data: Integers, width: int) -> csr_array:
-    """A matrix of one row per row of `columns`; column -1 (padding) is left out."""
+    """A matrix with one row per row of `columns`; skips column -1 (padding)."""
     keep = (columns >= 0) & (data != 0)
     starts = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
     matrix = csr_array((data[keep], columns[keep], starts), shape=(len(columns), width))

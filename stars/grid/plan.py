@@ -95,8 +95,8 @@ class Connection:
         shift: left shift, >= 0; never a right shift, which would floor.
         delay: extra steps a target with one step of transport per connection must add,
             so that branches meet: latency(target) - latency(source) - 1, >= 0.
-        convolution: that unrolls to exactly `weights`; None where it is none, or not
-            known to be one. Both shapes are then (C, H, W).
+        convolution: unrolls to exactly `weights`, between populations of shape
+            (C, H, W); None if `weights` are not known to be a convolution.
     """
 
     source: str

@@ -282,10 +282,10 @@ def plan_of(header: Header, arrays: Arrays) -> IntegerPlan:
 def read_convolution(
     header: ConnectionHeader, weights: csr_array
 ) -> Convolution | None:
-    """The convolution that a connection says to be, proven; None where it says none.
+    """The convolution in a connection's header, proven; None if it has none.
 
     Raises:
-        FormatError: its weights are not that convolution.
+        FormatError: the weights are not that convolution.
     """
     said = header.get("convolution")
     if said is None:
@@ -324,7 +324,7 @@ def faults(plan: IntegerPlan) -> list[str]:
 
 
 def misshapen(plan: IntegerPlan) -> list[str]:
-    """Convolutions between other shapes than those of their populations."""
+    """Faults of convolutions whose shapes are not those of their populations."""
     shapes = {plan.input_name: plan.input_shape}
     shapes |= {p.name: p.shape for p in plan.populations}
     found = []

@@ -1,4 +1,4 @@
-"""The one place where the emulator multiplies matrices: by BLAS."""
+"""Matrix products of the emulator, by BLAS."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Multiply = Callable[[Values, Values], None]  # [rows, K] into [rows, N]
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a product is computed with.
+    """The arithmetic of a product.
 
     Args:
         kind: float32 where that is exact, else float64.
-        factor: a power of two, of every integer weight.
-        spikes: whether the values are bool; else they are numbers.
+        factor: power of two that multiplies every integer weight.
+        spikes: True if the values are bool, False if they are numbers.
     """
 
     kind: type[np.floating[Any]]
@@ -33,7 +33,7 @@ def multiplication(matrix: Values, form: Arithmetic) -> Multiply:
 
     Args:
         matrix: integers [K, N] in -127..127.
-        form: what is computed with.
+        form: arithmetic of the product.
     """
     scaled = matrix.astype(form.kind) * form.kind(form.factor)
 

@@ -142,7 +142,7 @@ def test_a_student_of_the_sequential_builder_goes_through_lavas_loader(
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
 def test_pools_strides_paddings_and_groups(tmp_path: Path) -> None:
-    """A pool and a convolution become one with a stride, whatever else there is."""
+    """A pool and a convolution become one strided convolution."""
     rng = np.random.default_rng(2)
     conv = Conv2d(kernel(rng, 4, 1, 3, 3), kernel(rng, 4), (1, 2), (1, 0))
     graph = one_population(conv, SumPool2d((2, 1), (2, 1)))

@@ -1,7 +1,7 @@
-"""The network of plan.npz as the shipped plain_lava.py builds it, with our records.
+"""Builds the network of plan.npz with the shipped plain_lava.py, and records it.
 
-The source and the recording models are ours, the neurons and synapses those that every
-bundle ships. Here is besides what the floating-point models need instead of registers.
+Neurons and synapses are those of plain_lava.py. This file adds a memory-mapped source,
+recording models, and the parameters of Lava's floating-point models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from plain_lava import Processes
 
 
 class FloatProcesses(Processes):
-    """The same in volts above v_reset, for Lava's floating-point models."""
+    """The network in volts above v_reset, for Lava's floating-point models."""
 
     def registers(self, layer: dict[str, Any], bias: np.ndarray) -> dict[str, Any]:
         """Decays as fractions, threshold and bias in volts."""
@@ -41,7 +41,7 @@ class FloatProcesses(Processes):
     def weights(
         self, connection: dict[str, Any], weights: csr_matrix
     ) -> dict[str, Any]:
-        """Volts of a spike, or of one unit of the input."""
+        """Weights in volts per spike, or per unit of the input."""
         target, about = self.layers[connection["target"]], self.header["input"]
         exponent = target["exponent"] + connection["shift"]
         if connection["source"] == about["name"]:
@@ -50,14 +50,14 @@ class FloatProcesses(Processes):
 
 
 def build_fixed(job: Job) -> tuple[AbstractProcess, Loihi2SimCfg]:
-    """The bit-accurate network; returns one of its processes, and how to run it."""
+    """The bit-accurate network: one of its processes, and the run configuration."""
     network = Processes(job.folder / "plan.npz", job.steps)
     source = connected_source(job, network, 1, RecordingFixed.membrane_dtype)
     return source, run_config("fixed_pt", RecordingFixed)
 
 
 def build_float(job: Job) -> tuple[AbstractProcess, Loihi2SimCfg]:
-    """The floating-point network, in volts."""
+    """The floating-point network, in volts; returns as `build_fixed`."""
     network = FloatProcesses(job.folder / "plan.npz", job.steps)
     factor = 2.0 ** network.header["input"]["exponent"]
     source = connected_source(job, network, factor, RecordingFloat.membrane_dtype)
@@ -67,12 +67,12 @@ def build_float(job: Job) -> tuple[AbstractProcess, Loihi2SimCfg]:
 def connected_source(
     job: Job, network: Processes, factor: float, membrane_dtype: type
 ) -> MemmapSource:
-    """The source of `network`, connected to it; every layer is recorded.
+    """A source connected to `network`; every layer is recorded.
 
     Args:
-        job: whose input and records.
+        job: of the input and the records.
         network: without a source.
-        factor: what one unit of the input is worth.
+        factor: value of one unit of the input.
         membrane_dtype: of the records.
     """
     job.create_records(membrane_dtype)
@@ -89,10 +89,10 @@ def connected_source(
 
 
 def recorded(neurons: LIFReset, job: Job, index: int) -> None:
-    """Tell the neurons where to write; the recording models read it."""
+    """Tell the neurons' recording model where to write."""
     neurons.proc_params["record"] = job.record(index)
 
 
 def run_config(tag: str, model: type) -> Loihi2SimCfg:
-    """Lava's models of one tag, and the recording one for the neurons."""
+    """Lava's models of one tag, with a recording model for the neurons."""
     return Loihi2SimCfg(select_tag=tag, exception_proc_model_map={LIFReset: model})
