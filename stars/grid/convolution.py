@@ -154,16 +154,11 @@ def pool_geometry(node: SumPool2d, shape: Shape) -> Geometry:
     return Geometry(shape, target, node.kernel, node.stride, groups=shape[0])
 
 
-def scale_geometry(_: Scale, shape: Shape) -> Geometry | None:
-    """A 1 x 1 kernel for each channel, if a channel's pixels have equal factors."""
-    return identity_geometry(shape)
-
-
 GEOMETRY: Mapping[type[Node], Callable[[Any, Shape], Geometry | None]] = {
     Conv2d: conv_geometry,
     SumPool2d: pool_geometry,
     AvgPool2d: pool_geometry,
-    Scale: scale_geometry,
+    Scale: lambda _, shape: identity_geometry(shape),  # if uniform in a channel
 }
 
 

@@ -31,7 +31,6 @@ from stars.graph.nodes import (
     SumPool2d,
     Weighted,
 )
-from stars.graph.nodes.conv import windows
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.convolution import (
     MAX_ENTRIES,
@@ -39,10 +38,11 @@ from stars.grid.convolution import (
     conv_geometry,
     geometry_of,
     identity_geometry,
+    pool_geometry,
     sparse_rows,
     unrolled,
 )
-from stars.grid.exact import Dyadic, Integers, add, dyadic, product
+from stars.grid.exact import Dyadic, add, dyadic, product
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,12 +223,10 @@ def unroll_scale(node: Scale, _: Shape) -> tuple[Dyadic, Dyadic]:
 
 def unroll_pool(node: SumPool2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
     """One row per window, one equal entry per pixel in it."""
-    view = windows(positions(shape)[None], node.kernel, node.stride, (1, 1))
-    columns = view.reshape(-1, node.kernel[0] * node.kernel[1])
+    geometry = pool_geometry(node, shape)
     scale = dyadic(np.array(node.scale), "scale")
-    data = np.broadcast_to(scale.mantissas, columns.shape)
-    matrix = sparse_rows(columns, data, int(np.prod(shape)))
-    return Dyadic(matrix, scale.exponent), nothing(len(columns))
+    matrix = unrolled(geometry, np.full(geometry.kernel_shape, scale.mantissas))
+    return Dyadic(matrix, scale.exponent), nothing(matrix.shape[0])
 
 
 def unroll_flatten(_: Flatten, shape: Shape) -> tuple[Dyadic, Dyadic]:
@@ -246,11 +244,6 @@ UNROLL: Mapping[type[Node], Callable[[Any, Shape], tuple[Dyadic, Dyadic]]] = {
     Flatten: unroll_flatten,
     Scale: unroll_scale,
 }
-
-
-def positions(shape: Shape) -> Integers:
-    """The flat index of every value of an input of `shape`."""
-    return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
 
 
 def identity(size: int) -> csr_array:
