@@ -54,7 +54,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	cd targets/lava/worker && MYPYPATH=. $(CURDIR)/$(BIN)/mypy . \
+	cd targets/lava/worker && MYPYPATH=.:$(CURDIR)/export $(CURDIR)/$(BIN)/mypy . \
 	  --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache \
 	  --python-version 3.10 --explicit-package-bases \
 	  --allow-subclassing-any --allow-untyped-decorators

@@ -1,9 +1,8 @@
 """The network of a plan.npz in plain Lava, bit-accurate to the chip.
 
-This file goes into every bundle and runs where lava-nc is (0.10, Python 3.10): it needs
-numpy and scipy besides, which come with it, and nothing of stars. Samples are streamed
-one after the other; every connection takes one step, and each layer is reset when the
-next sample reaches it.
+This file is part of every bundle. It needs Python 3.10 and lava-nc 0.10, which brings
+numpy and scipy, but not stars. Samples are streamed one after the other. Every
+connection takes one step, and each layer is reset when the next sample reaches it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.io.sink import RingBuffer as Sink
@@ -23,52 +23,115 @@ from lava.proc.monitor.process import Monitor
 from lava.proc.sparse.process import DelaySparse, Sparse
 from scipy.sparse import csr_matrix
 
-MESSAGE_BITS = 24  # 0 would cast a graded input to bool
+FORMAT, VERSIONS = "stars.plan", (1, 2)
+MESSAGE_BITS = 24  # 0 would cast graded inputs to bool
 NEVER = 2**17 - 1  # the largest threshold, for a readout
 
 
-class Network:
-    """Lava's processes for one plan and its inputs.
+class Processes:
+    """The processes of one plan: neurons of each layer, synapses between them.
+
+    Args:
+        path: of plan.npz.
+        length: steps of a sample.
+
+    Attributes:
+        layers: the plan's description of each layer, by name.
+        neurons: LIFReset of each layer, by name; its `s_out` can feed more processes.
+    """
+
+    def __init__(self, path: str | Path, length: int) -> None:
+        self.plan = np.load(path)
+        self.header = json.loads(str(self.plan["header"]))
+        found = self.header["format"], self.header["version"]
+        if found[0] != FORMAT or found[1] not in VERSIONS:
+            raise ValueError(
+                f"{path} is {found}, expected {FORMAT!r}, one of {VERSIONS}"
+            )
+        self.length = length
+        self.layers = {p["name"]: p for p in self.header["populations"]}
+        self.neurons = {
+            name: LIFReset(
+                shape=(math.prod(layer["shape"]),),
+                # Lava counts steps from 1 and resets before it adds a step's input. The
+                # first reset discards what a bias did while nothing had arrived yet.
+                reset_interval=length,
+                reset_offset=(layer["latency"] + 2) % length,
+                **self.registers(layer, self.plan[f"bias_{index}"]),
+            )
+            for index, (name, layer) in enumerate(self.layers.items())
+        }
+
+    def connect(self, source: AbstractProcess) -> None:
+        """Connect the layers, and `source`, which sends the input, to them."""
+        outputs = {name: neurons.s_out for name, neurons in self.neurons.items()}
+        outputs[self.header["input"]["name"]] = source.s_out
+        for index, connection in enumerate(self.header["connections"]):
+            synapse = self._synapse(index, connection)
+            outputs[connection["source"]].connect(synapse.s_in)
+            synapse.a_out.connect(self.neurons[connection["target"]].a_in)
+
+    def registers(self, layer: dict[str, Any], bias: np.ndarray) -> dict[str, Any]:
+        """Register values of a layer; one unit is 64 steps of current and membrane."""
+        return {
+            "du": (4096 >> layer.get("current_decay_shift", 0)) - 1,
+            "dv": 0 if (j := layer["decay_shift"]) is None else 4096 >> j,
+            "vth": layer["threshold"] if layer["spiking"] else NEVER,
+            "bias_mant": (bias << 6) >> layer["bias_exponent"],
+            "bias_exp": layer["bias_exponent"],
+        }
+
+    def weights(
+        self, connection: dict[str, Any], weights: csr_matrix
+    ) -> dict[str, Any]:
+        """Weights as 2 w, because Lava drops the lowest bit of mixed signs."""
+        return {"weights": 2 * weights, "weight_exp": connection["shift"] - 1}
+
+    def _synapse(self, index: int, connection: dict[str, Any]) -> Sparse | DelaySparse:
+        arrays = (
+            self.plan[f"{kind}_{index}"] for kind in ("weights", "columns", "rows")
+        )
+        weights = csr_matrix(tuple(arrays), shape=tuple(connection["shape"]))
+        options = self.weights(connection, weights)
+        options["num_message_bits"] = MESSAGE_BITS
+        if not connection["delay"]:
+            return Sparse(**options)
+        delays = weights.astype(np.int64)
+        delays.data[:] = connection["delay"]
+        return DelaySparse(delays=delays, max_delay=connection["delay"], **options)
+
+
+class Network(Processes):
+    """The processes of one plan with inputs, which record spikes and membranes.
 
     Args:
         path: of plan.npz.
         inputs: [T, B, *input shape], as in golden.npz.
 
     Attributes:
-        neurons: LIFReset of each layer, by name; connect to its `s_out` what you like.
-        sinks: the layers' spikes.
+        sinks: the recorder of each spiking layer, by name.
     """
 
     def __init__(self, path: str | Path, inputs: np.ndarray) -> None:
-        self.plan = np.load(path)
-        self.header = json.loads(str(self.plan["header"]))
-        self.length, self.samples = inputs.shape[:2]
-        self.layers = {p["name"]: p for p in self.header["populations"]}
+        super().__init__(path, len(inputs))
+        self.samples = inputs.shape[1]
         deepest = max(p["latency"] for p in self.layers.values()) + 1
         self.steps = self.length * self.samples + deepest
-
-        about = self.header["input"]
-        integers = np.ldexp(inputs, -about["exponent"]).astype(np.int32)
+        integers = np.ldexp(inputs, -self.header["input"]["exponent"]).astype(np.int32)
         rows = integers.swapaxes(0, 1).reshape(self.length * self.samples, -1)
         self.source = Source(data=np.pad(rows, ((0, deepest), (0, 0))).T)
-        outputs = {about["name"]: self.source.s_out}
-        self.neurons, self.sinks = {}, {}
-        for index, (name, layer) in enumerate(self.layers.items()):
-            self.neurons[name] = self._layer(index, layer)
-            outputs[name] = self.neurons[name].s_out
-            if layer["spiking"]:
-                self.sinks[name] = Sink(shape=outputs[name].shape, buffer=self.steps)
-                outputs[name].connect(self.sinks[name].a_in)
-        for index, connection in enumerate(self.header["connections"]):
-            synapse = self._synapse(index, connection)
-            outputs[connection["source"]].connect(synapse.s_in)
-            synapse.a_out.connect(self.neurons[connection["target"]].a_in)
+        self.connect(self.source)
+        self.sinks = {}
+        for name, neurons in self.neurons.items():
+            if self.layers[name]["spiking"]:
+                self.sinks[name] = Sink(shape=neurons.s_out.shape, buffer=self.steps)
+                neurons.s_out.connect(self.sinks[name].a_in)
         self.readout = list(self.layers)[-1]
         self.monitor = Monitor()
         self.monitor.probe(self.neurons[self.readout].v, self.steps)
 
     def run(self) -> None:
-        """Run all samples, then stop Lava's processes; what they recorded stays."""
+        """Run all samples and keep the records, then stop Lava's processes."""
         config = Loihi2SimCfg(select_tag="fixed_pt")
         self.source.run(condition=RunSteps(self.steps), run_cfg=config)
         self.recorded = {n: sink.data.get().T for n, sink in self.sinks.items()}
@@ -88,39 +151,8 @@ class Network:
         volts: np.ndarray = np.ldexp(v, layer["exponent"] - 6) + layer["offset"]
         return volts
 
-    def _layer(self, index: int, layer: dict[str, Any]) -> LIFReset:
-        """In the chip's registers: 64 steps of current and membrane to a unit."""
-        bias, exponent = self.plan[f"bias_{index}"], layer["bias_exponent"]
-        return LIFReset(
-            shape=(math.prod(layer["shape"]),),
-            du=(4096 >> layer.get("current_decay_shift", 0)) - 1,
-            dv=0 if (j := layer["decay_shift"]) is None else 4096 >> j,
-            vth=layer["threshold"] if layer["spiking"] else NEVER,
-            bias_mant=(bias << 6) >> exponent,
-            bias_exp=exponent,
-            reset_interval=self.length,
-            reset_offset=(layer["latency"] + 2) % self.length,
-        )
-
-    def _synapse(self, index: int, connection: dict[str, Any]) -> Sparse | DelaySparse:
-        """Weights as 2 w, for Lava drops the lowest bit of mixed signs."""
-        arrays = (
-            self.plan[f"{kind}_{index}"] for kind in ("weights", "columns", "rows")
-        )
-        weights = csr_matrix(tuple(arrays), shape=tuple(connection["shape"]))
-        options = {
-            "weights": 2 * weights,
-            "weight_exp": connection["shift"] - 1,
-            "num_message_bits": MESSAGE_BITS,
-        }
-        if not connection["delay"]:
-            return Sparse(**options)
-        delays = weights.astype(np.int64)
-        delays.data[:] = connection["delay"]
-        return DelaySparse(delays=delays, max_delay=connection["delay"], **options)
-
     def _aligned(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """What belongs to the input's steps, [T, B, *shape]."""
+        """The rows of the input's steps, [T, B, *shape]."""
         layer = self.layers[name]
         first = layer["latency"] + 1
         kept = np.asarray(rows)[first : first + self.length * self.samples]

@@ -1,15 +1,15 @@
-"""The Lava bundle: a folder with all files of a deployment, and golden vectors.
+"""The Lava bundle: a folder with everything to deploy a network and to check it.
 
     student.nir     the graph
     plan.npz        its integers, see stars/grid/plan_file.py
     net.net         the same for Lava's own loader, if the format can express it
-    golden.npz      inputs, and the reference's results for them
-    plain_lava.py   a program that builds it in Lava, without us; see plain_lava.py here
+    golden.npz      inputs, and the reference's spikes and membranes for them
+    plain_lava.py   builds the network in Lava without stars; a copy of the file here
     manifest.json   a description, and the SHA-256 of every other file
     README.md       how to run it
 
-golden.npz holds `inputs` [T, B, *input shape], `spikes_<node>` of every spiking node,
-and `membranes_<readout>` in volts after each step; both are [T, B, *shape].
+golden.npz holds `inputs` [T, B, *input shape], `spikes_<node>` of every spiking node
+and `membranes_<readout>`, volts after each step, both [T, B, *shape].
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ PLAIN_LAVA = Path(__file__).with_name("plain_lava.py")
 README = """\
 # A spiking network for Lava
 
-Certificate for T = {steps}: {verdict}. (If that is not exact, the golden vectors are
+Certificate for T = {steps}: {verdict}. (If it is not exact, the golden vectors are
 still those of the float64 reference, and the assertions below may fail.)
 
-In plain Lava, bit-accurate to the chip, held against the reference's spikes. It needs
-Python 3.10 and `pip install lava-nc==0.10.0 "numpy<2"`, and nothing of stars:
+These lines run it in plain Lava, bit-accurate to the chip, and compare it with the
+reference. They need Python 3.10 and `pip install lava-nc==0.10.0 "numpy<2"`, but not
+stars:
 
 ```python
 import numpy as np
@@ -63,9 +64,9 @@ print("classes:", network.membranes()[-1].argmax(-1))
 ```
 
 `plan.npz` holds the same network as integers for any other program. It is a NumPy
-archive: `header` is JSON that names the layers and connections, with every exponent and
+archive: `header` is JSON with the layers and connections, every exponent and every
 delay; `bias_<i>`, and `weights_<c>`, `columns_<c>`, `rows_<c>` as compressed sparse
-rows, are their numbers. `plain_lava.py` shows in some 40 lines what they mean.
+rows, are their numbers. The class `Processes` in `plain_lava.py` shows how to use them.
 
 {netx}
 """
@@ -86,11 +87,11 @@ network = Network(
 def write(
     graph: SpikingGraph, folder: Path, *, images: NDArray[np.uint8] | None = None
 ) -> dict[str, Any]:
-    """Write the bundle of a graph on the grid to `folder`, all or nothing.
+    """Write the bundle of an on-grid graph to `folder`, all or nothing.
 
     Args:
         graph: on the grid.
-        folder: is created, or replaced if it holds a bundle.
+        folder: created, or replaced if it holds a bundle already.
         images: for the golden vectors, [B, C, H, W]; the first eight are used. None
             draws eight inputs from a fixed seed.
 
@@ -98,13 +99,13 @@ def write(
         The manifest.
 
     Raises:
-        GraphError: the graph is not on the grid; says where.
+        GraphError: the graph is not on the grid; the message says where.
         LimitError: its integers do not fit the chip; holds every violation.
-        UnsupportedNodeError: a node has no integer form.
-        DataError: the folder holds something else or cannot be written, or the images
-            do not fit the graph.
+        UnsupportedNodeError: a node without integer form.
+        DataError: the folder is no bundle or cannot be written, or the images do not
+            fit the graph.
     """
-    plan = lower(graph)  # first: write nothing if the graph does not fit
+    plan = lower(graph)  # first, so that nothing is written if it does not fit
     inputs = golden_inputs(graph, images)
     with replaced_folder(folder) as temporary:
         write_nir(graph, temporary / "student.nir")
@@ -132,7 +133,7 @@ def write(
 
 
 def write_netx(graph: SpikingGraph, path: Path) -> str | None:
-    """Write the netx file; returns the reason if the format does not allow it."""
+    """Write the netx file; the reason if the format cannot express the graph."""
     try:
         write_netx_file(graph, path)
     except UnsupportedNodeError as error:
@@ -141,7 +142,7 @@ def write_netx(graph: SpikingGraph, path: Path) -> str | None:
 
 
 def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
-    """The text of the README."""
+    """The text of the bundle's README."""
     netx = NETX.format(steps=graph.steps)
     if refused is not None:
         netx = f"There is no `net.net` for Lava's own loader, because {refused}."
@@ -152,7 +153,7 @@ def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that replaces `folder` at the end of the block.
+    """A temporary folder that replaces `folder` at the end.
 
     Raises:
         DataError: `folder` holds something other than a bundle, or cannot be written.
@@ -160,7 +161,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     check_replaceable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # The wrapping folder is private; the one in it has the usual permissions.
+        # The wrapping folder is private; the inner one has the usual permissions.
         wrapping = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
         raise DataError(f"cannot write '{folder}': {error.strerror}") from error
@@ -177,10 +178,10 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise if `folder` exists and is not a bundle.
+    """Refuse to replace anything but a bundle or an empty folder.
 
     Raises:
-        DataError: it is a file, or a folder with other content.
+        DataError: it is a file, or a folder with other contents.
     """
     if not folder.exists():
         return

@@ -1,4 +1,4 @@
-"""What a target is: something that runs a graph and says what every neuron did."""
+"""The protocol of targets: a target runs a graph and records every neuron."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from stars.graph.trace import Trace
 
 
 class Target(Protocol):
-    """A simulator or a chip, behind one function.
+    """A simulator or a chip that runs a graph.
 
-    A target that delays spikes on their way shifts its trace back before it hands it
-    over; a trace is always aligned to the input's steps.
+    A trace is always aligned to the input's steps: a target with transport delays
+    removes them from its trace.
     """
 
     @property
     def name(self) -> str:
-        """What the command line calls it."""
+        """Its name on the command line."""
 
     @property
     def description(self) -> str:
-        """One line: what runs, in which arithmetic."""
+        """One line: the simulator and its arithmetic."""
 
     @property
     def chunk(self) -> int:
-        """Inputs that one call of `run` takes comfortably; callers split at this."""
+        """Largest batch for one call of `run`; callers split larger ones."""
 
     def unavailable(self) -> str | None:
-        """Why it cannot run here, with the command that mends it; None when it can."""
+        """Why it cannot run here, with the command that fixes it; None if it can."""
 
     def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape], from the initial state.
 
         Raises:
             UnsupportedNodeError: the target cannot express a node of the graph.
-            LimitError: the graph does not fit; every violation at once.
+            LimitError: the graph does not fit; holds every violation.
             DataError: the inputs are not what the graph takes.
             TargetError: the simulator failed; with the end of its log.
         """

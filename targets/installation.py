@@ -1,6 +1,6 @@
-"""What is installed here, of which version, and the command that mends what is not.
+"""Which packages are installed, their versions, and the commands that fix problems.
 
-Every package is really imported: one that is installed may still be broken.
+On request every package is imported, because an installed package may still be broken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from targets.lava import environment
 
-# Capability -> the command that mends it.
+# Capability -> the command that fixes it.
 REMEDIES = {
     "core": "pip install --upgrade stars-snn",
     "onnx": "pip install 'stars-snn[onnx]'",
@@ -44,7 +44,7 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: its version, and what is wrong with it, if so."""
+    """One package that was examined: its version, and its problem if it has one."""
 
     capability: str
     name: str
@@ -53,16 +53,16 @@ class Finding:
 
     @property
     def remedy(self) -> str | None:
-        """The command that mends it; None when nothing is wrong."""
+        """The command that fixes the problem; None if there is none."""
         return REMEDIES[self.capability] if self.problem else None
 
 
 def examine(*, load: bool = False) -> list[Finding]:
-    """Everything that the capabilities need, in the order of PACKAGES, Lava last.
+    """A finding for Python and each package in the order of PACKAGES, Lava last.
 
     Args:
-        load: import each package, which takes seconds; else only find it and read its
-            version.
+        load: True imports each package, which takes seconds; False only finds it and
+            reads its version.
     """
     packages = [
         _examine_package(capability, name, module, load=load)
@@ -73,7 +73,7 @@ def examine(*, load: bool = False) -> list[Finding]:
 
 
 def devices() -> list[str]:
-    """What torch can compute on here, such as "cpu" or "cuda:0 (name)"."""
+    """The devices of torch on this machine, such as "cpu" or "cuda:0 (name)"."""
     torch = importlib.import_module("torch")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count)]
@@ -100,14 +100,14 @@ def _examine_package(capability: str, name: str, module: str, *, load: bool) -> 
 
 
 def supported() -> dict[str, str]:
-    """The lowest supported version of each package, as our distribution says."""
+    """The lowest supported version of each package, from our own metadata."""
     lines = [re.split("[;,]", line)[0] for line in requires("stars-snn") or []]
     pairs = (line.replace(" ", "").partition(">=") for line in lines)
     return {name: lowest for name, _, lowest in pairs if lowest}
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version, to be compared."""
+    """The leading numbers of a version, for comparison."""
     found = re.match(r"\d+(\.\d+)*", text)
     return tuple(map(int, found[0].split("."))) if found else ()
 

@@ -1,9 +1,9 @@
-"""The table of targets: what `stars targets` lists and `stars parity` runs.
+"""The table of targets that `stars targets` lists and `stars parity` runs.
 
-A row is a name and where the target is, as "module:attribute", the attribute being a
-function or a class without arguments that gives a Target. It is imported when it is
-asked for, so that listing one target loads no other's simulator. A distribution of
-somebody else's adds rows by the entry-point group `stars.targets`, in the same form.
+A row is a name and "module:attribute", where the attribute is a class or function that
+returns a Target without arguments. `load` imports it, so that listing the names loads
+no simulator. Other distributions add rows in the same form by the entry-point group
+`stars.targets`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TARGETS: dict[str, str] = {
 
 
 def names() -> list[str]:
-    """The names of all targets, ours first, whether they can run here or not."""
+    """The names of all targets, built-in ones first, available or not."""
     return list(_entries())
 
 
@@ -33,7 +33,7 @@ def load(name: str) -> Target:
     """The target of this name.
 
     Raises:
-        ConfigError: there is none; the message lists those that there are.
+        ConfigError: there is none; the message lists all names.
     """
     entries = _entries()
     if name not in entries:
@@ -44,7 +44,7 @@ def load(name: str) -> Target:
 
 
 def _entries() -> dict[str, EntryPoint]:
-    """Ours, then those of other distributions; a name of ours stays ours."""
+    """Built-in targets, then those of other distributions with other names."""
     ours = {name: EntryPoint(name, value, GROUP) for name, value in TARGETS.items()}
     theirs = {entry.name: entry for entry in entry_points(group=GROUP)}
     return ours | {name: entry for name, entry in theirs.items() if name not in ours}

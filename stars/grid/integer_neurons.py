@@ -29,6 +29,7 @@ from stars.graph.nodes import (
     Shape,
 )
 from stars.graph.spiking_graph import SpikingGraph
+from stars.grid.convolution import Convolution, convolution_of
 from stars.grid.exact import Dyadic, add, dyadic, largest
 from stars.grid.unrolling import Linear, total
 
@@ -38,11 +39,15 @@ CURRENT_SHIFTS = range(13)  # the same for currents; j = 0 keeps nothing
 
 @dataclass(frozen=True, eq=False)
 class EdgeWeights:
-    """The exact weights of one edge into a population, volts a step, k r included."""
+    """The exact weights of one edge into a population, volts a step, k r included.
+
+    The kernel of a convolution is in units of the weights' mantissas.
+    """
 
     source: str
     way: str
     weights: Dyadic
+    convolution: Convolution | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +144,23 @@ def draft_population(
         ) from error
     gain, exponents = neurons.gain, {graph.input: input_exponent}
     edges = tuple(
-        EdgeWeights(source, way, scale_rows(gain, part, exponents.get(source, 0)))
+        edge_weights(source, way, linear, gain, exponents.get(source, 0))
         for way, linear in zip(graph.predecessors(name), arriving, strict=True)
-        for source, part in linear.parts.items()
+        for source in linear.parts
     )
     volts = total(tuple(arriving)).bias
     bias = Dyadic(volts.mantissas * gain.mantissas, volts.exponent + gain.exponent)
     return Draft(name, graph.shapes[name], neurons, edges, bias)
+
+
+def edge_weights(
+    source: str, way: str, linear: Linear, gain: Dyadic, exponent: int
+) -> EdgeWeights:
+    """The weights from `source` in `linear`, times the gain and 2^exponent."""
+    weights = scale_rows(gain, linear.parts[source], exponent)
+    geometry = linear.geometries.get(source)
+    found = None if geometry is None else convolution_of(geometry, weights.mantissas)
+    return EdgeWeights(source, way, weights, found)
 
 
 def lif_constants(name: str, node: LIF, dt: float) -> NeuronConstants:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -265,7 +265,10 @@ def connect(
     absorbed = max(0, min(shift, bits(WEIGHT_LIMIT) - bits(largest_weight)))
     matrix = weights.mantissas.astype(np.int32)
     matrix.data <<= absorbed
-    connection = Connection(edge.source, target, matrix, shift - absorbed, delay)
+    found = edge.convolution
+    if found is not None:
+        found = replace(found, kernel=found.kernel << absorbed)
+    connection = Connection(edge.source, target, matrix, shift - absorbed, delay, found)
     where = f"connection {edge.source!r} -> {target!r} by way of {edge.way!r}"
     wrong = []
     if largest_weight > WEIGHT_LIMIT:

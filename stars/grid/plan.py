@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from stars.graph.nodes import Shape
+from stars.grid.convolution import Convolution
 from stars.grid.exact import Integers
 from stars.grid.intervals import (
     Interval,
@@ -95,6 +96,8 @@ class Connection:
         shift: left shift, >= 0; never a right shift, which would floor.
         delay: extra steps a target with one step of transport per connection must add,
             so that branches meet: latency(target) - latency(source) - 1, >= 0.
+        convolution: unrolls to exactly `weights`, between populations of shape
+            (C, H, W); None if `weights` are not known to be a convolution.
     """
 
     source: str
@@ -102,6 +105,7 @@ class Connection:
     weights: csr_array
     shift: int
     delay: int
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, eq=False)

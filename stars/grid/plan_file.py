@@ -10,10 +10,13 @@ populations and c counting connections, both in the order of the header:
                        "decay_shift", "threshold", "bias_exponent", "latency",
                        "offset", "current_decay_shift"}, ...],
                      "connections": [{"source", "target", "shape", "shift",
-                       "delay"}, ...]}
+                       "delay", "convolution": {"source", "target", "kernel",
+                       "stride", "padding", "dilation", "groups"}}, ...]}
                   decay_shift is null without leak, threshold for a readout;
                   current_decay_shift is there in version 2 only, which a plan has if
-                  one of its currents has a memory; else it is 0
+                  one of its currents has a memory; else it is 0. convolution is there
+                  where the weights are exactly an unrolled convolution: shapes
+                  (C, H, W) and (O, H', W'), the rest (vertical, horizontal)
     input_low     int64 [N input]; least integer of each input value
     input_high    int64 [N input]; largest
     bias_{i}      int64 [N]; units of 2^exponent volts a step
@@ -36,6 +39,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -49,6 +53,7 @@ from stars.errors import FormatError
 from stars.files.json_toml import parse_json
 from stars.files.npz import read_npz
 from stars.files.writing import atomic
+from stars.grid.convolution import Convolution, Geometry, convolution_of
 from stars.grid.integer_neurons import CURRENT_SHIFTS
 from stars.grid.plan import (
     BIAS_EXPONENTS,
@@ -93,6 +98,18 @@ class PopulationHeader(TypedDict):
     current_decay_shift: NotRequired[Small]
 
 
+class ConvolutionHeader(TypedDict):
+    """How it describes the geometry of a convolution."""
+
+    source: tuple[Size, Size, Size]
+    target: tuple[Size, Size, Size]
+    kernel: tuple[Size, Size]
+    stride: tuple[Size, Size]
+    padding: tuple[Small, Small]
+    dilation: tuple[Size, Size]
+    groups: Size
+
+
 class ConnectionHeader(TypedDict):
     """How it describes a connection."""
 
@@ -101,6 +118,7 @@ class ConnectionHeader(TypedDict):
     shape: tuple[Size, Size]
     shift: Small
     delay: Small
+    convolution: NotRequired[ConvolutionHeader]
 
 
 class Header(TypedDict):
@@ -157,10 +175,18 @@ def header_of(plan: IntegerPlan) -> dict[str, Any]:
                 "shape": c.weights.shape,
                 "shift": c.shift,
                 "delay": c.delay,
+                **convolution_entry(c),
             }
             for c in plan.connections
         ],
     }
+
+
+def convolution_entry(connection: Connection) -> dict[str, Any]:
+    """The geometry of a connection's convolution, if it is one."""
+    if connection.convolution is None:
+        return {}
+    return {"convolution": asdict(connection.convolution.geometry)}
 
 
 def version_of(plan: IntegerPlan) -> int:
@@ -238,6 +264,7 @@ def plan_of(header: Header, arrays: Arrays) -> IntegerPlan:
                 weights=matrix,
                 shift=c["shift"],
                 delay=c["delay"],
+                convolution=read_convolution(c, matrix),
             )
         )
     return IntegerPlan(
@@ -250,6 +277,26 @@ def plan_of(header: Header, arrays: Arrays) -> IntegerPlan:
         connections=tuple(connections),
         steps=header["steps"],
     )
+
+
+def read_convolution(
+    header: ConnectionHeader, weights: csr_array
+) -> Convolution | None:
+    """The convolution in a connection's header, proven; None if it has none.
+
+    Raises:
+        FormatError: the weights are not that convolution.
+    """
+    said = header.get("convolution")
+    if said is None:
+        return None
+    found = convolution_of(Geometry(**said), weights)
+    if found is None:
+        raise FormatError(
+            f"connection {header['source']!r} -> {header['target']!r} is not the"
+            " convolution that the plan's header describes; export the network again"
+        )
+    return found
 
 
 def faults(plan: IntegerPlan) -> list[str]:
@@ -273,4 +320,18 @@ def faults(plan: IntegerPlan) -> list[str]:
             found.append(f"connection {c.source!r} -> {c.target!r} does not fit")
         if np.abs(c.weights.data).max(initial=0) > WEIGHT_LIMIT:
             found.append(f"weights of {c.source!r} -> {c.target!r} exceed 8 bits")
+    return found + misshapen(plan)
+
+
+def misshapen(plan: IntegerPlan) -> list[str]:
+    """Faults of convolutions whose shapes are not those of their populations."""
+    shapes = {plan.input_name: plan.input_shape}
+    shapes |= {p.name: p.shape for p in plan.populations}
+    found = []
+    for c in plan.connections:
+        if c.convolution is not None:
+            geometry = c.convolution.geometry
+            said = (geometry.source, geometry.target)
+            if said != (shapes.get(c.source), shapes.get(c.target)):
+                found.append(f"convolution {c.source!r} -> {c.target!r} does not fit")
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,18 @@ from stars.graph.nodes import (
     SumPool2d,
     Weighted,
 )
-from stars.graph.nodes.conv import windows
 from stars.graph.spiking_graph import SpikingGraph
-from stars.grid.exact import Dyadic, Integers, add, dyadic, product
-
-MAX_ENTRIES = 2**25  # of one unrolled product; building it takes about 1 GB
+from stars.grid.convolution import (
+    MAX_ENTRIES,
+    Geometry,
+    conv_geometry,
+    geometry_of,
+    identity_geometry,
+    pool_geometry,
+    sparse_rows,
+    unrolled,
+)
+from stars.grid.exact import Dyadic, add, dyadic, product
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +52,12 @@ class Linear:
     Args:
         parts: sparse matrices [N, N source], by name of a population or the input.
         bias: [N].
+        geometries: by the same names, of the parts that may be convolutions.
     """
 
     parts: Mapping[str, Dyadic]
     bias: Dyadic
+    geometries: Mapping[str, Geometry] = field(default_factory=dict)
 
 
 def compose(graph: SpikingGraph) -> dict[str, tuple[Linear, ...]]:
@@ -66,8 +75,7 @@ def compose(graph: SpikingGraph) -> dict[str, tuple[Linear, ...]]:
     check_on_grid(graph)
     # A population's value is its own spikes, also for nodes before it in a cycle.
     values = {
-        name: itself(name, math.prod(graph.shapes[name]))
-        for name in (graph.input, *graph.neurons)
+        name: itself(name, graph.shapes[name]) for name in (graph.input, *graph.neurons)
     }
     arriving: dict[str, tuple[Linear, ...]] = {}
     for name in graph.order:
@@ -107,34 +115,47 @@ def check_on_grid(graph: SpikingGraph) -> None:
         )
 
 
-def itself(name: str, size: int) -> Linear:
+def itself(name: str, shape: Shape) -> Linear:
     """The identity: a population's value is its own spikes."""
-    return Linear({name: Dyadic(identity(size), 0)}, nothing(size))
+    size, geometry = math.prod(shape), identity_geometry(shape)
+    geometries = {} if geometry is None else {name: geometry}
+    return Linear({name: Dyadic(identity(size), 0)}, nothing(size), geometries)
 
 
 def total(values: tuple[Linear, ...]) -> Linear:
-    """The sum of linear functions; parts of the same source are added."""
+    """The sum of linear functions; added parts of one source have no geometry."""
     first, *rest = values
     for other in rest:
         parts = dict(first.parts)
+        geometries = {**first.geometries, **other.geometries}
         for source, part in other.parts.items():
-            parts[source] = add(parts[source], part) if source in parts else part
-        first = Linear(parts, add(first.bias, other.bias))
+            if source in parts:
+                parts[source] = add(parts[source], part)
+                geometries.pop(source, None)
+            else:
+                parts[source] = part
+        first = Linear(parts, add(first.bias, other.bias), geometries)
     return first
 
 
 def through(name: str, node: Map, x: Linear, shape: Shape) -> Linear:
     """The value of a map whose input is `x`, of shape `shape`."""
     try:
-        unrolled, bias = unroll(node, shape)
+        matrix, bias = unroll(node, shape)
         parts = {
-            source: times(unrolled, part).reduced() for source, part in x.parts.items()
+            source: times(matrix, part).reduced() for source, part in x.parts.items()
         }
-        carried = product(unrolled.mantissas, x.bias.mantissas)
+        carried = product(matrix.mantissas, x.bias.mantissas)
     except LimitError as error:
         raise LimitError(f"node {name!r}", error.violations) from error
-    through_bias = Dyadic(carried, unrolled.exponent + x.bias.exponent)
-    return Linear(parts, add(through_bias, bias).reduced())
+    through_bias = Dyadic(carried, matrix.exponent + x.bias.exponent)
+    own = geometry_of(node, shape)
+    geometries = {
+        source: both
+        for source, before in x.geometries.items()
+        if own is not None and (both := own.after(before)) is not None
+    }
+    return Linear(parts, add(through_bias, bias).reduced(), geometries)
 
 
 def times(left: Dyadic, right: Dyadic) -> Dyadic:
@@ -178,24 +199,11 @@ def unroll_affine(node: Affine, _: Shape) -> tuple[Dyadic, Dyadic]:
 
 def unroll_conv(node: Conv2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
     """One row per output neuron, one entry per pixel under its kernel."""
-    out, height, width = node.output_shape(shape)
-    fan_in = node.weight[0].size
-    check_entries(out * height * width * fan_in)
-    (py, px), groups = node.padding, node.groups
-    places = np.pad(positions(shape), ((0, 0), (py, py), (px, px)), constant_values=-1)
-    view = windows(places[None], node.kernel, node.stride, node.dilation)[0]
-    # [g, C/g, H', W', kh, kw] -> [g, 1, H', W', C/g, kh, kw], alike for all outputs
-    view = view.reshape(groups, 1, -1, *view.shape[1:]).transpose(0, 1, 3, 4, 2, 5, 6)
-    weight = dyadic(node.weight, "weight")
-    kernels = weight.mantissas.reshape(
-        groups, out // groups, 1, 1, *node.weight.shape[1:]
-    )
-    full = np.broadcast_shapes(view.shape, kernels.shape)
-    columns = np.broadcast_to(view, full).reshape(-1, fan_in)
-    data = np.broadcast_to(kernels, full).reshape(-1, fan_in)
-    matrix = sparse_rows(columns, data, int(np.prod(shape)))
-    bias = dyadic(node.bias, "bias")
-    each = np.repeat(bias.mantissas, height * width)
+    geometry = conv_geometry(node, shape)
+    check_entries(geometry.unrolled_entries)
+    weight, bias = dyadic(node.weight, "weight"), dyadic(node.bias, "bias")
+    matrix = unrolled(geometry, weight.mantissas)
+    each = np.repeat(bias.mantissas, math.prod(geometry.target[1:]))
     return Dyadic(matrix, weight.exponent), Dyadic(each, bias.exponent)
 
 
@@ -215,12 +223,10 @@ def unroll_scale(node: Scale, _: Shape) -> tuple[Dyadic, Dyadic]:
 
 def unroll_pool(node: SumPool2d, shape: Shape) -> tuple[Dyadic, Dyadic]:
     """One row per window, with one equal entry for each of its pixels."""
-    view = windows(positions(shape)[None], node.kernel, node.stride, (1, 1))
-    columns = view.reshape(-1, node.kernel[0] * node.kernel[1])
+    geometry = pool_geometry(node, shape)
     scale = dyadic(np.array(node.scale), "scale")
-    data = np.broadcast_to(scale.mantissas, columns.shape)
-    matrix = sparse_rows(columns, data, int(np.prod(shape)))
-    return Dyadic(matrix, scale.exponent), nothing(len(columns))
+    matrix = unrolled(geometry, np.full(geometry.kernel_shape, scale.mantissas))
+    return Dyadic(matrix, scale.exponent), nothing(matrix.shape[0])
 
 
 def unroll_flatten(_: Flatten, shape: Shape) -> tuple[Dyadic, Dyadic]:
@@ -240,11 +246,6 @@ UNROLL: Mapping[type[Node], Callable[[Any, Shape], tuple[Dyadic, Dyadic]]] = {
 }
 
 
-def positions(shape: Shape) -> Integers:
-    """The flat index of every value of an input of `shape`."""
-    return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-
-
 def identity(size: int) -> csr_array:
     """The identity matrix, int64 [size, size]."""
     return csr_array(eye_array(size, dtype=np.int64, format="csr"))
@@ -253,12 +254,3 @@ def identity(size: int) -> csr_array:
 def nothing(size: int) -> Dyadic:
     """A bias of zeros."""
     return Dyadic(np.zeros(size, np.int64), 0)
-
-
-def sparse_rows(columns: Integers, data: Integers, width: int) -> csr_array:
-    """A matrix with one row for each row of `columns`; column -1 is padding."""
-    keep = (columns >= 0) & (data != 0)
-    starts = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
-    matrix = csr_array((data[keep], columns[keep], starts), shape=(len(columns), width))
-    matrix.sort_indices()
-    return matrix

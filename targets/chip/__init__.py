@@ -1,4 +1,4 @@
-"""Chips: whether a network fits one, and where its neurons would be placed.
+"""Chips: whether a network fits one, and the placement of its neurons on cores.
 
 Holds the check against a chip's limits, and the placement on its cores.
 Import from it: `fit` and `placement`.

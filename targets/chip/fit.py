@@ -1,8 +1,7 @@
-"""fit(graph, limits) -> FitReport: does a network fit a chip, and how many it takes.
+"""fit(graph, limits) -> FitReport: whether a network fits a chip, and its cores.
 
-Everything is counted on the integer plan: populations as they would be configured, and
-connections with pools and flattening composed into them. Placement and the counting of
-axons and memory are told in `targets.chip.placement`.
+Everything is counted on the integer plan, in which pools and flattening are part of the
+connections. `targets.chip.placement` places neurons and counts axons and memory.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from stars.errors import LimitError
-from stars.graph.nodes import Affine, Conv2d, Neuron
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import bits, largest
 from stars.grid.intervals import spike_interval
@@ -35,14 +33,15 @@ from targets.hardware.limits import LIMITS, ChipLimits
 
 @dataclass(frozen=True)
 class Violation:
-    """One thing that does not fit.
+    """A number that exceeds a limit, or a neuron that the chip cannot model.
 
     Args:
-        node: where.
+        node: name of the node.
         limit: a name of `targets.hardware.limits.LIMITS`, or "neuron model".
-        value, allowed: found and at most; None for the neuron model.
+        value, allowed: the value found and the largest allowed; None for the neuron
+            model.
         source: of the limit.
-        text: all of it, for people.
+        text: the complete message.
     """
 
     node: str
@@ -55,19 +54,19 @@ class Violation:
 
 @dataclass(frozen=True)
 class LayerFit:
-    """What one population needs.
+    """The resources of one population.
 
     Args:
         node: its name.
-        neurons: how many.
+        neurons: number of neurons.
         synapses: of all its neurons, each stored.
-        synapses_shared: a convolution's kernels once; else the same.
-        fan_in: most sources of one neuron.
-        fan_out: most cores that one neuron feeds.
-        cores: with each synapse stored.
-        cores_shared: least number with shared kernels.
-        synapse_bits: memory for synapses in all its cores.
-        needs: by name of a limit, what the configuration needs: bits, exponents, delay.
+        synapses_shared: with a convolution's kernels stored once; else the same.
+        fan_in: largest number of sources of one neuron.
+        fan_out: largest number of cores that one neuron feeds.
+        cores: number of cores with each synapse stored.
+        cores_shared: least number of cores with shared kernels.
+        synapse_bits: synapse memory in all its cores.
+        needs: by name of a limit, the value needed: bits, exponents, delay.
     """
 
     node: str
@@ -84,13 +83,13 @@ class LayerFit:
 
 @dataclass(frozen=True)
 class FitReport:
-    """Whether a network fits, and what it takes.
+    """Whether a network fits a chip, and the resources it uses.
 
     Args:
-        limits: of which chip.
-        layers: one row a population, in execution order.
+        limits: of the chip.
+        layers: one row per population, in execution order.
         placement: every core, in the same order.
-        violations: all of them.
+        violations: every violation.
     """
 
     limits: ChipLimits
@@ -100,34 +99,34 @@ class FitReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is exceeded."""
+        """Whether there are no violations."""
         return not self.violations
 
     @property
     def cores(self) -> int:
-        """With each synapse stored."""
+        """Number of cores with each synapse stored."""
         return len(self.placement)
 
     @property
     def cores_shared(self) -> int:
-        """At least, with shared kernels."""
+        """Least number of cores with shared kernels."""
         return sum(layer.cores_shared for layer in self.layers)
 
     def chips(self, cores: int) -> int:
-        """How many chips have so many cores."""
+        """The number of chips that have `cores` cores."""
         return -(-cores // self.limits.limits["cores_per_chip"].value)
 
     def require(self) -> None:
-        """Do nothing if it fits.
+        """Raise unless the network fits.
 
         Raises:
-            LimitError: it does not; with every violation.
+            LimitError: holds every violation.
         """
         if self.violations:
             raise LimitError(self.limits.title, [v.text for v in self.violations])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as JSON values."""
         return {
             "ok": self.ok,
             "chip": self.limits.name,
@@ -151,7 +150,7 @@ class FitReport:
 
 
 def fit(graph: SpikingGraph, limits: ChipLimits) -> FitReport:
-    """What `graph` takes on a chip, and all that does not fit.
+    """The resources that `graph` uses on a chip, and every violation.
 
     Raises:
         GraphError: the graph is off the grid.
@@ -207,7 +206,7 @@ def layer_fit(
     sources = sum(np.diff(m.indptr) for m in layer.synapses.values())
     total = int(np.sum(each))
     shared, cores_shared = total, len(own)
-    if is_convolution(graph, layer.node):
+    if all(c.convolution is not None for c in placed.connections):
         channels, kernel = placed.population.shape[0], int(np.max(each))
         shared = channels * kernel
         cores_shared = cores_with_shared_kernels(
@@ -235,24 +234,8 @@ def most_cores_fed(layer: Layer, layers: Sequence[Layer], cores: Sequence[Core])
     return int(cores_fed(layer, layers, placed).max(initial=0))
 
 
-def is_convolution(graph: SpikingGraph, name: str) -> bool:
-    """Whether all of a channel's neurons have the same kernel: no dense node before."""
-    if len(graph.shapes[name]) != 3:
-        return False
-    waiting = list(graph.predecessors(name))
-    found = False
-    while waiting:
-        node = graph.nodes[before := waiting.pop()]
-        if isinstance(node, Affine):
-            return False
-        found |= isinstance(node, Conv2d)
-        if not isinstance(node, Neuron):
-            waiting += graph.predecessors(before)
-    return found
-
-
 def needs_of(placed: Placed, graph: SpikingGraph) -> dict[str, int]:
-    """What the registers of one population and its connections have to hold."""
+    """The register sizes that one population and its connections need."""
     population, connections = placed.population, placed.connections
     low, high, _ = input_interval(graph)
     sources = {n: spike_interval(math.prod(graph.shapes[n])) for n in graph.neurons}
@@ -275,7 +258,7 @@ def needs_of(placed: Placed, graph: SpikingGraph) -> dict[str, int]:
 
 
 def check_needs(row: LayerFit, limits: ChipLimits) -> list[Violation]:
-    """The registers of one population that are too narrow."""
+    """Violations of one population's register sizes."""
     return [
         violation(row.node, name, value, limits)
         for name, value in row.needs.items()
@@ -284,7 +267,7 @@ def check_needs(row: LayerFit, limits: ChipLimits) -> list[Violation]:
 
 
 def check_input(graph: SpikingGraph, limits: ChipLimits) -> list[Violation]:
-    """An input whose values a message cannot carry."""
+    """A violation if a message is too narrow for the input's values."""
     low, high, _ = input_interval(graph)
     reach = bits(max(-int(low.min(initial=0)), int(high.max(initial=0))))
     value = reach + bool(low.min(initial=0) < 0)
@@ -295,14 +278,14 @@ def check_input(graph: SpikingGraph, limits: ChipLimits) -> list[Violation]:
 
 
 def too_much(node: str, excess: Excess, limits: ChipLimits) -> Violation:
-    """A neuron that needs more than a whole core."""
+    """The violation of neurons that exceed a whole core."""
     found = violation(node, excess.limit, excess.value, limits)
-    text = f"{found.text} ({excess.neurons} neuron(s) exceed it, each alone in a core)"
+    text = f"{found.text} ({excess.neurons} neuron(s) exceed it even alone in a core)"
     return Violation(**{**asdict(found), "text": text})
 
 
 def violation(node: str, name: str, value: int, limits: ChipLimits) -> Violation:
-    """`value` above the limit of this name."""
+    """The violation of a value above the limit of this name."""
     limit = limits.limits[name]
     source = " ".join(limit.source.split())
     text = (

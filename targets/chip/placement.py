@@ -1,15 +1,15 @@
-"""Placement: which neurons go to which core, and what each core then holds.
+"""Places neurons on cores, and counts what each core holds.
 
-Greedy and deterministic. A core holds neurons of one layer, in the order of the layer's
-flat index; the next core begins with the first neuron that no longer fits. Layers are
-placed from the last to the first, for a neuron's output axons depend on the cores that
-it feeds. Cores are numbered in execution order, and chips are filled in that order.
+The placement is greedy and deterministic. A core holds neurons of one layer in the
+order of their flat index; the next core begins with the first neuron that does not fit.
+Layers are placed from the last to the first, because a neuron's output axons depend on
+the cores that it feeds. Cores are numbered, and chips filled, in execution order.
 
-What a core holds, with no sharing of weights (each synapse is stored):
+Without shared weights (each synapse is stored) a core holds:
 
 - an input axon for each source neuron or input value that reaches it,
 - an output axon for each pair of one of its neurons and a core that this neuron feeds;
-  the readout has none, for its membrane is read,
+  the readout has none, because its membrane is read,
 - for each input axon a list of synapses, in blocks of up to 64:
 
       bits(n) = sum over blocks of 64 ceil((n_block b + 10) / 64)
@@ -18,10 +18,10 @@ What a core holds, with no sharing of weights (each synapse is stored):
 Source: the blocks are those of nengo-loihi 1.0, `SynapseConfig.bits_per_axon` in
 block.py; 8 bits hold a weight of mixed sign. The chip's formats can be denser.
 
-With shared kernels, a convolution's weights are stored once in each core for every
-channel that the core has neurons of, as Loihi's population connectivity allows (Davies
-et al. 2018; Rueckauer et al., NxTF, arXiv:2101.04261). What that saves in axons depends
-on the layout and is not modeled, so that its number of cores is a lower bound.
+With shared kernels, a core stores the kernel of each channel of its neurons once, as
+Loihi's population connectivity allows (Davies et al. 2018; Rueckauer et al., NxTF,
+arXiv:2101.04261). The axons that this saves depend on the layout and are not modeled,
+so that the number of cores is a lower bound.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Core:
     """One core.
 
     Args:
-        node: whose neurons.
-        first, neurons: flat index of the first, and how many.
-        input_axons, output_axons, synapse_bits: what it holds.
+        node: name of the layer.
+        first, neurons: flat index of its first neuron, and the number of neurons.
+        input_axons, output_axons, synapse_bits: the resources it holds.
     """
 
     node: str
@@ -70,12 +70,12 @@ class Core:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One population as a placement sees it.
+    """The connectivity of one population.
 
     Args:
         node: its name.
         size: number of neurons.
-        synapses: by source, how many synapses each pair of neurons has, [N, N source].
+        synapses: by source, number of synapses of each pair of neurons, [N, N source].
         delay: largest, in steps.
     """
 
@@ -87,12 +87,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Excess:
-    """A neuron that does not fit a core even alone.
+    """Neurons that exceed a limit of a core even alone.
 
     Args:
-        limit: which limit of `targets.hardware.limits`.
-        value: what the worst neuron needs.
-        neurons: how many neurons need too much.
+        limit: name of the limit in `targets.hardware.limits`.
+        value: of the neuron that needs most.
+        neurons: number of neurons that exceed it.
     """
 
     limit: str
@@ -102,7 +102,7 @@ class Excess:
 
 @dataclass
 class Load:
-    """What a core holds so far.
+    """The contents of a core that is being filled.
 
     Args:
         counts: by source, the number of synapses of each input axon.
@@ -126,7 +126,7 @@ def axon_bits(count: int, delay: int, compartments: int) -> Counts:
 def place_layers(
     layers: Sequence[Layer], limits: ChipLimits
 ) -> tuple[tuple[Core, ...], dict[str, tuple[Excess, ...]]]:
-    """(cores in execution order, by node what does not fit whatever the placement)."""
+    """(cores in execution order, by node the neurons that fit no core)."""
     cores: dict[str, list[Core]] = {}
     excess: dict[str, tuple[Excess, ...]] = {}
     for layer in reversed(layers):
@@ -139,7 +139,7 @@ def place_layers(
 def cores_fed(
     layer: Layer, layers: Sequence[Layer], cores: Mapping[str, Sequence[Core]]
 ) -> Counts:
-    """How many cores each neuron of `layer` feeds, [N]."""
+    """The number of cores that each neuron of `layer` feeds, [N]."""
     fed = np.zeros(layer.size, np.int64)
     for target in layers:
         if layer.node in target.synapses:
@@ -153,7 +153,7 @@ def cores_fed(
 def place_layer(
     layer: Layer, fed: Counts, limits: ChipLimits
 ) -> tuple[list[Core], tuple[Excess, ...]]:
-    """The cores of one layer, in order, and what does not fit in any."""
+    """(cores of one layer in order, neurons that fit no core)."""
     allowed = {
         "compartments_per_core": limits.value("compartments_per_core"),
         "input_axons_per_core": limits.value("input_axons_per_core"),
@@ -195,7 +195,7 @@ def rows(layer: Layer, neuron: int) -> Iterator[tuple[str, Counts, Counts]]:
 def with_neuron(
     layer: Layer, load: Load, neuron: int, fed: int, memory: Counts
 ) -> dict[str, int]:
-    """What the core would hold with one neuron more, by the name of the limit."""
+    """The contents of the core with one more neuron, by name of the limit."""
     axons = memory_bits = 0
     for source, columns, synapses in rows(layer, neuron):
         before = load.counts[source][columns]
@@ -211,7 +211,7 @@ def with_neuron(
 
 
 def add(layer: Layer, load: Load, neuron: int, totals: dict[str, int]) -> None:
-    """Put a neuron into a core, which then holds `totals`."""
+    """Add a neuron to a core, whose contents are then `totals`."""
     for source, columns, synapses in rows(layer, neuron):
         load.counts[source][columns] += synapses
     load.neurons += 1
@@ -219,7 +219,7 @@ def add(layer: Layer, load: Load, neuron: int, totals: dict[str, int]) -> None:
 
 
 def beyond(totals: Mapping[str, int], allowed: Mapping[str, int | None]) -> list[str]:
-    """The limits that are exceeded; one without a figure never is."""
+    """The limits that are exceeded; a limit of None never is."""
     return [
         name
         for name, limit in allowed.items()
@@ -228,7 +228,7 @@ def beyond(totals: Mapping[str, int], allowed: Mapping[str, int | None]) -> list
 
 
 def core_of(layer: Layer, load: Load, stop: int) -> Core:
-    """A filled core, whose last neuron is the one before `stop`."""
+    """A filled core whose last neuron is `stop` - 1."""
     return Core(
         layer.node,
         stop - load.neurons,
@@ -242,14 +242,14 @@ def core_of(layer: Layer, load: Load, stop: int) -> Core:
 def cores_with_shared_kernels(
     size: int, channels: int, kernel: int, delay: int, limits: ChipLimits
 ) -> int:
-    """Least number of cores when a core stores each of its channels' kernels once.
+    """Least number of cores if a core stores each of its channels' kernels once.
 
     Args:
-        size: neurons of the layer, channel by channel.
-        channels: how many.
+        size: number of neurons of the layer, channel by channel.
+        channels: number of channels.
         kernel: synapses of one neuron, those on padding included.
         delay: largest, steps.
-        limits: of compartments and memory; axons are not counted.
+        limits: of the chip; axons are not counted.
     """
     compartments = min(limits.value("compartments_per_core") or size, size)
     memory = limits.value("synapse_bits_per_core")

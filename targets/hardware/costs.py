@@ -1,6 +1,6 @@
 """Cost tables: joules per operation, one TOML file each, every number with its source.
 
-A table prices one process node; never add up or compare what two of them say.
+A table prices one process node; never add or compare numbers of two tables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TEXTS = ("name", "title", "process", "about")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one operation costs, in joules, and who says so."""
+    """The energy of one operation in joules, and its source."""
 
     joules: float
     source: str
@@ -42,14 +42,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Memory:
-    """What reading or writing a word costs, by the size of the memory that it is in.
+    """The energy of reading or writing a word, by the size of its memory.
 
     Args:
-        word_bytes: of one weight, potential, value or message.
-        queue_messages: that a queue of spikes between two layers holds.
-        sizes: of a memory, bytes, rising.
-        joules: of one access to a memory of each of these sizes; straight lines lie
-            between them, and beyond the last it costs no more.
+        word_bytes: size of one weight, potential, value or message.
+        queue_messages: capacity of the queue of spikes between two layers.
+        sizes: memory sizes in bytes, rising.
+        joules: energy of one access at each of these sizes; linear between them, and
+            constant beyond the last.
         source: of the numbers.
     """
 
@@ -60,7 +60,7 @@ class Memory:
     source: str
 
     def access(self, words: int) -> float:
-        """Joules of one access to a memory of so many words."""
+        """Joules of one access to a memory of `words` words."""
         return float(np.interp(words * self.word_bytes, self.sizes, self.joules))
 
 
@@ -69,20 +69,18 @@ class CostTable:
     """The costs of one kind of hardware.
 
     Args:
-        name, title, process, about: what is priced, on which process node, and what is
-            not.
-        ac: a synaptic operation of a spike, an accumulate.
-        mac: a synaptic operation of a graded input value, a multiply-accumulate.
+        name, title, process, about: what is and is not priced, on which process node.
+        ac: synaptic operation of a spike, an accumulate.
+        mac: synaptic operation of a graded input value, a multiply-accumulate.
         update_active, update_inactive: a neuron's update in a step.
-        spike: handing on one spike.
-        bound: whether the numbers are bounds, not measurements or simulations.
-        ann_mac: a multiply-accumulate of an ANN on the same process; None where the
-            table prices none.
-        qnn_bit, qnn_add: of a quantized network on the same process, for each weight:
-            for each bit of the activation, and once. None where it prices none.
+        spike: sending one spike.
+        bound: True if the numbers are bounds, not measurements or simulations.
+        ann_mac: multiply-accumulate of an ANN on the same process; None if not priced.
+        qnn_bit, qnn_add: of a quantized network on the same process, per weight: once
+            per bit of the activation, and once more. None if not priced.
         address_ac, address_mac: an add and a multiply-accumulate of an address.
-        memory: accesses, on top of the operations; None where they are not priced or
-            are in the operations' prices.
+        memory: accesses, added to the operations; None if they are not priced or are
+            part of the operations' prices.
     """
 
     name: str
@@ -107,7 +105,7 @@ def load_table(name: str) -> CostTable:
     """The bundled table of this name.
 
     Raises:
-        ConfigError: there is none; the message lists those that there are.
+        ConfigError: there is none; the message lists all names.
         FormatError: its file is damaged.
     """
     if name not in TABLES:
@@ -117,11 +115,11 @@ def load_table(name: str) -> CostTable:
 
 
 def read_table(path: Path) -> CostTable:
-    """A user's own table.
+    """The table in a user's file.
 
     Raises:
-        ConfigError: it has the name of a bundled one.
-        FormatError: no such file, or damaged.
+        ConfigError: it has the name of a bundled table.
+        FormatError: the file is missing or damaged.
     """
     try:
         table = parse_table(path.read_text(encoding="utf-8"), str(path))
@@ -136,11 +134,11 @@ def read_table(path: Path) -> CostTable:
 
 
 def parse_table(text: str, where: str) -> CostTable:
-    """A table from TOML.
+    """The table in a TOML text.
 
     Raises:
-        FormatError: no TOML, or with everything that is missing, unknown, without a
-            source, or no number from 0 up.
+        FormatError: the text is not TOML, or the message lists every entry that is
+            missing, unknown, negative, no number or without a source.
     """
     try:
         content = parse_toml(text)
@@ -160,7 +158,7 @@ def parse_table(text: str, where: str) -> CostTable:
 
 
 def problems(content: Mapping[str, Any], costs: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with a table, one text each."""
+    """All errors of a table, one text each."""
     known = {*NEEDED, *OPTIONAL}
     top = {*TEXTS, "bound", "costs", "memory"}
     found = [f"no text '{name}'" for name in TEXTS if not is_text(content.get(name))]
@@ -182,7 +180,7 @@ def problems(content: Mapping[str, Any], costs: Mapping[str, Any]) -> list[str]:
 
 
 def memory_problems(memory: Any, costs: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the section [memory], one text each."""
+    """All errors of the section [memory], one text each."""
     fields = memory if isinstance(memory, dict) else {}
     found = [
         f"[memory] {name} is {fields.get(name)!r}; give a whole number from 1 up"
@@ -205,7 +203,7 @@ def memory_problems(memory: Any, costs: Mapping[str, Any]) -> list[str]:
 
 
 def parse_memory(memory: Mapping[str, Any]) -> Memory:
-    """The section [memory], which `memory_problems` found right."""
+    """The section [memory], already checked by `memory_problems`."""
     return Memory(
         word_bytes=memory["word_bytes"],
         queue_messages=memory["queue_messages"],
@@ -216,11 +214,11 @@ def parse_memory(memory: Mapping[str, Any]) -> Memory:
 
 
 def is_amount(value: Any) -> bool:
-    """Whether a value is a finite number from 0 up; true and false are none."""
+    """Whether a value is a finite number >= 0 and no bool."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value <= sys.float_info.max  # an integer may be larger
+    return number and 0 <= value <= sys.float_info.max  # an int may exceed it
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is a text with something in it."""
+    """Whether a value is a text that is not blank."""
     return isinstance(value, str) and bool(value.strip())

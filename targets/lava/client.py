@@ -1,7 +1,7 @@
-"""Two targets: real Lava, in floating point and bit-accurate to the chip.
+"""Two targets: real Lava in floating point, and bit-accurate to the chip.
 
-Lava lives in a Python of its own; a job folder goes in, memory-mapped records come out.
-Both targets start from the same integer plan; nothing is quantized on the way.
+Lava runs in its own Python. A job folder goes in, and memory-mapped records come out.
+Both targets start from the same integer plan and quantize nothing.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class LavaTarget:
 
     Args:
         name, description: as `stars targets` prints them.
-        mode: which of Lava's process models.
-        chunk: inputs per worker process; starting one takes seconds.
-        patience: when a worker is given up.
+        mode: Lava's process models to use.
+        chunk: inputs per worker process; starting a worker takes seconds.
+        patience: time limits of a worker.
     """
 
     name: str
@@ -42,7 +42,7 @@ class LavaTarget:
     patience: Patience = field(default_factory=Patience)
 
     def unavailable(self) -> str | None:
-        """Why Lava cannot run here, with the command that mends it."""
+        """Why Lava cannot run here, with the command that fixes it; None if it can."""
         try:
             lava_python()
         except MissingDependencyError as error:
@@ -57,7 +57,7 @@ class LavaTarget:
             LimitError: a number does not fit the chip.
             UnsupportedNodeError: a node that has no integer form.
             DataError: the inputs are not what the graph takes.
-            MissingDependencyError: Lava's environment is not there.
+            MissingDependencyError: Lava's environment is missing.
             TargetError: the worker failed, died or hung; with the end of its log.
         """
         inputs = check_inputs(graph, inputs)
@@ -72,22 +72,22 @@ class LavaTarget:
 
 
 def check_exact_decay(graph: SpikingGraph) -> None:
-    """Refuse what Lava's floating-point models cannot do.
+    """Refuse truncating decays, which Lava's floating-point models do not have.
 
     Raises:
-        UnsupportedNodeError: the decay of some nodes truncates.
+        UnsupportedNodeError: names every node whose decay truncates.
     """
     nodes = graph.nodes.items()
     found = [n for n, v in nodes if isinstance(v, Neuron) and v.decay == "truncate"]
     if found:
         raise UnsupportedNodeError(
             f"target 'lava-float': the nodes {found} truncate their decay; Lava's"
-            " floating-point models have no truncating decay, choose other targets"
+            " floating-point models cannot truncate: choose another target"
         )
 
 
 def lava_float() -> LavaTarget:
-    """Lava's process models in floating point: volts, float64."""
+    """The target that runs Lava's float64 process models, in volts."""
     return LavaTarget(
         name="lava-float",
         description="Lava 0.10, process models in floating point",
@@ -96,7 +96,7 @@ def lava_float() -> LavaTarget:
 
 
 def lava_fixed() -> LavaTarget:
-    """Lava's process models that are bit-accurate to the chip: integers."""
+    """The target that runs Lava's bit-accurate process models, in integers."""
     return LavaTarget(
         name="lava-fixed",
         description="Lava 0.10, process models bit-accurate to Loihi 2",
@@ -111,10 +111,10 @@ def run_netx(
 
     Args:
         net: the file, as `export.to_netx.write` writes it.
-        plan: of the same graph, as that function returns it; names and scales what
-            is recorded, the network itself is read from the file.
+        plan: of the same graph, as that function returns it. It names and scales the
+            records; the network itself is read from the file.
         inputs: [T, B, *input shape].
-        patience: when the worker is given up.
+        patience: time limits of the worker.
 
     Raises:
         DataError, MissingDependencyError, TargetError: as `LavaTarget.run`.
@@ -135,9 +135,10 @@ def run_job(
     *,
     currents: bool = False,
 ) -> Trace:
-    """One worker process on one job folder; `put_network` adds the network to it.
+    """The trace that one worker process makes from one job folder.
 
-    With `currents` the synaptic currents of all populations are recorded too.
+    `put_network` adds the network to the folder. With `currents` the synaptic currents
+    of all populations are recorded too.
     """
     python = lava_python()
     with job_folder(plan, inputs, mode, currents=currents) as job:

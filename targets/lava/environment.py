@@ -1,15 +1,14 @@
-"""Lava's own Python 3.10 environment: where it is, whether it is good, how it is made.
+"""Lava's own Python 3.10 environment: builds it, finds it and checks its state.
 
-Lava's last releases need Python 3.10 and numpy < 2, so they live in an environment
-of their own and never enter our process. This file builds that environment from the
-`requirements.txt` beside it and tells the path of its Python; it runs no networks.
+Lava's last releases need Python 3.10 and numpy < 2, so they get an environment of their
+own and are never imported here. `requirements.txt` beside this file lists its packages.
 
     STARS_LAVA_PYTHON   the Python 3.10 to build from
     STARS_LAVA_ENV      the environment's folder; default: in the user's cache folder
 
-An environment is good when its marker says "ready". The marker says "building" before
-anything is installed and "ready", by an atomic rename, after Lava was imported there:
-what was interrupted is never taken for good.
+An environment is ready when its marker file says "ready". The marker says "building"
+before anything is installed. An atomic rename makes it "ready" once Lava was imported
+there, so an interrupted installation never counts as ready.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _STEP_SECONDS = 1800
 _LOG_LINES = 15
 
-# Run in the new environment; what it prints becomes part of the marker.
+# Runs in the new environment; its output becomes part of the marker.
 _CHECK = """
 import json, platform
 from importlib.metadata import version
@@ -52,10 +51,10 @@ print(json.dumps({"python_version": platform.python_version(), "packages": packa
 
 @dataclass(frozen=True)
 class Status:
-    """What is at the environment's place, and why it is not ready if it is not.
+    """The state of the environment's folder, with the reason if it is not ready.
 
-    `python_version` and `packages` are what the environment printed when it was made;
-    they are empty unless it is ready.
+    `python_version` and `packages` were recorded when the environment was made; they
+    are empty unless it is ready.
     """
 
     root: Path
@@ -71,7 +70,7 @@ class Status:
 
 
 def environment_dir() -> Path:
-    """The folder in which the environment is, or would be made."""
+    """The environment's folder, whether it exists or not."""
     override = os.environ.get("STARS_LAVA_ENV")
     if override:
         return Path(override).expanduser().absolute()
@@ -95,7 +94,7 @@ def lava_python() -> Path:
 
 
 def status() -> Status:
-    """The environment's state, as its marker tells it; runs nothing."""
+    """The environment's state, read from its marker; runs nothing."""
     root = environment_dir()
     if not root.exists():
         return Status(root, ready=False, reason="is missing")
@@ -116,11 +115,11 @@ def status() -> Status:
 
 
 def setup(report: Callable[[str], None], *, force: bool = False) -> Status:
-    """Make the environment unless it is ready, and return its state.
+    """Make the environment unless it is ready; returns its state.
 
     Args:
-        report: called with one line before each stage.
-        force: make it anew even if it is ready.
+        report: called with one line of text before each stage.
+        force: make it again even if it is ready.
 
     Raises:
         ConfigError: the folder holds something that stars did not make.
@@ -141,7 +140,7 @@ def setup(report: Callable[[str], None], *, force: bool = False) -> Status:
 
 
 def _build(root: Path, interpreter: Path, report: Callable[[str], None]) -> None:
-    """Make it from nothing; the marker turns "ready" at the very end."""
+    """Make it from nothing; the marker says "ready" only at the end."""
     if root.exists():
         shutil.rmtree(root)
     root.mkdir()
@@ -158,12 +157,12 @@ def _build(root: Path, interpreter: Path, report: Callable[[str], None]) -> None
 
 
 def _must(command: list[str], what: str) -> str:
-    """What the command printed; TargetError with the end of its log if it fails."""
+    """The command's output; TargetError with the end of its log if it fails."""
     result = run(command, timeout=_STEP_SECONDS)
     if result.returncode != 0:
         lines = (result.stdout + result.stderr).strip().splitlines()
         raise TargetError(
-            f"{what} failed with exit code {result.returncode}; mend what the log "
+            f"{what} failed with exit code {result.returncode}; fix what the log "
             "says and run 'stars lava setup' again. The end of the log:",
             log="\n".join(lines[-_LOG_LINES:]),
         )
@@ -171,7 +170,7 @@ def _must(command: list[str], what: str) -> str:
 
 
 def _check_ours(root: Path) -> None:
-    """Refuse to replace anything but an environment of our own making."""
+    """Refuse to replace a folder that stars did not make."""
     if root.exists() and _read_marker(root) is None and any(root.iterdir()):
         raise ConfigError(
             f"{root} is not empty and was not made by stars; empty it yourself, or "
@@ -188,12 +187,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _read_marker(root: Path) -> dict[str, Any] | None:
-    """The marker, or None where there is none."""
+    """The marker, or None if there is none."""
     path = root / MARKER
     if not path.exists():
         return None
     try:
         marker: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # somebody's edit; it is ours, and not to be trusted
+    except ValueError:  # edited by hand: made by stars, but not to be trusted
         return {"state": "building"}
     return marker

@@ -1,12 +1,12 @@
-"""Finding a Python 3.10 that really runs, for Lava's environment.
+"""Finds a working Python 3.10 for Lava's environment.
 
-Each candidate is run before it is believed: version managers put a `python3.10` on
-PATH that only prints an error. Tried in this order:
+Every candidate is run first, because version managers put a `python3.10` on PATH that
+only prints an error. The order is:
 
 1. `STARS_LAVA_PYTHON`; if it is set, nothing else is tried
 2. every `python3.10` on PATH, not only the first
 3. pyenv's versions
-4. one that uv manages, or else one that uv downloads
+4. a Python that uv manages, or else one that uv downloads
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def find_interpreter() -> Path:
     """The first Python 3.10 that runs and can make environments.
 
     Raises:
-        MissingDependencyError: there is none; the message lists what was tried and
-            why each was refused.
+        MissingDependencyError: there is none; the message lists every candidate and
+            why it was refused.
     """
     refused: list[str] = []
     for candidate in _candidates(refused):
@@ -48,7 +48,7 @@ def find_interpreter() -> Path:
 
 
 def run(command: list[str], *, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run to the end; a program that is missing or hangs gives exit code 127."""
+    """Run a command to its end; exit code 127 if the program is missing or hangs."""
     try:
         return subprocess.run(
             command,
@@ -80,10 +80,10 @@ def _candidates(refused: list[str]) -> Iterator[Path]:
 
 
 def _uv_candidates(refused: list[str]) -> Iterator[Path]:
-    """The interpreter that uv manages; it downloads one if it has none.
+    """The interpreter that uv manages; uv downloads one if it has none.
 
-    `--managed-python`, because uv gives up altogether at the first broken
-    `python3.10` on PATH; those are tried above.
+    `--managed-python`, because uv stops at the first broken `python3.10` on PATH, and
+    `_candidates` has tried those.
     """
     uv = _find_uv()
     if uv is None:

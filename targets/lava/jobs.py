@@ -1,6 +1,6 @@
-"""Job folders: what the worker needs goes in, its records come back as a Trace.
+"""Job folders: writes the worker's input, and reads its records as a Trace.
 
-The layout of a folder is told at the top of `worker/job.py`.
+The docstring of `worker/job.py` lists the files of a folder.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Mode = Literal["fixed", "float", "netx"]
 
 @dataclass(frozen=True)
 class Job:
-    """A job folder in the making, or with its answers in it.
+    """A job folder, before or after its run.
 
     Args:
-        folder: the folder.
-        mode: which of the worker's modes.
-        plan: whose populations are recorded.
+        folder: its path.
+        mode: the worker's mode.
+        plan: the plan whose populations are recorded.
         steps, samples: of the input.
-        shared_memory_prefix: how the names of the job's shared memory begin.
-        currents: whether synaptic currents are recorded too.
+        shared_memory_prefix: prefix of the names of the job's shared memory.
+        currents: True if synaptic currents are recorded too.
     """
 
     folder: Path
@@ -55,10 +55,10 @@ class Job:
 def job_folder(
     plan: IntegerPlan, inputs: Array, mode: Mode, *, currents: bool = False
 ) -> Iterator[Job]:
-    """A new folder with the job in it; removed at the end, whatever happened.
+    """A new job folder, removed at the end in any case.
 
     Args:
-        plan: see `Job`; the network itself is for the caller to put in.
+        plan: see `Job`; the caller adds the network itself.
         inputs: [T, B, *input shape].
         mode: see `Job`.
         currents: see `Job`.
@@ -86,10 +86,10 @@ def job_folder(
 
 
 def make_folder() -> Path:
-    """A new folder among the temporary ones.
+    """A new temporary folder.
 
     Raises:
-        TargetError: there is no room for it.
+        TargetError: it cannot be made.
     """
     with telling(Path(tempfile.gettempdir())):
         return Path(tempfile.mkdtemp(prefix="stars-lava-"))
@@ -97,10 +97,10 @@ def make_folder() -> Path:
 
 @contextmanager
 def telling(folder: Path) -> Iterator[None]:
-    """Within it, a disk that cannot be written is a TargetError.
+    """Turns an OSError of its block into a TargetError.
 
     Raises:
-        TargetError: with what the system said.
+        TargetError: with the system's message.
     """
     try:
         yield
@@ -112,7 +112,7 @@ def telling(folder: Path) -> Iterator[None]:
 
 
 def description(job: Job) -> dict[str, object]:
-    """What goes into job.json."""
+    """The content of job.json."""
     return {
         "mode": job.mode,
         "samples": job.samples,
@@ -129,11 +129,11 @@ def description(job: Job) -> dict[str, object]:
 
 
 def read_trace(job: Job) -> Trace:
-    """What the worker recorded, in volts and aligned to the input's steps.
+    """The worker's records, in volts and aligned to the input's steps.
 
     Raises:
         TargetError: a population did not run all its steps.
-        LimitError: the readout spiked: its membrane does not fit.
+        LimitError: the readout spiked, because its membrane does not fit the chip.
     """
     check_complete(job)
     spikes, membranes, currents = {}, {}, {}
@@ -168,10 +168,10 @@ def read_record(job: Job, kind: str, index: int) -> NDArray[np.generic]:
 
 
 def check_complete(job: Job) -> None:
-    """Refuse records of a run that did not reach its end.
+    """Refuse records of an incomplete run.
 
     Raises:
-        TargetError: with the populations that are short of steps.
+        TargetError: names every population that lacks steps.
     """
     expected = job.samples * job.steps + 1
     expected += max(p.latency for p in job.plan.populations)
@@ -186,9 +186,9 @@ def check_complete(job: Job) -> None:
 
 
 def out_of_range(population: Population) -> str:
-    """Text of the one violation that only shows at run time."""
+    """The text of a violation that only a run can find."""
     limit = (2**17 - 1) * 2.0**population.exponent
     return (
-        f"node {population.name!r}: its membrane passed {limit} V, the largest"
-        " threshold that a chip can hold; use fewer steps or smaller weights"
+        f"node {population.name!r}: its membrane exceeded {limit} V, the largest"
+        " threshold of the chip; use fewer steps or smaller weights"
     )

@@ -1,8 +1,8 @@
-"""One worker process per job: started, watched, and always ended with all it started.
+"""Starts one worker process per job, watches it, and always cleans up after it.
 
-Lava hangs for ever when an actor dies, and leaves processes and shared memory behind
-when it is killed. So the worker lives in a process group of its own, tells its progress
-in a file, and whatever happens the group and its shared memory are removed afterwards.
+Lava hangs forever when an actor dies, and leaves processes and shared memory behind
+when it is killed. So the worker has its own process group and writes its progress to a
+file. The group is ended and its shared memory removed in any case.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Patience:
     """How long a worker may take, in seconds.
 
     Args:
-        start: until its first step; importing, compiling and starting Lava.
-        stall: without a sign of life, or without a step. A network whose steps are
-            slow is given twenty times its slowest step so far.
-        total: for the whole job.
+        start: until the first step: Lava is imported, compiled and started.
+        stall: without a heartbeat or a step. A network with slow steps gets twenty
+            times its slowest step so far.
+        total: of the whole job.
     """
 
     start: float = 120.0
@@ -52,12 +52,12 @@ def run_worker(
     Args:
         python: of Lava's environment.
         folder: with job.json, progress.npy and the inputs.
-        prefix: how the names of the job's shared memory begin.
-        patience: how long it may take.
+        prefix: prefix of the names of the job's shared memory.
+        patience: time limits.
 
     Raises:
-        TargetError: the worker failed, died or hung; with the end of its log. No
-            process and no shared memory of it is left, whatever happened.
+        TargetError: the worker failed, died or hung; with the end of its log. None of
+            its processes and shared memory is left.
     """
     log = folder / "log.txt"
     with log.open("wb") as output:
@@ -81,7 +81,7 @@ def run_worker(
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would change the other Python, and one thread each."""
+    """This environment without PYTHON* variables, limited to one thread."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {**kept, **dict.fromkeys(threads, "1")}
@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
 def wait_for_result(
     worker: subprocess.Popen[bytes], folder: Path, patience: Patience
 ) -> dict[str, Any]:
-    """What the worker wrote; an error result when it died or does not move any more."""
+    """The worker's result, or an error result if it died or made no progress."""
     watch = ProgressWatch(folder / "progress.npy", patience)
     result = folder / "result.json"
     while True:
@@ -106,7 +106,7 @@ def wait_for_result(
 
 
 class ProgressWatch:
-    """Judges from progress.npy whether a worker still moves."""
+    """Decides from progress.npy whether a worker still makes progress."""
 
     def __init__(self, path: Path, patience: Patience) -> None:
         self.path = path
@@ -117,7 +117,7 @@ class ProgressWatch:
         self.slowest = 0.0
 
     def problem(self) -> str | None:
-        """Why the worker is given up; None while it moves."""
+        """Why the worker is stopped; None while it makes progress."""
         now = time.monotonic()
         beats, steps = int(self.progress[0]), int(self.progress[1:].sum())
         if beats != self.beats:
@@ -144,13 +144,13 @@ class ProgressWatch:
 
 
 def end_group(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker and everything in its process group, politely, then surely.
+    """End the worker's process group: SIGTERM, then SIGKILL.
 
-    A killed process may still write until its memory was given back, so its end is
-    waited for too, also where the worker itself has gone before.
+    A killed process may write until its memory is released, so this waits for the end
+    of the whole group, even if the worker itself has ended before.
     """
     group = worker.pid
-    # A stopped process takes its SIGTERM when it continues.
+    # A stopped process receives SIGTERM only when it continues.
     for number in (signal.SIGTERM, signal.SIGCONT):
         signal_group(group, number)
     if not group_ends(worker, TERM_SECONDS):
@@ -160,7 +160,7 @@ def end_group(worker: subprocess.Popen[bytes]) -> None:
 
 
 def group_ends(worker: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the worker's group ends within so many seconds."""
+    """Whether the worker's group ends within `seconds`."""
     deadline = time.monotonic() + seconds
     while group_lives(worker):
         if time.monotonic() > deadline:
@@ -170,7 +170,7 @@ def group_ends(worker: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send the signal; nobody being there is fine."""
+    """Send the signal; does nothing if the group is gone."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # macOS: EPERM where all are zombies
@@ -178,7 +178,7 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 def group_lives(worker: subprocess.Popen[bytes]) -> bool:
-    """Whether any process of the worker's group is more than a zombie."""
+    """Whether the worker's group has a process that is no zombie."""
     if worker.poll() is None:
         return True
     if Path("/proc/self/stat").exists():
@@ -191,12 +191,12 @@ def group_lives(worker: subprocess.Popen[bytes]) -> bool:
 
 
 def living_groups() -> list[int]:
-    """The process group of every process of this machine that is not a zombie."""
+    """The process group of every process on this machine that is no zombie."""
     groups = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it ended while we looked
+        except OSError:  # it has just ended
             continue
         state, _parent, group = text.rpartition(")")[2].split()[:3]
         if state not in "ZX":
@@ -205,13 +205,13 @@ def living_groups() -> list[int]:
 
 
 def remove_shared_memory(prefix: str) -> None:
-    """Remove what a killed worker left in shared memory."""
+    """Remove a killed worker's shared memory."""
     for path in SHARED_MEMORY.glob(f"{prefix.lstrip('/')}*"):
         path.unlink(missing_ok=True)
 
 
 def exit_text(code: int) -> str:
-    """What an exit code says."""
+    """A sentence about an exit code."""
     if code < 0:
         return f"it was killed by {signal.Signals(-code).name}"
     return f"it ended with exit code {code} and without a result"
@@ -224,7 +224,7 @@ def failure(error: str) -> str:
 
 
 def tail(log: Path, error: str) -> str:
-    """The last lines of what the worker printed, and its error where that is longer."""
+    """The last lines of the worker's log, with its error if the log lacks it."""
     text = log.read_text(encoding="utf-8", errors="replace")
     if "\n" in error.strip() and error.strip() not in text:
         text += error

@@ -1,6 +1,6 @@
-"""The arithmetic of Lava's fixed-point processes, batched: what a Loihi would do.
+"""A batched emulator of Lava's fixed-point processes, which define Loihi's arithmetic.
 
-One step of a population, in the chip's integers, 64 of them to one unit of the plan:
+One step of a population, in the chip's integers. One unit of the plan is 64 of them.
 
     u = wrap(trunc(u (4095 - du) / 4096) + (current << 6))     du = 4095: none is kept
     v = clip(trunc(v (4096 - dv) / 4096) + u + bias)
@@ -9,11 +9,11 @@ One step of a population, in the chip's integers, 64 of them to one unit of the 
 The divisions truncate toward zero; u wraps once at +-2^23, v is clipped to
 +-(2^23 - 1). Source: lava-nc 0.10, `proc/lif/models.py`, AbstractPyLifModelFixed.
 
-The integers are held as floating-point numbers, which is exact and lets BLAS multiply:
-`layer_of` says when 24 bits are enough, and when nothing can wrap or clip. Populations
-run one after the other over all steps, for nothing flows back, and a few inputs at a
-time on each core, so that everything stays in the caches. Inside, populations of pixels
-are in channels-last order.
+Floating-point numbers hold the integers, so that BLAS can multiply. This is exact:
+`layer_of` chooses float32 where 24 bits are enough, else float64. A plan has no cycles,
+so each population runs over all steps before the next one. Each core takes a few inputs
+at a time, so that the data stays in its caches. Populations of pixels are stored in
+channels-last order.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from targets.loihi.neurons import Neurons
 from targets.loihi.onednn import one_thread_each
 from targets.loihi.products import Product, channels_last, product_of
 
-FLOAT32_EXACT = 2**24  # up to which it has every integer
-BLOCK_BYTES = 2**22  # of the largest layer's membranes over all steps, at a time
+FLOAT32_EXACT = 2**24  # float32 holds every integer up to it
+BLOCK_BYTES = 2**22  # of one block: the largest layer's membranes over all steps
 
 
 class LoihiEmulator:
-    """Lava fixed_pt in numpy; by a certificate, equal to the reference."""
+    """Lava fixed_pt in numpy; a certificate proves it equal to the reference."""
 
     name = "loihi"
     description = "integer arithmetic of Loihi as Lava fixed_pt defines it, emulated"
@@ -72,13 +72,13 @@ class LoihiEmulator:
     def run(self, graph: SpikingGraph, inputs: Array) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape].
 
-        What was prepared for a graph serves the next call with the same one.
+        A next call with the same graph and T reuses the prepared plan.
 
         Raises:
             GraphError: the graph is off the grid.
-            LimitError: it does not fit the chip; holds every violation.
+            LimitError: the graph does not fit the chip; holds every violation.
             UnsupportedNodeError: a node without integer form.
-            DataError: inputs off the input's grid.
+            DataError: an input is off the input's grid.
         """
         inputs = check_inputs(graph, inputs)
         steps = len(inputs)
@@ -98,12 +98,12 @@ def emulate(plan: IntegerPlan, inputs: Array) -> Trace:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A population made ready to run, in the chip's steps, channels-last.
+    """A prepared population, in the chip's steps and channels-last order.
 
     Args:
         population: of the plan.
-        products: what arrives, by source.
-        neurons: what then happens.
+        products: pairs of a source's name and its product.
+        neurons: the population's neurons.
     """
 
     population: Population
@@ -111,14 +111,14 @@ class Layer:
     neurons: Neurons
 
     def drive(self, arriving: Mapping[str, Values]) -> Values:
-        """What is added to the currents at each step, [T or 1, B, N]."""
+        """The input current of each step, [T or 1, B, N]."""
         first, *others = (product(arriving[name]) for name, product in self.products)
         return sum(others, first)
 
 
 @dataclass(frozen=True, eq=False)
 class Emulator:
-    """A plan made ready for runs of `steps`; its threads end with it."""
+    """A plan prepared for runs of `steps` steps, with its own threads."""
 
     plan: IntegerPlan
     steps: int
@@ -127,7 +127,7 @@ class Emulator:
 
     @classmethod
     def of(cls, plan: IntegerPlan, steps: int) -> Emulator:
-        """The layers of `plan`, each in the form that is quickest and exact."""
+        """An emulator of `plan`; each layer has its fastest exact form."""
         layers = tuple(layer_of(plan, p, steps) for p in plan.populations)
         return cls(plan, steps, layers, ThreadPoolExecutor(cores()))
 
@@ -138,9 +138,8 @@ class Emulator:
 
         Args:
             inputs: multiples of the input's grid.
-            hidden: False keeps no record but the readout's, which is quicker where only
-                the decisions are wanted.
-            currents: True records the synaptic currents too, of the same populations.
+            hidden: False records only the readout, which is faster.
+            currents: True also records the synaptic currents.
 
         Raises:
             DataError: an input is not one of the integers that the plan allows.
@@ -181,22 +180,19 @@ class Emulator:
         )
 
     def blocks(self, batch: int) -> list[slice]:
-        """Inputs that are run together: few enough for the caches, some for each core.
-
-        All of them, none twice.
-        """
+        """Slices of the batch that fit the caches and use all cores."""
         largest = max(math.prod(p.shape) for p in self.plan.populations)
         count = min(BLOCK_BYTES // (4 * self.steps * largest), -(-batch // cores()))
         count = max(1, count)
         return [slice(start, start + count) for start in range(0, batch, count)]
 
     def empty(self, population: Population, batch: int, kind: type) -> Values:
-        """Room for a record, [T, B, N]."""
+        """An uninitialized record, [T, B, N]."""
         return np.empty((self.steps, batch, math.prod(population.shape)), kind)
 
 
 def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
-    """`population` with its products, in an arithmetic that is exact."""
+    """`population` with its products, in the smallest exact arithmetic."""
     connections, intervals = plan.into(population.name), plan.intervals()
     low, high = accumulator_interval(population, connections, intervals)
     total = np.abs(population.bias)
@@ -208,7 +204,8 @@ def layer_of(plan: IntegerPlan, population: Population, steps: int) -> Layer:
         spikes = c.source != plan.input_name
         form = Arithmetic(kind, 2.0 ** (c.shift + STATE_SHIFT), spikes)
         shapes = shape_of(plan, c.source), population.shape
-        products.append((c.source, product_of(c.weights, *shapes, form)))
+        product = product_of(c.weights, *shapes, form, c.convolution)
+        products.append((c.source, product))
     return Layer(population, tuple(products), neurons_of(population, kind))
 
 
@@ -229,17 +226,17 @@ def neurons_of(population: Population, kind: type[np.floating[Any]]) -> Neurons:
 def arithmetic_of(
     population: Population, arriving: Interval, total: int, steps: int
 ) -> type[np.floating[Any]]:
-    """float32 where its 24 bits hold whatever the population meets, else float64.
+    """float32 where its 24 bits hold every number of the population, else float64.
 
     Args:
-        population: which.
-        arriving: least and largest sum of what arrives at each neuron, units.
-        total: no partial sum of it, the bias included, is larger, units.
+        population: of the plan.
+        arriving: least and largest input current of each neuron, units.
+        total: bound on every partial sum of it, the bias included, units.
         steps: T.
     """
     currents = currents_of(population, *arriving, steps)
     membranes = membranes_of(population, *arriving, steps)
-    # A current that wraps comes back from the other side, outside of these intervals.
+    # A current that wraps leaves these intervals.
     wrapped = wraps(currents)
     clipped = wrapped or any(clips(population, interval) for interval in membranes)
     lowest = max(-least for least, _ in membranes)
@@ -251,22 +248,22 @@ def arithmetic_of(
     )
     if shift := population.current_decay_shift:
         largest = math.ceil(max(max(-least, most) for least, most in currents))
-        # After its first decay a current is no whole unit: all of it counts in steps.
+        # After its first decay a current is no whole unit, so it is counted in steps.
         inside = max(total + largest, largest * (2**shift - 1)) * 2**STATE_SHIFT
         needs = FLOAT32_EXACT + 1 if wrapped else max(needs, inside)
     return np.float32 if needs <= FLOAT32_EXACT else np.float64
 
 
 def largest_number(total: int, membrane: int, decay_shift: int) -> int:
-    """The largest that has to be exact in a population whose current has no memory.
+    """The largest number that must be exact if the current has no memory.
 
-    A decay multiplies v by 2^j - 1, and then divides by 2^j. A membrane beyond 2^24
-    steps may be rounded before it is clipped, or before it is found above the threshold
-    and reset; neither result changes.
+    A decay multiplies v by 2^j - 1 and then divides by 2^j. A membrane beyond 2^24
+    steps may be rounded before it is clipped, or before it spikes and is reset. Neither
+    result changes.
 
     Args:
-        total: no partial sum of what arrives is larger, units.
-        membrane: no membrane is larger after its reset, steps.
+        total: bound on every partial sum of the input current, units.
+        membrane: bound on the membrane after its reset, steps.
         decay_shift: j; 0 without leak.
     """
     decay: int = 2**decay_shift - 1
@@ -274,7 +271,7 @@ def largest_number(total: int, membrane: int, decay_shift: int) -> int:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -288,7 +285,7 @@ def shape_of(plan: IntegerPlan, source: str) -> Shape:
 
 
 def integer_inputs(plan: IntegerPlan, inputs: Array) -> NDArray[np.float32]:
-    """Inputs as the integers q, [T or 1, B, N]; one step where the input is held.
+    """Inputs as the integers q, [T or 1, B, N]; one step if the input is constant.
 
     Raises:
         DataError: a value off the input's grid or outside its interval.

@@ -1,9 +1,8 @@
-"""Populations over time in the chip's arithmetic: one fused loop, or numpy's passes.
+"""Neurons over all steps in the chip's arithmetic: a compiled loop, or numpy.
 
-The loop is written for one neuron at a time and compiled by numba, where that is
-installed; numpy runs the same equations over whole arrays elsewhere, with the same
-results at a sixth of the speed. Steps, bounds and source of the equations: see
-`targets.loihi.emulator`.
+If numba is installed, it compiles a loop over single neurons. Otherwise numpy runs the
+same equations over whole arrays, with equal results at a sixth of the speed. See
+`targets.loihi.emulator` for the equations, their bounds and their source.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from stars.grid.plan import MEMBRANE_LIMIT
 Values = NDArray[Any]
 
 WRAP = 2**23
-SPAN = 1024  # neurons that go through all steps together: their state stays in L1
+SPAN = 1024  # neurons that run all steps together, so that their state stays in L1
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +34,9 @@ class Neurons:
     """The constants of a population, in the chip's membrane steps.
 
     Args:
-        bias: [N]; its type, float32 or float64, is that of all arithmetic here.
-        keep_current: part of the current that is left after a step; 0 without memory.
-        keep: part of the membrane that is left.
+        bias: [N]; its type, float32 or float64, is the type of all arithmetic here.
+        keep_current: fraction of the current kept in a step; 0 without memory.
+        keep: fraction of the membrane kept in a step.
         threshold: infinity for a readout.
         volt: volts of one step.
         offset: volts of a membrane of 0.
@@ -51,10 +50,10 @@ class Neurons:
     offset: float
 
     def currents(self, drive: Values, steps: int) -> Values:
-        """The synaptic current as the register holds it at each step, [T, B, N].
+        """The synaptic current in its register at each step, [T, B, N].
 
         Args:
-            drive: what arrives at each step, [T or 1, B, N]; one step stands for all.
+            drive: input current, [T or 1, B, N]; a single step stands for all.
             steps: T.
         """
         found = np.empty((steps, *drive.shape[1:]), self.bias.dtype)
@@ -66,14 +65,14 @@ class Neurons:
     def run(
         self, drive: Values, steps: int, record: Array | None, *, wrapped: bool = False
     ) -> NDArray[np.bool_]:
-        """Spikes [T, B, N]; membranes in volts after the reset go to `record`, if any.
+        """Spikes [T, B, N]; writes membranes in volts after the reset to `record`.
 
         Args:
-            drive: what arrives at each step, [T or 1, B, N]; one step stands for all.
+            drive: input current, [T or 1, B, N]; a single step stands for all.
             steps: T.
-            record: [T, B, N], or None.
-            wrapped: whether `drive` is what `currents` made; it has to be where a
-                current has a memory. A register wraps once.
+            record: [T, B, N], or None for no record.
+            wrapped: True if `drive` comes from `currents`, as it must if the current
+                has a memory. A register wraps once.
         """
         fired = np.empty((steps, *drive.shape[1:]), np.bool_)
         over_steps = compiled(loop) if numba_is_there() else passes_of_numpy
@@ -91,13 +90,13 @@ class Neurons:
 
 
 def numba_is_there() -> bool:
-    """Whether the loop can be compiled."""
+    """Whether numba is installed."""
     return find_spec("numba") is not None
 
 
 @cache
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """It in machine code, which other threads can run beside; kept between runs."""
+    """`function` compiled by numba without the GIL, cached on disk."""
     folder = platformdirs.user_cache_path("stars") / "kernels"
     os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
     numba = importlib.import_module("numba")
@@ -110,8 +109,8 @@ def current_loop(drive: Values, constants: Values, found: Values) -> None:
 
     Args:
         drive: [T or 1, B, N].
-        constants: what is kept of a current, and its bound.
-        found: [T, B, N], to be written.
+        constants: fraction kept of a current, and its bound.
+        found: [T, B, N], written here.
     """
     steps, batch, size = found.shape
     keep, bound = constants
@@ -133,7 +132,7 @@ def current_loop(drive: Values, constants: Values, found: Values) -> None:
 
 
 def current_passes(drive: Values, constants: Values, found: Values) -> None:
-    """`current_loop`, all neurons together."""
+    """`current_loop` over whole arrays."""
     keep, bound = constants
     u = np.zeros_like(drive[0])
     for t in range(len(found)):
@@ -149,16 +148,16 @@ def loop(
     record: Values,
     scale: tuple[float, float],
 ) -> None:
-    """Every neuron over all steps, SPAN of them at a time.
+    """Runs all steps of SPAN neurons at a time.
 
     Args:
         drive: [T or 1, B, N].
         bias: [N].
-        constants: what is kept of a membrane, threshold, and the bounds of membrane and
-            current.
-        fired: spikes [T, B, N], to be written.
-        record: likewise volts; of no steps where none are wanted.
-        scale: volts of one step, and at a membrane of 0.
+        constants: fraction kept of a membrane, threshold, bound of the membrane, bound
+            of the current.
+        fired: spikes [T, B, N], written here.
+        record: membranes in volts [T, B, N], written here; of length 0 for no record.
+        scale: volts of one step, and volts of a membrane of 0.
     """
     steps, batch, size = fired.shape
     keep, threshold, limit, bound = constants
@@ -197,7 +196,7 @@ def passes_of_numpy(
     record: Values,
     scale: tuple[float, float],
 ) -> None:
-    """`loop`, all neurons together, one equation at a time."""
+    """`loop` over whole arrays."""
     keep, threshold, limit, bound = constants
     volt, offset = scale
     v = np.zeros_like(drive[0])
@@ -215,7 +214,7 @@ def passes_of_numpy(
 
 
 def wrapped(u: Values, bound: float) -> Values:
-    """A current as the 24-bit register holds it; Lava wraps once."""
+    """A current wrapped once to 24 bits, as Lava does."""
     above, below = u > bound, u <= -bound
     if not (above.any() or below.any()):
         return u

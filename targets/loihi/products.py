@@ -1,8 +1,8 @@
-"""The products of the emulator: a connection's matrix times values, by BLAS if it pays.
+"""Products of a connection's weights and values: dense, sparse or as a convolution.
 
-Values are [..., N], populations of pixels in channels-last order, (H, W, C): there all
-that is under a row of a kernel lies together, and a convolution is one matrix product
-of copied windows, or of spikes one of torch's 8-bit convolutions.
+Values are [..., N]; populations of pixels are in channels-last order, (H, W, C). In
+this order the pixels under a row of a kernel are contiguous, so a convolution is one
+matrix product of copied windows. Spikes can go through torch's 8-bit convolutions.
 """
 
 from __future__ import annotations
@@ -16,63 +16,69 @@ from numpy.lib.stride_tricks import as_strided
 from scipy.sparse import csr_array
 
 from stars.graph.nodes import Shape
+from stars.grid.convolution import Convolution as Unrolled
+from stars.grid.exact import Integers
 from targets.loihi import onednn
-from targets.loihi.convolutions import Kernel, Places, find_kernel
+from targets.loihi.convolutions import Kernel, cost, dense_kernel
 from targets.loihi.multiplication import Arithmetic, Multiply, Values, multiplication
 
-SPARSE_COST = 24  # of an entry, in multiplications of a dense product
+SPARSE_COST = 24  # of one entry, in multiplications of a dense product
 DENSE_LIMIT = 2**26  # entries of a dense matrix: 256 MB
-WINDOW_BYTES = 2**20  # of windows copied at a time: they stay in the cache
+WINDOW_BYTES = 2**20  # of windows copied at a time, so that they stay in the cache
 
 
 class Product(Protocol):
-    """Weights that were brought into a form that is quick to multiply with."""
+    """Weights in a form that is fast to multiply with."""
 
     def __call__(self, x: Values) -> Values:
         """The product for x [..., N source] of any type -> [..., N target]."""
 
 
 def product_of(
-    weights: csr_array, source: Shape, target: Shape, form: Arithmetic
+    weights: csr_array,
+    source: Shape,
+    target: Shape,
+    form: Arithmetic,
+    convolution: Unrolled | None = None,
 ) -> Product:
-    """The quickest form of `weights`.
+    """The fastest form of `weights`.
 
     Args:
         weights: integers [N target, N source], both in (C, H, W) order.
         source: shape of the population that the values come from.
-        target: of the one that they go to.
-        form: what is computed with.
+        target: shape of the population that they go to.
+        form: arithmetic of the product.
+        convolution: the one that unrolls to `weights`, if known.
     """
     size = math.prod(weights.shape)
     costs: dict[type[Product], float] = {Sparse: SPARSE_COST * weights.nnz}
     if size <= DENSE_LIMIT:
         costs[Dense] = size
-    kernel = find_kernel(weights, source, target)
-    if kernel is not None:
-        costs[Convolution] = kernel.cost
+    if convolution is not None:
+        costs[Convolution] = cost(convolution.geometry)
     best = min(costs, key=lambda form: costs[form])
-    if kernel is not None and best is Convolution:
-        return convolution_of(kernel, form)
+    if convolution is not None and best is Convolution:
+        return convolution_product(dense_kernel(convolution), form)
     ordered = weights[channels_last(target)][:, channels_last(source)]
     if best is Dense:
         return Dense(target, multiplication(ordered.toarray().T, form), form.kind)
     return Sparse(ordered.astype(form.kind) * form.kind(form.factor))
 
 
-def convolution_of(kernel: Kernel, form: Arithmetic) -> Product:
-    """The quicker of a convolution's two forms.
+def convolution_product(kernel: Kernel, form: Arithmetic) -> Product:
+    """A convolution by oneDNN where that works, else by copied windows.
 
     Args:
         kernel: of the convolution.
-        form: what is computed with.
+        form: arithmetic of the product.
     """
     matrix = kernel.weights.reshape(-1, kernel.target[0])
     windows = Convolution(kernel, multiplication(matrix, form), form.kind)
     return onednn.convolution(kernel, form, windows) or windows
 
 
-def channels_last(shape: Shape) -> Places:
-    """Where each value of (H, W, C) order stands in (C, H, W) order, [N]."""
+def channels_last(shape: Shape) -> Integers:
+    """The index in (C, H, W) order of each value in (H, W, C) order, [N]."""
     places = np.arange(math.prod(shape)).reshape(shape)
     return np.moveaxis(places, 0, -1).ravel() if len(shape) == 3 else places.ravel()
 
@@ -129,10 +135,10 @@ class Convolution:
         return out.reshape(*x.shape[:-1], -1)
 
     def windows(self, images: Values) -> Values:
-        """What is under the kernel at each place, [B H' W', kh kw C], a copy."""
+        """The pixels under the kernel at each place, [B H' W', kh kw C], a copy."""
         kernel = self.kernel
         kh, kw, channels, _ = kernel.weights.shape
-        (sy, sx), (top, left) = kernel.stride, kernel.before
+        (sy, sx), (top, left) = kernel.stride, kernel.padding
         _, rows, columns = kernel.target
         count, height, width, _ = images.shape
         reach = sy * (rows - 1) + kh, sx * (columns - 1) + kw

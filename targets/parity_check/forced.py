@@ -121,7 +121,9 @@ def moved(connection: Connection, start: int, size: int) -> Connection:
         (weights.data, weights.indices + start, weights.indptr),
         shape=(weights.shape[0], size),
     )
-    return replace(connection, source=FORCED_INPUT, weights=wide, delay=0)
+    return replace(
+        connection, source=FORCED_INPUT, weights=wide, delay=0, convolution=None
+    )
 
 
 def side_by_side(plan: IntegerPlan, inputs: Array, desired: Trace) -> Array:

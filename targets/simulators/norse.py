@@ -14,14 +14,14 @@ from stars.graph.trace import Trace
 
 
 class NorseTarget:
-    """Norse's cells and torch's layers, on the CPU, behind the targets' protocol."""
+    """The target that runs Norse's cells and torch's layers on the CPU."""
 
     name = "norse"
     description = "Norse LIFBox cells and torch layers, rebuilt from the file: float32"
     chunk = 250
 
     def unavailable(self) -> str | None:
-        """What is not installed, with the command that installs it; None if all is."""
+        """Missing packages, and the command that installs them; None if complete."""
         missing = [name for name in ("torch", "norse") if find_spec(name) is None]
         if missing:
             return f"{', '.join(missing)} not installed; run 'pip install stars-snn'"
@@ -32,12 +32,11 @@ class NorseTarget:
     ) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape].
 
-        With `forced`, each layer reads the spikes of that trace, not those of the
-        layers before it.
+        With `forced`, each layer reads its input spikes from that trace.
 
         Raises:
-            DataError: the inputs are not what the graph takes.
-            UnsupportedNodeError: nodes without a torch module, all of them.
+            DataError: the inputs do not fit the graph.
+            UnsupportedNodeError: names every node without a torch module.
         """
         from targets.simulators.norse_network import simulate  # noqa: PLC0415 - it imports torch
 

@@ -1,8 +1,8 @@
-"""A SpikingGraph as torch modules and Norse's own cells, float32 throughout.
+"""A SpikingGraph as torch modules and Norse's own cells, all in float32.
 
-On the grid float32 sums are exact whatever their order, unless a kernel does other
-arithmetic: TF32, bfloat16, Winograd and FFT do, and `exact_kernels` keeps them out.
-Importing this imports torch; `targets.simulators.norse` does not.
+On the grid float32 sums are exact in any order, unless a kernel uses TF32, bfloat16,
+Winograd or FFT. `exact_kernels` excludes these. Importing this module imports torch;
+importing `targets.simulators.norse` does not.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ Membrane = Callable[[Tensor, Any], Tensor]
 
 @contextmanager
 def exact_kernels() -> Iterator[None]:
-    """No gradients, and kernels that add and multiply in float32 and nothing else.
+    """Disables gradients, and all kernels that do not compute in plain float32.
 
-    oneDNN's convolutions are direct ones unless asked otherwise; NNPACK chooses
-    Winograd and FFT by itself, so it is switched off. What was set before comes back.
+    oneDNN's convolutions are direct by default. NNPACK chooses Winograd and FFT by
+    itself, so it is disabled. The settings are restored at the end.
     """
     onednn: Any = torch.backends.mkldnn
     kernels = (onednn.conv, onednn.matmul)
@@ -86,12 +86,12 @@ def exact_kernels() -> Iterator[None]:
 def simulate(graph: SpikingGraph, inputs: Array, forced: Trace | None = None) -> Trace:
     """The trace of `graph` on inputs [T, B, *input shape].
 
-    Without a cycle every layer sees all steps at once, time folded into the batch,
-    since layers are undelayed; only the cells go step by step. With one, all do. With
-    `forced` each node reads the spikes of that trace, not those of the nodes before it.
+    Without a cycle every layer runs all steps at once, with time folded into the batch;
+    only the cells run step by step. With a cycle everything does. With `forced` each
+    node reads its input spikes from that trace.
 
     Raises:
-        UnsupportedNodeError: nodes without a torch module, all of them.
+        UnsupportedNodeError: names every node without a torch module.
     """
     kinds = {Input, Output, *MAPS, *CELLS}
     graph.check_supported(kinds, "target 'norse': no module")
@@ -102,7 +102,7 @@ def simulate(graph: SpikingGraph, inputs: Array, forced: Trace | None = None) ->
 
 
 class Network:
-    """The modules of a graph, and what they did."""
+    """The torch modules of a graph, and their simulation."""
 
     def __init__(self, graph: SpikingGraph) -> None:
         self.graph = graph
@@ -117,7 +117,7 @@ class Network:
         self.inner = [name for name in graph.order if name not in ends]
 
     def layer_by_layer(self, inputs: Tensor, forced: Trace | None) -> Trace:
-        """The trace on float32 inputs [T, B, *input shape], node after node."""
+        """The trace on float32 inputs [T, B, *input shape], node by node."""
         values: dict[str, Tensor] = {self.graph.input: inputs}
         outputs: dict[str, Tensor] = {}
         membranes: dict[str, Tensor] = {}
@@ -132,7 +132,7 @@ class Network:
         return self.trace(outputs, membranes)
 
     def step_by_step(self, inputs: Tensor, forced: Trace | None) -> Trace:
-        """The trace on float32 inputs [T, B, *input shape], step after step."""
+        """The trace on float32 inputs [T, B, *input shape], step by step."""
         graph, batch = self.graph, inputs.shape[1]
         last = {n: torch.zeros(batch, *graph.shapes[n]) for n in graph.held}
         states: dict[str, Any] = dict.fromkeys(self.cells)
@@ -158,7 +158,7 @@ class Network:
     def trace(
         self, values: Mapping[str, Tensor], membranes: Mapping[str, Tensor]
     ) -> Trace:
-        """What neurons did, from the values and membranes [T, B, ...] of all nodes."""
+        """The trace of values and membranes [T, B, ...] of all nodes."""
         graph = self.graph
         return Trace(
             {n: values[n].numpy() != 0 for n in graph.spiking},
@@ -170,7 +170,7 @@ class Network:
 def read_from(
     forced: Trace | None, name: str, output: Tensor, step: int | None = None
 ) -> Tensor:
-    """What others read of a node: its output, or where forced its spikes there."""
+    """The value that a node passes on: its output, or its spikes in `forced`."""
     if forced is None or name not in forced.spikes:
         return output
     spikes = forced.spikes[name]
@@ -178,7 +178,7 @@ def read_from(
 
 
 def over_time(cell: Cell, currents: Tensor) -> tuple[Tensor, Tensor]:
-    """(Outputs, membranes) of a cell for its currents, all [T, B, ...]."""
+    """(outputs, membranes) of a cell for its currents, all [T, B, ...]."""
     state, outputs, membranes = None, [], []
     for current in currents:
         output, membrane, state = cell(current, state)
@@ -188,12 +188,12 @@ def over_time(cell: Cell, currents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def float32(array: Array) -> Tensor:
-    """A float32 copy; exact for everything that is on the grid."""
+    """A float32 copy; exact for values on the grid."""
     return torch.from_numpy(as_float32(array).copy())
 
 
 def with_parameters(module: nn.Module, weight: Array, bias: Array) -> MapModule:
-    """`module`, made on no device so that it draws no random weights, with these."""
+    """`module` with these parameters; made on "meta", it drew no random weights."""
     module.weight = nn.Parameter(float32(weight), requires_grad=False)
     module.bias = nn.Parameter(float32(bias), requires_grad=False)
     return module
@@ -249,7 +249,7 @@ def flatten(_: Flatten) -> MapModule:
 
 
 def scale(node: Scale) -> MapModule:
-    """A product."""
+    """An elementwise product."""
     factors = float32(node.scale)
     return lambda x: x * factors
 
@@ -258,7 +258,7 @@ def lif(node: LIF | CubaLIF, dt: float) -> Cell:
     """Norse's LIFBoxCell; a resistance other than 1 scales the current.
 
     The cell multiplies its dt by its inverse time constant in float32, which rounds
-    twice. With dt = 1 and k = dt / tau in its place it steps by k itself.
+    twice. With dt = 1 and the inverse time constant k = dt / tau it uses k itself.
     """
     if isinstance(node, LIF) and node.membrane_step is not None:
         return truncating_lif(node, dt, node.membrane_step)
@@ -279,7 +279,7 @@ def lif(node: LIF | CubaLIF, dt: float) -> Cell:
 
 
 def truncating_lif(node: LIF, dt: float, volts: float) -> Cell:
-    """The same with a decay that truncates to `volts`, which Norse's cell cannot do."""
+    """A LIF whose decay truncates to `volts`, which Norse's cell cannot do."""
     k = dt / node.tau
     return spiking(truncating(k, k * node.r, node.v_leak, np.array(volts)), node)
 
@@ -298,7 +298,7 @@ def truncating(k: Array, gain: Array, leak: Array, grain: Array) -> Membrane:
 
 
 def spiking(membrane: Membrane, node: LIF | CubaLIF) -> Cell:
-    """The cell of a membrane that spikes above the node's threshold, and is reset."""
+    """A cell with this membrane, which spikes above the node's threshold and resets."""
     bound, reset = float32(node.v_threshold), float32(node.v_reset)
 
     def step(x: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
@@ -317,7 +317,7 @@ def li(node: LI | CubaLI, dt: float) -> Cell:
 
 
 def li_box(k: Array, gain: Array, v_leak: Array) -> Cell:
-    """Norse's LIBoxCell on a current times `gain`, with steps of `k` as in `lif`."""
+    """Norse's LIBoxCell on a current times `gain`, with the decay `k` as in `lif`."""
     parameters = LIBoxParameters(float32(k), float32(v_leak))
     cell, factor = LIBoxCell(parameters, dt=1.0), float32(gain)
 
@@ -330,7 +330,7 @@ def li_box(k: Array, gain: Array, v_leak: Array) -> Cell:
 
 
 def cuba(node: CubaLI, dt: float) -> Cell:
-    """A LIBoxCell as the synapse, then a cell on its current, as Norse's `from_nir`."""
+    """A LIBoxCell as the synapse, then a cell on its current: Norse's `from_nir`."""
     if isinstance(node, CubaLIF) and node.membrane_step is not None:
         return truncating_cuba(node, dt, node.membrane_step)
     synapse = li_box(dt / node.tau_syn, node.w_in, np.zeros(node.shape))
@@ -339,7 +339,7 @@ def cuba(node: CubaLI, dt: float) -> Cell:
 
 
 def truncating_cuba(node: CubaLIF, dt: float, volts: float) -> Cell:
-    """The same with decays that truncate, which Norse's cells cannot do."""
+    """A CubaLIF whose decays truncate, which Norse's cells cannot do."""
     k_u, k_v = dt / node.tau_syn, dt / node.tau_mem
     rest = np.zeros(node.shape)
     current = truncating(k_u, k_u * node.w_in, rest, node.current_step(dt))
@@ -353,7 +353,7 @@ def truncating_cuba(node: CubaLIF, dt: float, volts: float) -> Cell:
 
 
 def in_turn(synapse: Cell, soma: Cell) -> Cell:
-    """The cell of which `synapse` makes the current and `soma` the rest."""
+    """The cell whose `synapse` makes the current and whose `soma` does the rest."""
 
     def step(arriving: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         before, inside = (None, None) if state is None else state
@@ -365,7 +365,7 @@ def in_turn(synapse: Cell, soma: Cell) -> Cell:
 
 
 def integrate_and_fire(node: IF, dt: float) -> Cell:
-    """Norse's IAFCell on dt r x; it would start at v_reset, a graph's starts at 0."""
+    """Norse's IAFCell on dt r x, started at 0 instead of at v_reset."""
     parameters = IAFParameters(
         v_th=float32(node.v_threshold), v_reset=float32(node.v_reset)
     )
@@ -381,7 +381,7 @@ def integrate_and_fire(node: IF, dt: float) -> Cell:
 
 
 def integrator(node: Integrator, dt: float) -> Cell:
-    """A plain sum over time of the scaled current."""
+    """The sum over time of the scaled current."""
     gain = float32(dt * node.r)
 
     def step(current: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
@@ -392,13 +392,13 @@ def integrator(node: Integrator, dt: float) -> Cell:
 
 
 def threshold(node: Threshold, _: float) -> Cell:
-    """A comparison."""
+    """A comparison with the threshold."""
     bound = float32(node.threshold)
     return lambda x, _: ((x > bound).to(x.dtype), x, None)
 
 
 def delay(node: Delay, _: float) -> Cell:
-    """What came in, newest first; each neuron takes its own place."""
+    """A buffer of past inputs, newest first; each neuron reads its own delay."""
     places = torch.tensor(node.steps)[None, None]
 
     def step(x: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:

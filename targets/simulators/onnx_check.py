@@ -1,6 +1,7 @@
-"""What of an ONNX file is checked before the runtime sees it, in our own process.
+"""Checks of an ONNX file before the runtime opens it.
 
-The runtime checks nearly everything by itself. What it does not ends the process.
+The runtime checks nearly everything itself. The faults checked here would end this
+process or make it allocate without limit.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any
 from export.onnx_operators import onnx
 from stars.errors import FormatError
 
-LARGEST = 2**24  # an integer in a node; ours are shapes, axes and counts
+LARGEST = 2**24  # integer in a node: a shape, an axis or a count
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that is no ONNX, or that the runtime must not be given.
+    """Refuse a file that is not ONNX, or that the runtime cannot safely open.
 
     Raises:
-        FormatError: it does not exist, is no ONNX, keeps tensors in other files, or
-            has nodes with numbers that make the runtime allocate without end.
+        FormatError: the file does not exist, is not ONNX, keeps tensors in other files,
+            or has numbers that make the runtime allocate without limit.
         MissingDependencyError: onnx is not installed.
     """
     decode_error = importlib.import_module("google.protobuf.message").DecodeError
@@ -36,15 +37,15 @@ def check_file(path: Path) -> None:
     for message in messages(model):
         if is_external(message):
             raise FormatError(
-                f"'{path}': keeps tensors in other files, which are not read from files"
-                " of others; save it with its tensors inside"
+                f"'{path}': keeps tensors in other files, which an untrusted file must"
+                " not; save it with its tensors inside"
             )
         if message.DESCRIPTOR.name == "NodeProto":
             check_node(message, path)
 
 
 def messages(message: Any) -> Iterator[Any]:
-    """A protobuf message, and all those in it."""
+    """A protobuf message, and all messages in it."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
@@ -53,7 +54,7 @@ def messages(message: Any) -> Iterator[Any]:
 
 
 def is_external(message: Any) -> bool:
-    """Whether a message is a tensor that lies in another file."""
+    """Whether a message is a tensor stored in another file."""
     return any(
         field.name == "external_data" or (field.name, value) == ("data_location", 1)
         for field, value in message.ListFields()
@@ -61,10 +62,10 @@ def is_external(message: Any) -> bool:
 
 
 def check_node(node: Any, path: Path) -> None:
-    """Refuse a node whose numbers cannot be.
+    """Refuse a node with impossible numbers.
 
     Raises:
-        FormatError: an integer is too large, or a Scan reads more than it is given.
+        FormatError: an integer is too large, or a Scan reads more inputs than it has.
     """
     for attribute in node.attribute:
         limit = len(node.input) if attribute.name == "num_scan_inputs" else LARGEST

@@ -1,8 +1,8 @@
-"""ONNX Runtime as a target: the file that ships, or the graph written in that form.
+"""ONNX Runtime as a target: runs the exported file, or exports the graph and runs it.
 
-Everything that a run needs is read from the file: names, initial membranes, readout.
-The file runs twice: as it is, which gives what its users get, and with every layer's
-spikes and membranes tapped (`targets.simulators.onnx_taps`).
+Names, initial membranes and readout are read from the file. The file runs twice:
+unchanged, which gives its users' results, and with every layer's spikes and membranes
+tapped (`targets.simulators.onnx_taps`).
 Listing the target imports no onnxruntime; running it does.
 """
 
@@ -39,24 +39,24 @@ from targets.simulators.onnx_taps import (
 )
 
 REMEDY = "pip install 'stars-snn[onnx]'"
-LEVELS = {  # how much the runtime fuses and rearranges
+LEVELS = {  # of the runtime's optimizations
     "none": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
-# Turns int8 weights into float32 when the file is loaded, not at every step.
+# Converts int8 weights to float32 once at load time, not at every step.
 WEIGHTS_ONCE = ("session.disable_quant_qdq", "1")
 MOST_VALUES = 2**28  # of one layer's membranes
-ERRORS_ONLY = 3  # the severity from which the runtime logs
-ENTRIES = {"stars_format", "form", "initial_state", "readout"}  # that a run needs
+ERRORS_ONLY = 3  # lowest severity that the runtime logs
+ENTRIES = {"stars_format", "form", "initial_state", "readout"}  # required metadata
 
 
 class OnnxTarget:
-    """ONNX Runtime on the CPU, behind the targets' protocol.
+    """The target that runs ONNX Runtime on the CPU.
 
     Args:
-        path: the file that ships; None writes the graph to a file of the same form.
+        path: the exported file; None exports the graph to a temporary file.
     """
 
     name = "onnx"
@@ -67,7 +67,7 @@ class OnnxTarget:
         self.path = path
 
     def unavailable(self) -> str | None:
-        """What is not installed, with the command that installs it; None if all is."""
+        """Missing packages, and the command that installs them; None if complete."""
         missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
         return f"{', '.join(missing)} not installed; run {REMEDY}" if missing else None
 
@@ -77,14 +77,14 @@ class OnnxTarget:
         """The trace of the file on inputs [T, B, *input shape].
 
         Args:
-            graph: what is run when there is no file.
+            graph: exported if there is no file.
             inputs: of the network.
-            forced: every layer reads the spikes of this trace, see `run_file`.
+            forced: every layer reads its input spikes from this trace, see `run_file`.
 
         Raises:
-            DataError: the inputs are not what the network takes.
-            FormatError: the file is missing, damaged or foreign.
-            UnsupportedNodeError: nodes without ONNX operators, all of them.
+            DataError: the inputs do not fit the network.
+            FormatError: the file is missing, damaged or of another tool.
+            UnsupportedNodeError: names every node without ONNX operators.
             TargetError: ONNX Runtime failed.
         """
         inputs = check_inputs(graph, inputs)
@@ -104,22 +104,23 @@ def run_file(
     threads: int = 0,
     forced: Trace | None = None,
 ) -> Trace:
-    """The trace of a file of ours, whatever its form and its outputs.
+    """The trace of a file that stars exported, in any form and with any outputs.
 
-    What the untouched file gives, its output and its last membranes, is what the trace
-    says there; the rest comes from the tapped copy.
+    The output and the last membranes come from the unchanged file, all other values
+    from the tapped copy.
 
     Args:
         path: of the file.
         inputs: [T, B, *input shape].
-        level: how much the runtime optimizes, a key of `LEVELS`.
-        threads: of one operator; 0 leaves it to the runtime.
-        forced: every layer reads the spikes of this trace in place of those that the
-            file makes; then only the tapped copy runs.
+        level: optimization level of the runtime, a key of `LEVELS`.
+        threads: of one operator; 0 lets the runtime decide.
+        forced: every layer reads its input spikes from this trace; then only the
+            tapped copy runs.
 
     Raises:
-        DataError: the inputs are not what the file takes.
-        FormatError: no such file, damaged, foreign, or without the values of a layer.
+        DataError: the inputs do not fit the file.
+        FormatError: the file is missing, damaged, of another tool, or lacks the values
+            of a layer.
         TargetError: ONNX Runtime failed.
     """
     session, entries = open_file(path, level=level, threads=threads)
@@ -143,10 +144,10 @@ def run_file(
 
 
 def put_results(trace: Trace, results: Mapping[str, NDArray[Any]]) -> None:
-    """Write into a trace what the untouched file gives to its users.
+    """Write the results of the unchanged file into a trace.
 
     Raises:
-        FormatError: its output is not of its last layer's shape.
+        FormatError: the output has another shape than the last layer.
     """
     for name, last in of_kind(results, "state_out/").items():
         membranes = trace.membranes.get(name)
@@ -168,7 +169,7 @@ class Program:
     """A file in a session of onnxruntime.
 
     Args:
-        path: for messages.
+        path: of the file, for messages.
         session: of the file, or of its tapped copy.
         entries: the file's metadata.
     """
@@ -178,7 +179,7 @@ class Program:
     entries: Mapping[str, str]
 
     def trace(self, inputs: Array, forced: Mapping[str, NDArray[Any]]) -> Trace:
-        """The trace that the taps give."""
+        """The trace from the taps."""
         results = self.results(inputs, forced)
         membranes = of_kind(results, MEMBRANES)
         return Trace(
@@ -193,7 +194,7 @@ class Program:
         """Every output by name: [T, B, ...], states [B, ...] after the last step.
 
         Raises:
-            DataError: the inputs are not what the file takes.
+            DataError: the inputs do not fit the file.
             TargetError: ONNX Runtime failed.
         """
         check_arriving(self.session, inputs, self.entries["form"])
@@ -215,7 +216,7 @@ class Program:
     def _looped(
         self, rows: Mapping[str, NDArray[Any]], states: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
-        """A file of one step, step after step; inputs are [T, B, ...]."""
+        """The results of a one-step file, run step by step on inputs [T, B, ...]."""
         steps = []
         for t in range(len(rows["input"])):
             now = {
@@ -247,10 +248,10 @@ class Program:
 def open_file(
     path: Path, *, level: str = "all", threads: int = 0
 ) -> tuple[Any, dict[str, str]]:
-    """(The onnxruntime session of a file of ours, its metadata).
+    """(onnxruntime session, metadata) of a file that stars exported.
 
     Raises:
-        FormatError: no such file, damaged, foreign, or of a newer version.
+        FormatError: the file is missing, damaged, of another tool or a newer version.
         MissingDependencyError: onnxruntime is not installed.
     """
     check_file(path)
@@ -261,16 +262,16 @@ def open_file(
         raise FormatError(f"'{path}': not a readable ONNX file ({error})") from None
     if not entries.keys() >= ENTRIES or not entries["stars_format"].isdecimal():
         raise FormatError(
-            f"'{path}': an ONNX file of another tool: it does not say what its inputs"
-            " mean; write one with 'stars export --target onnx'"
+            f"'{path}': an ONNX file of another tool, without the metadata that a run"
+            " needs; write one with 'stars export --target onnx'"
         )
     if "output" not in {value.name for value in session.get_outputs()}:
-        raise FormatError(f"'{path}': gives no 'output'; export it again")
+        raise FormatError(f"'{path}': has no output 'output'; export it again")
     version = int(entries["stars_format"])
     if version > FORMAT:
         raise FormatError(
-            f"'{path}': its format is {version}, of a newer version of stars-snn;"
-            f" this one reads up to {FORMAT}: update stars-snn"
+            f"'{path}': has format {version} of a newer stars-snn; this version reads"
+            f" formats up to {FORMAT}: update stars-snn"
         )
     return session, entries
 
@@ -279,13 +280,13 @@ def new_session(model: str | bytes, path: Path, level: str, threads: int) -> Any
     """A session of onnxruntime.
 
     Args:
-        model: a file's name, or its content.
-        path: for the message.
+        model: name of a file, or its content.
+        path: of the file; used in the message.
         level: see `run_file`.
         threads: see `run_file`.
 
     Raises:
-        FormatError: no such file, damaged.
+        FormatError: the file is missing or damaged.
         MissingDependencyError: onnxruntime is not installed.
     """
     runtime = onnxruntime()
@@ -308,10 +309,10 @@ def new_session(model: str | bytes, path: Path, level: str, threads: int) -> Any
 def first_states(
     session: Any, entries: Mapping[str, str], batch: int
 ) -> dict[str, NDArray[np.float32]]:
-    """The membranes before the first step, as the file says, by input name.
+    """The membranes before the first step, from the file, by input name.
 
     Raises:
-        FormatError: it does not, or they are too many.
+        FormatError: they are missing, do not fit, or are too many.
     """
     states = {}
     try:
@@ -331,10 +332,10 @@ def first_states(
 
 
 def check_arriving(session: Any, inputs: Array, form: str) -> None:
-    """Refuse inputs [T, B, ...] that a file does not take; a free axis is a name there.
+    """Refuse inputs [T, B, ...] that do not fit a file, whose free axes have names.
 
     Raises:
-        DataError: another shape, no step, no sample, or NaN or infinity.
+        DataError: they have another shape, no step, no sample, or NaN or infinity.
     """
     shapes = {i.name: i.shape for i in session.get_inputs()}
     declared: list[Any] = shapes.get("input", [])
@@ -353,7 +354,7 @@ def check_arriving(session: Any, inputs: Array, form: str) -> None:
 
 
 def stacked(results: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The results, those of `at_step` made one along time."""
+    """The results, with those of single steps stacked along time."""
     whole = dict(results)
     for name in [name for name in whole if name.endswith(at_step("", 0))]:
         base = name.removesuffix(at_step("", 0))
@@ -366,7 +367,7 @@ def stacked(results: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def of_kind(results: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The results whose name begins with `prefix`, by the rest of it."""
+    """The results whose name begins with `prefix`, by the rest of the name."""
     return {
         name.removeprefix(prefix): value
         for name, value in results.items()
@@ -375,7 +376,7 @@ def of_kind(results: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def onnxruntime() -> Any:
-    """The package onnxruntime, imported when it is needed.
+    """The package onnxruntime, imported on first use.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -389,7 +390,7 @@ def onnxruntime() -> Any:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: plain Exceptions without a base of their own."""
+    """The exceptions of onnxruntime, which have no common base class."""
     module = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     found = vars(module).values()
     return tuple(v for v in found if isinstance(v, type) and issubclass(v, Exception))

@@ -1,9 +1,8 @@
-"""An ONNX file of ours with every layer's spikes and membranes read, or set.
+"""Taps of an exported ONNX file: read, or replace, every layer's spikes.
 
-The operators and the weights of the file stay as they are. A tap names a value that is
-in the file already as one more output; a forced layer's spikes go on to the next nodes
-from a new input, in place of its own. What a value is says its name: prefix of the
-step, node, role, as `export.onnx_step` gives it.
+The operators and weights of the file do not change. A tap makes a value of the file
+one more output. For a forced layer, the next nodes read its spikes from a new input. A
+value is identified by its name: prefix of the step, node, role (`export.onnx_step`).
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ FIRED, MEMBRANE, SENT = ":fired", ":membrane", ":spikes"  # roles; sent on as nu
 
 
 def spiking(model: Any, form: str) -> tuple[str, ...]:
-    """The nodes of a file that spike, in execution order."""
+    """Names of the file's spiking nodes, in execution order."""
     return nodes_with(model, form, FIRED)
 
 
 def tapped(model: Any, form: str, forced: Mapping[str, tuple[int, ...]]) -> Any:
-    """A copy of `model` that gives the trace, and takes some layers' spikes.
+    """A copy of `model` that outputs the trace, and reads some layers' spikes.
 
     Args:
-        model: an onnx.ModelProto that `export.to_onnx` made.
-        form: of it.
-        forced: shapes of the spiking nodes whose spikes are an input, float32; the
+        model: an onnx.ModelProto made by `export.to_onnx`.
+        form: its form.
+        forced: shapes of the spiking nodes whose spikes become a float32 input; the
             file's own spikes are still an output.
 
     Returns:
-        The model. In the form scan the new values are [T, B, ...]; else there is one of
-        each step, [B, ...], whose name ends as `at_step` says.
+        The model. In the form scan the new values are [T, B, ...]. In the others each
+        step has one, [B, ...], with the name that `at_step` gives.
 
     Raises:
-        FormatError: it does not have the values that a file of ours has.
+        FormatError: it lacks the values of an exported file.
     """
     copy = type(model)()
     copy.CopyFrom(model)
     neurons, fire = nodes_with(copy, form, MEMBRANE), spiking(copy, form)
     if missing := [name for name in fire if name not in neurons]:
-        raise FormatError(f"has no membranes of {missing} as a file of ours has them")
+        raise FormatError(f"has no membranes of {missing}; export it again")
     give, take = (give_scan, take_scan) if form == "scan" else (give_steps, take_steps)
     for name in neurons:
         give(copy, form, f"{MEMBRANES}{name}", f"{name}{MEMBRANE}", "FLOAT")
@@ -55,7 +54,7 @@ def tapped(model: Any, form: str, forced: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def at_step(name: str, step: int) -> str:
-    """Name of a value of one step, in a form whose steps are apart."""
+    """Name of a value of one step, in a form with separate steps."""
     return f"{name}:{step}"
 
 
@@ -71,7 +70,7 @@ def nodes_with(model: Any, form: str, role: str) -> tuple[str, ...]:
 
 
 def prefixes(model: Any, form: str) -> tuple[str, ...]:
-    """What the names of each step begin with."""
+    """The prefix of the names of each step."""
     if form == "unroll":
         (declared,) = [v for v in model.graph.input if v.name == "input"]
         steps = declared.type.tensor_type.shape.dim[0].dim_value
@@ -80,18 +79,18 @@ def prefixes(model: Any, form: str) -> tuple[str, ...]:
 
 
 def place(model: Any, form: str) -> Any:
-    """The graph that has the operators of the steps: the Scan's body, or the whole."""
+    """The graph with the operators of the steps: the Scan's body, or the whole."""
     return body(scan(model)) if form == "scan" else model.graph
 
 
 def scan(model: Any) -> Any:
-    """The one Scan of a model.
+    """The only operator of a model, a Scan.
 
     Raises:
-        FormatError: there is none, or another operator.
+        FormatError: there is another operator.
     """
     if [operator.op_type for operator in model.graph.node] != ["Scan"]:
-        raise FormatError("says that it is of the form scan and is not")
+        raise FormatError("claims the form scan but is not one Scan; export it again")
     return model.graph.node[0]
 
 
@@ -102,7 +101,7 @@ def body(operator: Any) -> Any:
 
 
 def give_scan(model: Any, form: str, public: str, value: str, element: str) -> None:
-    """Give a value of every step as an output [T, B, ...], if it is none yet."""
+    """Make a value of every step an output [T, B, ...], unless it is one already."""
     if any(output.name == public for output in model.graph.output):
         return
     (prefix,) = prefixes(model, form)
@@ -115,7 +114,7 @@ def give_scan(model: Any, form: str, public: str, value: str, element: str) -> N
 
 
 def give_steps(model: Any, form: str, public: str, value: str, element: str) -> None:
-    """Give a value of each step as an output [B, ...] of its own."""
+    """Make the value of each step an output [B, ...]."""
     for t, prefix in enumerate(prefixes(model, form)):
         model.graph.node.append(same(f"{prefix}{value}", at_step(public, t)))
         model.graph.output.append(declared(at_step(public, t), element))
@@ -124,7 +123,7 @@ def give_steps(model: Any, form: str, public: str, value: str, element: str) -> 
 def take_scan(
     model: Any, form: str, public: str, value: str, shape: tuple[int, ...]
 ) -> None:
-    """Let the readers of a value read an input [T, B, ...]."""
+    """Make the readers of a value read an input [T, B, ...]."""
     (prefix,) = prefixes(model, form)
     loop = scan(model)
     step, inner = body(loop), f"{prefix}{public}"
@@ -139,7 +138,7 @@ def take_scan(
 def take_steps(
     model: Any, form: str, public: str, value: str, shape: tuple[int, ...]
 ) -> None:
-    """Let the readers of a value read an input [B, ...] of each step."""
+    """Make the readers of a value read an input [B, ...] for each step."""
     for t, prefix in enumerate(prefixes(model, form)):
         rewire(model.graph.node, f"{prefix}{value}", at_step(public, t))
         given = declared(at_step(public, t), "FLOAT", ("B", *shape))
@@ -147,14 +146,14 @@ def take_steps(
 
 
 def same(source: str, name: str) -> Any:
-    """An operator that gives a value another name."""
+    """An Identity operator from `source` to `name`."""
     return onnx().helper.make_node("Identity", [source], [name])
 
 
 def declared(
     name: str, element: str, shape: tuple[str | int, ...] | None = None
 ) -> Any:
-    """The declaration of a value; without a shape, of whatever it turns out to have.
+    """The declaration of a value; without `shape` the runtime infers it.
 
     A free axis is a name.
     """
@@ -163,7 +162,7 @@ def declared(
 
 
 def rewire(operators: Iterable[Any], old: str, new: str) -> None:
-    """Let every operator that reads `old` read `new`."""
+    """Make every operator that reads `old` read `new`."""
     for operator in operators:
         for i, read in enumerate(operator.input):
             if read == old:

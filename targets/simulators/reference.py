@@ -9,7 +9,7 @@ from stars.graph.trace import Trace
 
 
 class ReferenceTarget:
-    """`stars.graph.reference.run` behind the protocol of targets."""
+    """The target that runs `stars.graph.reference`."""
 
     name = "reference"
     description = "the definition of truth: numpy, float64, one node at a time"
@@ -24,10 +24,9 @@ class ReferenceTarget:
     ) -> Trace:
         """The trace of `graph` on inputs [T, B, *input shape].
 
-        With `forced`, each layer reads the spikes of that trace, not those of the
-        layers before it.
+        With `forced`, each layer reads its input spikes from that trace.
 
         Raises:
-            DataError: the inputs are not what the graph takes.
+            DataError: the inputs do not fit the graph.
         """
         return reference.run(graph, inputs, forced)

@@ -1,6 +1,6 @@
-"""The trained student itself as a target: the torch module, not the file made from it.
+"""The trained student as a target: the torch module, not a file exported from it.
 
-It is what the distillation ended with, run as it was trained: Norse's loop in float32.
+The module runs as in training: Norse's loop in float32.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class StudentTarget:
-    """The module in a student.safetensors, behind the targets' protocol.
+    """The target that runs the module of a student.safetensors.
 
     Args:
-        path: the file; read at every run.
+        path: the file; every run reads it.
     """
 
     name = "student"
@@ -37,7 +37,7 @@ class StudentTarget:
         self.path = path
 
     def unavailable(self) -> str | None:
-        """What is not installed, with the command that installs it; None if all is."""
+        """Missing packages, and the command that installs them; None if complete."""
         missing = [name for name in ("torch", "norse") if find_spec(name) is None]
         if missing:
             return f"{', '.join(missing)} not installed; run 'pip install stars-snn'"
@@ -46,16 +46,15 @@ class StudentTarget:
     def run(
         self, graph: SpikingGraph, inputs: Array, forced: Trace | None = None
     ) -> Trace:
-        """The module's trace on inputs [T, B, *input shape], one image held for all T.
+        """The module's trace on inputs [T, B, *input shape], constant over T.
 
         Args:
-            graph: says T and the readout's name; its weights are not used.
+            graph: gives the readout's name; its weights are not used.
             inputs: the same at every step.
-            forced: each layer reads the spikes of this trace, not those of the layers
-                before it.
+            forced: each layer reads its input spikes from this trace.
 
         Raises:
-            DataError: inputs that change from step to step, or another number of steps.
+            DataError: the inputs change over time, or have another number of steps.
             FormatError: the file is missing or damaged.
         """
         import torch  # noqa: PLC0415 - listing targets needs no torch
@@ -67,7 +66,7 @@ class StudentTarget:
         if not np.array_equal(inputs, np.broadcast_to(inputs[:1], inputs.shape)):
             raise DataError(
                 "target 'student': the inputs change from step to step; the trained"
-                " module takes one image that is held"
+                " module takes one constant image"
             )
         network, _ = load(self.path)
         if len(inputs) != network.steps:
@@ -88,7 +87,7 @@ class StudentTarget:
 
 @contextmanager
 def replaced(network: Network, forced: Trace | None) -> Iterator[None]:
-    """Within it, each spiking layer hands on the spikes of `forced`, if any."""
+    """Within it, each spiking layer outputs the spikes of `forced`, if given."""
     import torch  # noqa: PLC0415 - listing targets needs no torch
 
     from stars.networks.student import lif_layers  # noqa: PLC0415

@@ -10,13 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
-from export.to_netx import fold, write
+from export.to_netx import write
 from stars.errors import UnsupportedNodeError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
 from stars.graph.nodes import (
     LIF,
-    AvgPool2d,
     Conv2d,
     CubaLIF,
     Input,
@@ -143,7 +142,7 @@ def test_a_student_of_the_sequential_builder_goes_through_lavas_loader(
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
 def test_pools_strides_paddings_and_groups(tmp_path: Path) -> None:
-    """A pool and a convolution become one with a stride, whatever else there is."""
+    """A pool and a convolution become one strided convolution."""
     rng = np.random.default_rng(2)
     conv = Conv2d(kernel(rng, 4, 1, 3, 3), kernel(rng, 4), (1, 2), (1, 0))
     graph = one_population(conv, SumPool2d((2, 1), (2, 1)))
@@ -154,16 +153,6 @@ def test_pools_strides_paddings_and_groups(tmp_path: Path) -> None:
     assert expected.spikes["lif"].any()
     assert_same_spikes(trace, expected)
     assert_same_membranes(trace, expected)
-
-
-def test_folding_a_pool_is_exact() -> None:
-    rng = np.random.default_rng(3)
-    pool = AvgPool2d((2, 4), (2, 4))
-    conv = Conv2d(rng.standard_normal((3, 2, 3, 2)), np.zeros(3), (1, 2), (1, 1))
-    x = rng.standard_normal((2, 2, 8, 8))
-    np.testing.assert_allclose(
-        fold(pool, conv).apply(x), conv.apply(pool.apply(x)), atol=1e-12
-    )
 
 
 def test_the_file_holds_integers_in_the_documented_layout(tmp_path: Path) -> None:
@@ -198,17 +187,19 @@ def test_refuses_a_pool_that_leaves_pixels_over(tmp_path: Path) -> None:
     conv = Conv2d(kernel(rng, 2, 1, 3, 3), np.zeros(2), padding=(1, 1))
     graph = one_population(conv, SumPool2d((3, 3), (3, 3)))
     with pytest.raises(
-        UnsupportedNodeError, match="a pool before it leaves pixels over"
+        UnsupportedNodeError, match="pool before a padded convolution leaves pixels"
     ):
         write(graph, tmp_path / "net.net")
 
 
-def test_refuses_overlapping_pools_and_dilation() -> None:
-    conv = Conv2d(np.ones((1, 1, 2, 2)), np.zeros(1))
-    with pytest.raises(UnsupportedNodeError, match="windows do not overlap"):
-        fold(SumPool2d((3, 3), (2, 2)), conv)
-    with pytest.raises(UnsupportedNodeError, match="dilated"):
-        fold(SumPool2d((2, 2), (2, 2)), replace(conv, dilation=(2, 2)))
+def test_refuses_neurons_of_one_channel_that_differ(tmp_path: Path) -> None:
+    conv = Conv2d(kernel(np.random.default_rng(7), 2, 1, 3, 3), np.zeros(2))
+    graph = one_population(conv)
+    r = np.ones((2, 6, 6))
+    r[1, 2, 3] = 2.0
+    changed = replace(graph.nodes["lif"], r=r)
+    with pytest.raises(UnsupportedNodeError, match="differ in weights, tau or r"):
+        write(graph.replace_nodes({"lif": changed}), tmp_path / "net.net")
 
 
 def test_refuses_biases_much_finer_than_weights(tmp_path: Path) -> None:

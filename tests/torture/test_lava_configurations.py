@@ -141,7 +141,7 @@ def moved(c: Connection, of: Configuration, start: int, width: int) -> Connectio
     w = c.weights
     shape = (w.shape[0], width)
     weights = csr_array((w.data, w.indices + start, w.indptr), shape=shape)
-    return replace(c, source="input", target=target, weights=weights)
+    return replace(c, source="input", target=target, weights=weights, convolution=None)
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""What a chip can hold, one TOML file each, every number with its source.
+"""The limits of chips, one TOML file each, every number with its source.
 
-Of the names in `LIMITS`, those in `NEEDED` must be there; a limit that a file leaves
-out is not checked, and the report says so.
+A file must have the limits in `NEEDED`. Another limit of `LIMITS` that a file lacks is
+not checked, and the report says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEEDED = ("cores_per_chip", "compartments_per_core", "synapse_bits_per_core")
 
 @dataclass(frozen=True)
 class Limit:
-    """The largest value allowed, and who says so."""
+    """The largest value allowed, and its source."""
 
     value: int
     source: str
@@ -46,8 +46,8 @@ class ChipLimits:
     """The limits of one kind of chip.
 
     Args:
-        name, title, about: which chip, and what is behind its numbers.
-        limits: by a name of `LIMITS`; what is not there is not checked.
+        name, title, about: of the chip and of its numbers.
+        limits: by a name of `LIMITS`; a missing limit is not checked.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ChipLimits:
     limits: Mapping[str, Limit]
 
     def value(self, name: str) -> int | None:
-        """The largest value allowed; None where no figure is given."""
+        """The largest value allowed; None without a figure."""
         return self.limits[name].value if name in self.limits else None
 
     @property
@@ -66,7 +66,7 @@ class ChipLimits:
 
 
 def load_limits(name: str, path: Path | None = None) -> ChipLimits:
-    """The bundled limits of this name, or those in a file of the user's.
+    """The bundled limits of this name, or those in a user's file.
 
     Raises:
         ConfigError: no such chip, or no such file.
@@ -90,10 +90,11 @@ def load_limits(name: str, path: Path | None = None) -> ChipLimits:
 
 
 def parse_limits(text: str, where: str) -> ChipLimits:
-    """The limits from TOML.
+    """The limits in a TOML text.
 
     Raises:
-        FormatError: no TOML; a limit is missing, unknown, below 1, or without source.
+        FormatError: the text is not TOML, or a limit is missing, unknown, below 1 or
+            without a source.
     """
     try:
         content = parse_toml(text)

@@ -1,4 +1,4 @@
-"""A job folder: what the client asks for, and where the answers go.
+"""A job folder: the client's request and the worker's records.
 
 job.json           in: this file's `Job`
 plan.npz           in: the integers (modes fixed and float)
@@ -7,7 +7,7 @@ x.npy              in: integers [samples * steps, inputs]
 progress.npy       out: int64, a heartbeat, then each population's steps so far
 spikes_<i>.npy     out: bool [samples * steps, neurons] of population i
 membranes_<i>.npy  out: int32 (64 to a unit) or float64 (volts above v_reset)
-currents_<i>.npy   out: likewise, where they are asked for
+currents_<i>.npy   out: the same types, if requested
 result.json        out: {"ok": true, ...} or {"ok": false, "error": ...}
 """
 
@@ -26,12 +26,12 @@ HEARTBEAT = 0
 
 @dataclass(frozen=True)
 class RecordedPopulation:
-    """One population of the answer.
+    """One recorded population.
 
     Args:
         name: of the node.
         size: number of neurons.
-        transport: steps that an input needs to reach it: one for each connection.
+        transport: steps until an input reaches it, one for each connection.
     """
 
     name: str
@@ -41,17 +41,17 @@ class RecordedPopulation:
 
 @dataclass(frozen=True)
 class Job:
-    """What job.json says.
+    """The content of job.json.
 
     Args:
         folder: the job's folder.
         mode: a key of `main.BUILDERS`.
-        samples, steps: of the input, one after the other.
+        samples, steps: of the input; samples run one after the other.
         input_shape: without steps and samples.
         populations: in execution order.
-        parent: process id of the client; the worker ends when it is gone.
-        shared_memory_prefix: how the names of all shared memory of this job begin.
-        currents: whether synaptic currents are recorded too.
+        parent: process id of the client; the worker ends when the client is gone.
+        shared_memory_prefix: prefix of the names of all shared memory of this job.
+        currents: True if synaptic currents are recorded too.
     """
 
     folder: Path
@@ -74,17 +74,8 @@ class Job:
         """Steps to run until the last population has seen the last input."""
         return self.rows + max(p.transport for p in self.populations)
 
-    def reset(self, index: int) -> dict[str, int]:
-        """When population `index` starts a new sample, in Lava's words.
-
-        Lava counts steps from 1 and resets before the step's input is added. The first
-        reset also discards what a bias did while the pipeline was filling.
-        """
-        first = self.populations[index].transport + 1
-        return {"reset_interval": self.steps, "reset_offset": first % self.steps}
-
     def record(self, index: int) -> dict[str, Any]:
-        """Where population `index` writes."""
+        """The files that population `index` writes."""
         kinds = ("spikes", "membranes", *(("currents",) if self.currents else ()))
         return {
             "files": {kind: str(self.folder / f"{kind}_{index}.npy") for kind in kinds},
@@ -94,7 +85,7 @@ class Job:
         }
 
     def create_records(self, membrane_dtype: type) -> None:
-        """Make the files that the populations write to."""
+        """Create the files that the populations write."""
         for index, population in enumerate(self.populations):
             shape = (self.rows, population.size)
             for kind, path in self.record(index)["files"].items():
@@ -103,7 +94,7 @@ class Job:
                 reserve(Path(path))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result, whole or not at all; the first one stands."""
+        """Write the result atomically; a first result is never replaced."""
         path = self.folder / "result.json"
         temporary = self.folder / f"result.json.{os.getpid()}"
         temporary.write_text(json.dumps(result), encoding="utf-8")
@@ -112,7 +103,7 @@ class Job:
 
 
 def reserve(path: Path) -> None:
-    """Take the room on disk now: later a full disk would kill a Lava process."""
+    """Reserve the disk space now; a full disk would later kill a Lava process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

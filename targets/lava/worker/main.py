@@ -1,9 +1,9 @@
-"""The worker: one job folder in, one answer out. Runs in Lava's own Python 3.10.
+"""The worker: runs the job of one folder, in Lava's own Python 3.10.
 
     python main.py FOLDER
 
-The client starts it in a session of its own, and always ends that session's whole
-process group, whether the job went well or not.
+The client starts it in a session of its own, and always ends the whole process group
+of that session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUILDERS: dict[str, Callable[[Job], Any]] = {
 
 
 def main(folder: Path) -> None:
-    """Do the job of `folder`; whatever goes wrong is in result.json."""
+    """Do the job of `folder`; an error is written to result.json."""
     job = read_job(folder)
     try:
         job.finish({"ok": True, **do(job)})
@@ -50,7 +50,7 @@ def do(job: Job) -> dict[str, Any]:
 
 
 def wait_for_the_end() -> None:
-    """Sleep until the client ends us: Lava's own stop() may wait for ever."""
+    """Sleep until the client ends this process; Lava's stop() may hang forever."""
     while True:
         time.sleep(3600)
 

@@ -1,7 +1,7 @@
-"""From a netx HDF5 file to a Lava network, by lava-dl's own loader.
+"""Builds a Lava network from a netx HDF5 file with lava-dl's own loader.
 
-lava-dl wants torch and its training library for two names that loading a file never
-uses; empty modules of those names stand in for them.
+lava-dl imports torch and its training library, which loading a file never uses. Empty
+modules of those names replace them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def load(job: Job) -> Any:
 
 
 def stand_in() -> None:
-    """Put empty modules where lava-dl imports what it does not need."""
+    """Register empty modules for imports that lava-dl does not need."""
     for name, attributes in STAND_INS.items():
         module = ModuleType(name)
         module.__path__ = []

@@ -1,7 +1,7 @@
-"""Lava's own LIFReset models, which also write down what they did.
+"""Lava's own LIFReset models that also record to memory-mapped files.
 
-Reading a Var or using a Monitor moves one element per message; a memory-mapped file
-that each model writes for itself costs nothing. The arithmetic is Lava's, untouched.
+Reading a Var or using a Monitor moves one element per message, while writing to a
+memory-mapped file costs almost nothing. The arithmetic is Lava's, unchanged.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from lava.proc.lif.process import LIFReset
 
 
 class _Recording(PyLoihiProcessModel):
-    """Writes spikes, membranes and currents, once what spiked was reset.
+    """Writes spikes, membranes and currents after the reset of each step.
 
-    Row t of the files belongs to step t of the input: what a population does before
-    the first input has reached it is not recorded.
+    Row t of the files belongs to step t of the input. Steps before the first input
+    reaches a population are not recorded.
     """
 
     def __init__(self, proc_params: Any) -> None:
@@ -34,9 +34,9 @@ class _Recording(PyLoihiProcessModel):
         self.transport = record["transport"]
 
     def reset_voltage(self, spike_vector: Any) -> None:
-        """Lava's reset; then what this step made goes to the files.
+        """Lava's reset; then the values of this step are written.
 
-        Lava keeps (W, H, C) where it uses its own Conv; the files are flat (C, H, W).
+        With its own Conv, Lava uses (W, H, C); the files are flat (C, H, W).
         """
         super().reset_voltage(spike_vector)
         row = self.time_step - 1 - self.transport

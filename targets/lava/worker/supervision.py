@@ -1,8 +1,8 @@
-"""Running a Lava network so that it cannot hang without a word.
+"""Runs a Lava network so that it cannot hang silently.
 
-An exception in a process model, or a killed child, makes Lava wait for ever. A thread
-looks after the actors and after our own parent: what an actor died of goes to
-result.json, and when the parent is gone nothing is left of us.
+An exception in a process model, or a killed child, makes Lava wait forever. A thread
+watches the actors and this process's parent. It writes an actor's error to result.json,
+and ends and removes everything if the parent is gone.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from lava.magma.runtime.runtime import Runtime
 from job import HEARTBEAT, Job
 
 POLL_SECONDS = 0.1
-# After the first failure, so that the cause arrives and not only its consequences.
+# Time after the first failure, so that its cause arrives too.
 GRACE_SECONDS = 0.3
 # Two slots are enough, and cut shared memory from 28 MB to 1.
 COMPILE_CONFIG = {"pypy_channel_size": 2}
 
 
 class Watch(threading.Thread):
-    """Beats the heart, and ends the job when an actor or the parent has died.
+    """Writes the heartbeat, and ends the job if an actor or the parent has died.
 
     Attributes:
-        runtime: whose actors to look after; None before and after the run.
+        runtime: the runtime whose actors are watched; None before and after the run.
     """
 
     def __init__(self, job: Job) -> None:
@@ -60,7 +60,7 @@ class Watch(threading.Thread):
             time.sleep(POLL_SECONDS)
 
     def give_up(self) -> None:
-        """Say what the actors died of, unless the run ended well in the meantime."""
+        """Report the actors' errors, unless the run has ended without errors."""
         found = failures(self.runtime)
         if found:
             self.job.finish({"ok": False, "error": "\n".join(found)})
@@ -77,20 +77,20 @@ def failures(runtime: Runtime | None) -> list[str]:
 
 
 def failure(actor: Any, number: int) -> str:
-    """What the actor died of; empty while it lives."""
+    """The error that ended the actor; empty while it lives."""
     try:
         if actor.exception:
             return str(actor.exception[1])  # the traceback
         if actor.is_alive():
             return ""
         code = f"exit code {actor.exitcode}"
-    except (ValueError, OSError):  # Lava has closed it between two of our lines
+    except (ValueError, OSError):  # Lava has just closed it
         code = "an exception" if actor._exception is None else actor._exception[1]
     return f"Lava's process number {number} ended in the middle of the run with {code}"
 
 
 def leave_nothing(job: Job) -> None:
-    """End the whole process group, after removing the folder that nobody waits for."""
+    """Remove the job's folder and end the whole process group."""
     shutil.rmtree(job.folder, ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGTERM)
 
@@ -100,8 +100,8 @@ def run_network(
 ) -> dict[str, Any]:
     """Run the network of `process` to its end; returns seconds by phase.
 
-    This is Process.create_runtime, run and wait, taken apart so that the actors are
-    looked after while they start. There is no stop(): the client ends the group.
+    It does what Process.create_runtime, run and wait do, but the actors are watched
+    while they start. It never calls stop(): the client ends the group.
     """
     started = time.monotonic()
     executable = Compiler(dict(COMPILE_CONFIG)).compile(process, config)
@@ -117,12 +117,12 @@ def run_network(
 
 
 def prepare_process(job: Job) -> None:
-    """Make whatever this process starts findable and mortal.
+    """Prepare this process so that the client can clean up after it.
 
-    Shared memory gets names that begin with the job's prefix, so that the client can
-    remove it whatever happened. Temporary files, sockets among them, go to the job's
-    folder, which is the current one: its full path may be too long for a socket.
-    Children end with their parent, where Linux offers it.
+    Names of shared memory begin with the job's prefix, so that the client can remove
+    it. Temporary files and sockets go to the job's folder, by the relative path ".",
+    because its full path may be too long for a socket. On Linux children end with their
+    parent.
     """
     tempfile.tempdir = "."
     shared_memory._SHM_NAME_PREFIX = job.shared_memory_prefix  # type: ignore[attr-defined]

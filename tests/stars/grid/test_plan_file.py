@@ -54,6 +54,12 @@ def test_a_plan_survives_its_file(kind, tmp_path):
             right.shift,
         )
         np.testing.assert_array_equal(left.weights.toarray(), right.weights.toarray())
+        assert (left.convolution is None) == (right.convolution is None)
+        if left.convolution is not None:
+            assert left.convolution.geometry == right.convolution.geometry
+            np.testing.assert_array_equal(
+                left.convolution.kernel, right.convolution.kernel
+            )
     for left, right in zip(plan.populations, again.populations, strict=True):
         np.testing.assert_array_equal(left.bias, right.bias)
         assert (left.shape, left.threshold) == (right.shape, right.threshold)
@@ -138,6 +144,23 @@ def rewritten(path, change):
             "the current of 'lif0' decays by no 12-bit fraction",
         ),
         (lambda h, _: h["connections"][0].update(target="x"), "does not fit"),
+        (
+            lambda h, _: h["connections"][0]["convolution"].update(stride=[2, 2]),
+            "'lif0' is not the convolution that the plan's header describes",
+        ),
+        (
+            lambda h, _: h["connections"][0]["convolution"].update(kernel=[10**9] * 2),
+            "is not the convolution",
+        ),
+        (
+            lambda h, _: h["connections"][0]["convolution"].update(groups=-1),
+            "is not a plan, or is damaged",
+        ),
+        (lambda _, a: a["weights_0"].__setitem__(0, 1), "is not the convolution"),
+        (
+            lambda h, _: h["populations"][0].update(shape=[3, 12, 8]),
+            "convolution 'input' -> 'lif0' does not fit",
+        ),
         (lambda _, a: a.pop("weights_1"), "weights_1"),
         (lambda _, a: a["weights_0"].fill(200), "exceed 8 bits"),
         (lambda _, a: a["columns_0"].fill(10**6), "is not a plan, or is damaged"),
@@ -149,6 +172,14 @@ def test_an_unsound_plan_is_refused(plan_file, change, message):
     rewritten(plan_file, change)
     with pytest.raises(FormatError, match=message):
         read_plan(plan_file)
+
+
+def test_a_plan_without_geometries_is_read(plan_file):
+    """As programs wrote it before there were any."""
+    rewritten(
+        plan_file, lambda h, _: [c.pop("convolution", 0) for c in h["connections"]]
+    )
+    assert all(c.convolution is None for c in read_plan(plan_file).connections)
 
 
 def test_a_missing_foreign_or_damaged_file_is_refused(plan_file, tmp_path):

@@ -60,7 +60,7 @@ def test_lava_equals_the_reference(kind: str, make: Callable[[], LavaTarget]) ->
 @TARGETS
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_other_lengths_of_input(steps: int, make: Callable[[], LavaTarget]) -> None:
-    """The resets meet the samples whatever T is, pipelines deeper than T included."""
+    """Resets are aligned to the samples for every T, even if the pipeline is deeper."""
     rng = np.random.default_rng(steps)
     graph = random_graph(rng, kind="residual", steps=steps)
     inputs = random_inputs(rng, graph, SAMPLES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +11,10 @@ import torch
 from scipy.sparse import csr_array
 
 from stars.graph.nodes import Conv2d, SumPool2d
+from stars.grid.convolution import convolution_of, geometry_of
 from stars.grid.unrolling import unroll
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.loihi import multiplication, onednn as loihi_onednn, products
-from targets.loihi.convolutions import find_kernel
+from targets.loihi import onednn as loihi_onednn, products
 from targets.loihi.emulator import LoihiEmulator
 from targets.loihi.multiplication import Arithmetic
 from targets.loihi.onednn import SpikeConvolution
@@ -31,9 +30,11 @@ def conv(out, channels, kernel, **options):
 
 
 def matrix_of(node, shape):
-    """(integer weights [N target, N source], shape of the target)."""
+    """(integer weights [N target, N source], shape of the target, convolution)."""
     unrolled, _ = unroll(node, shape)
-    return csr_array(unrolled.at(0)), node.output_shape(shape)
+    weights = csr_array(unrolled.at(0))
+    convolution = convolution_of(geometry_of(node, shape), weights)
+    return weights, node.output_shape(shape), convolution
 
 
 FORMS = [
@@ -43,10 +44,10 @@ FORMS = [
 ]
 
 
-def assert_multiplies(weights, source, target, expected_form=None):
+def assert_multiplies(weights, source, target, convolution, expected_form=None):
     """In every arithmetic the product is what integers give."""
     for form in FORMS:
-        product = product_of(weights, source, target, form)
+        product = product_of(weights, source, target, form, convolution)
         assert expected_form is None or isinstance(product, expected_form)
         x = RNG.integers(-127, 128, (2, 3, weights.shape[1]))
         x = x > 0 if form.spikes else x
@@ -88,32 +89,32 @@ def nothing_else_pays(monkeypatch):
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_a_convolution_is_found_in_its_unrolled_matrix(name):
+def test_a_convolution_multiplies_as_its_unrolled_matrix(name):
     node, source = CONVOLUTIONS[name]
-    weights, target = matrix_of(node, source)
-    assert_multiplies(weights, source, target)
+    weights, target, convolution = matrix_of(node, source)
+    assert_multiplies(weights, source, target, convolution)
 
 
 @pytest.mark.usefixtures("nothing_else_pays")
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_multiply_alike_with_torch_and_without(name, convolutions):
     node, source = CONVOLUTIONS[name]
-    weights, target = matrix_of(node, source)
-    assert_multiplies(weights, source, target, convolutions)
+    weights, target, convolution = matrix_of(node, source)
+    assert_multiplies(weights, source, target, convolution, convolutions)
 
 
 def large():
-    """(weights, source, target) of a convolution that oneDNN takes."""
+    """(weights, source, target, convolution) of one that oneDNN takes."""
     node, source = conv(32, 16, (3, 3), padding=(1, 1)), (16, 14, 14)
-    weights, target = matrix_of(node, source)
-    return weights, source, target
+    weights, target, convolution = matrix_of(node, source)
+    return weights, source, target, convolution
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN's kernels are x86's")
 def test_torch_convolves_spikes_and_nothing_else():
-    weights, source, target = large()
+    weights, source, target, convolution = large()
     for form in FORMS:
-        product = product_of(weights, source, target, form)
+        product = product_of(weights, source, target, form, convolution)
         assert isinstance(product, SpikeConvolution) == form.spikes
 
 
@@ -147,65 +148,16 @@ def test_a_run_leaves_torch_its_threads():
         torch.set_num_threads(before)
 
 
-def test_a_pool_and_a_convolution_are_one_convolution():
-    pool, node = SumPool2d((2, 2), (2, 2)), conv(3, 2, (3, 3), padding=(1, 1))
-    first, between = matrix_of(pool, (2, 10, 8))
-    second, target = matrix_of(node, between)
-    weights = csr_array(second @ first)
-    kernel = find_kernel(weights, (2, 10, 8), target)
-    assert kernel.stride == (2, 2)
-    assert kernel.weights.shape == (6, 6, 2, 3)
-    assert_multiplies(weights, (2, 10, 8), target)
-
-
-@pytest.mark.parametrize("change", ["another value", "a missing entry", "a new entry"])
-def test_one_entry_that_differs_makes_it_no_convolution(change):
-    node, source = CONVOLUTIONS["strided"]
-    weights, target = matrix_of(node, source)
-    weights = weights.tolil()
-    row, column = (int(i) for i in np.argwhere(weights.toarray() != 0)[1000])
-    if change == "a new entry":
-        column = int(np.flatnonzero(weights.toarray()[row] == 0)[5])
-    weights[row, column] = (
-        0 if change == "a missing entry" else weights[row, column] + 1
-    )
-    changed = csr_array(weights)
-    changed.eliminate_zeros()
-    assert find_kernel(changed, source, target) is None
-    assert_multiplies(changed, source, target)
-
-
 def test_the_cheapest_form_is_taken():
     convolution = Convolution | SpikeConvolution
     for out, image, form in ((8, 12, convolution), (2, 3, Dense)):
         node = conv(out, 4, (3, 3), padding=(1, 1))
-        weights, target = matrix_of(node, (4, image, image))
-        assert_multiplies(weights, (4, image, image), target, form)
+        weights, target, convolution = matrix_of(node, (4, image, image))
+        assert_multiplies(weights, (4, image, image), target, convolution, form)
     identity = csr_array(np.eye(400, dtype=np.int32))
-    assert_multiplies(identity, (400,), (400,), Sparse)
+    assert_multiplies(identity, (400,), (400,), None, Sparse)
 
 
-def test_spikes_are_multiplied_alike_without_onnx_runtime(monkeypatch):
-    monkeypatch.setattr(loihi_onednn, "loaded_torch", lambda: None)
-    _, source = CONVOLUTIONS["strided"]
-    node = conv(64, 3, (5, 5), stride=(2, 2), padding=(2, 2))
-    weights, target = matrix_of(node, source)
-    assert node.weight.size >= multiplication.WORTH_A_SESSION
-    assert multiplication.onnx_runtime_is_there()
-    assert_multiplies(weights, source, target)
-    monkeypatch.setattr(multiplication, "onnx_runtime_is_there", lambda: False)
-    assert_multiplies(weights, source, target)
-
-
-def test_zeros_that_are_stored_are_none():
-    node, source = CONVOLUTIONS["padded"]
-    weight = node.weight.copy()
-    weight[0, 0, 0, 0] = 0
-    weights, target = matrix_of(replace(node, weight=weight), source)
-    assert find_kernel(weights, source, target) is not None
-
-
-def test_a_matrix_of_zeros_is_no_convolution():
+def test_a_matrix_of_zeros_multiplies():
     empty, shape = csr_array((18, 18), dtype=np.int32), (2, 3, 3)
-    assert find_kernel(empty, shape, shape) is None
-    assert_multiplies(empty, shape, shape)
+    assert_multiplies(empty, shape, shape, None)

@@ -105,7 +105,7 @@ def test_the_untouched_file_says_what_its_users_get(tmp_path):
 
 @pytest.fixture
 def file(tmp_path) -> Path:
-    """A file of ours with the trace among its outputs; it takes [T, B, 1, 8, 12]."""
+    """An exported file that also outputs the trace; it takes [T, B, 1, 8, 12]."""
     graph = random_graph(np.random.default_rng(0), kind="conv")
     assert graph.shapes[graph.input] == (1, 8, 12)
     write(graph, tmp_path / "net.onnx", record=True)
@@ -138,7 +138,7 @@ def newer(path: Path) -> None:
 
 
 def renamed(path: Path) -> None:
-    """Of our format, but the values of a layer have other names."""
+    """In our format, but with other names for the values of a layer."""
     model = onnx.load(path)
     for operator in model.graph.node[0].attribute[0].g.node:
         for names in (operator.input, operator.output):
@@ -153,7 +153,7 @@ DAMAGE = {
     text: "not a readable ONNX file",
     Path.unlink: "not a readable ONNX file",
     foreign: "of another tool",
-    newer: "newer version",
+    newer: "format 99 of a newer stars-snn",
     renamed: "has no membranes of",
 }
 
@@ -221,7 +221,7 @@ def test_listing_the_target_imports_neither_package():
 
 
 def scan_model(path: Path) -> onnx.ModelProto:
-    """A file of ours, as a message."""
+    """An exported file as a protobuf message."""
     graph = random_graph(np.random.default_rng(3), kind="mlp")
     write(graph, path, form="scan", record=True)
     return onnx.load_model(path)
@@ -293,7 +293,7 @@ def test_a_step_without_an_output_is_refused(tmp_path):
     (output,) = [value for value in model.graph.output if value.name == "output"]
     model.graph.output.remove(output)
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(FormatError, match="gives no 'output'"):
+    with pytest.raises(FormatError, match="has no output 'output'"):
         run_file(path, random_inputs(np.random.default_rng(0), graph, 2))
 
 

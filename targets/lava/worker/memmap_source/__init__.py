@@ -1,5 +1,5 @@
-"""The one process of our own, alone in its folder.
+"""MemmapSource, alone in its folder.
 
-Lava's compiler executes every .py file beside a process to find its models, so nothing
-that has an effect when executed may ever be put here.
+Lava's compiler executes every .py file beside a process to find its models. So a file
+in this folder must have no effect when it is executed.
 """

@@ -1,4 +1,4 @@
-"""MemmapSource: sends one row of a .npy file per step, and zeros when all are sent."""
+"""MemmapSource: sends one row of a .npy file per step, and then zeros."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class MemmapSource(AbstractProcess):
 
     Args:
         path: .npy file of [rows, values]; values are integers.
-        rows: how many rows there must be; fewer are an error, after them come zeros.
-        factor: what one unit of the file is worth; 1 in fixed point.
-        shape: of the rows, (N,) or (C, H, W).
-        reverse_axes: send (W, H, C) instead, as Lava's own Conv wants it.
+        rows: number of rows to send; fewer in the file are an error, zeros follow.
+        factor: value of one unit of the file; 1 in fixed point.
+        shape: of one row, (N,) or (C, H, W).
+        reverse_axes: True sends (W, H, C), which Lava's own Conv needs.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MemmapSource(AbstractProcess):
 
 
 class _MemmapSourceModel(PyLoihiProcessModel):
-    """What the two models share: `values` of each step are cast to the port's type."""
+    """Base of the two models; casts each row to the port's type."""
 
     s_out: Any = None
     dtype: type = float
