@@ -45,7 +45,10 @@ def distill(
         int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
     ] = None,
     student: Annotated[
-        str | None, typer.Option(help="Its architecture, as resnet18 or wrn16-2.")
+        str | None,
+        typer.Option(
+            help="Its architecture: teacher (the teacher's), resnet18, wrn16-2."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,
     data: Annotated[

@@ -26,6 +26,7 @@ WITH_KL: dict[str, dict[str, Any]] = {
     "samd": {"weight": 10.0},
     "feature_map": {"match": "relation"},
     "rkd": {},
+    "layerwise": {"weight": 0.3},
 }
 
 

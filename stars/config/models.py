@@ -112,7 +112,16 @@ class TeacherConfig(Config):
 
 
 class StudentConfig(NetworkConfig):
-    """The spiking student."""
+    """The spiking student.
+
+    Args:
+        architecture: a row of ARCHITECTURES, or "teacher" for the teacher's own; then
+            `options` go over those of the teacher.
+        start: "fresh" for random weights, "teacher" for the teacher's, rescaled; this
+            needs the teacher's architecture.
+        quantile: of the teacher's activations, which a firing rate of 1 stands for,
+            where the student starts from the teacher.
+    """
 
     options: dict[str, Any] = Field(
         default_factory=lambda: {
@@ -121,6 +130,8 @@ class StudentConfig(NetworkConfig):
             "stem_stride": 2,
         }
     )
+    start: Literal["fresh", "teacher"] = "fresh"
+    quantile: float = Field(0.995, gt=0, le=1)
     steps: int = Field(4, ge=1, le=64)
     surrogate: str = "triangle"
     input_exponent: int = Field(-5, ge=-16, le=16)
@@ -129,7 +140,12 @@ class StudentConfig(NetworkConfig):
 class SynthesisConfig(Config):
     """How images are invented; the defaults that are a method's own: `recipes.py`.
 
-    The batch is that of all processes together.
+    Args:
+        batch_size: of all processes together.
+        harvest: batches that a round of a generator adds to the bank.
+        harvest_from: "last" makes them by the generator as the round leaves it; "steps"
+            draws as many images from the batches of all steps after the first third,
+            which costs nothing.
     """
 
     method: str = "forgetful"
@@ -138,6 +154,7 @@ class SynthesisConfig(Config):
     steps: int = Field(40, ge=1)
     batch_size: int = Field(128, ge=2)
     harvest: int = Field(4, ge=1)
+    harvest_from: Literal["last", "steps"] = "last"
     learning_rate: float = Field(4e-3, gt=0)
     latent: int = Field(128, ge=1)
     width: int = Field(32, ge=1)

@@ -9,7 +9,7 @@ drawn before.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,9 +24,16 @@ from stars.distillation.diagnostics import collapsed, firing_rates, silent
 from stars.distillation.grid_training import BudgetProjection, to_grid
 from stars.distillation.optimizer import descent
 from stars.distillation.sharded_bank import image_bank
+from stars.distillation.teacher_start import (
+    Scales,
+    architecture,
+    check_same_architecture,
+    measured_scales,
+    start_from,
+)
 from stars.errors import ConfigError, TrainingError
 from stars.graph.encoding import DirectEncoding
-from stars.losses import LOSSES
+from stars.losses import LOSSES, READ_ACTIVATIONS
 from stars.networks.architectures import blueprint
 from stars.networks.batch_norm import fuse
 from stars.networks.lif import LIFConstants
@@ -50,6 +57,7 @@ from stars.synthesis import synthesizer
 from stars.teacher.teacher import Teacher
 
 RATE_IMAGES = 200  # of the bank, on which the firing rates are measured
+SCALE_IMAGES = 512  # of the bank, on which a student's scales are measured
 
 
 class Distillation:
@@ -95,14 +103,17 @@ class Distillation:
         self.losses = bind(LOSSES, config.loss, "loss")
         priors = bind(PRIORS, config.prior, "prior")
         self.membranes = any(t.weight and t.name in READ_MEMBRANES for t in priors)
+        self.layers = any(t.weight and t.name in READ_ACTIVATIONS for t in self.losses)
+        self.architecture, self.options = architecture(config.student, spec)
+        plan = blueprint(
+            self.architecture, spec.input_shape, spec.classes, self.options
+        )
+        if config.student.start == "teacher":
+            check_same_architecture(plan, teacher.network)
+        self.scales: Scales | None = None
         seed_everything(config.seed, 0)
         self.student = build(
-            blueprint(
-                config.student.architecture,
-                spec.input_shape,
-                spec.classes,
-                config.student.options,
-            ),
+            plan,
             config.student.steps,
             LIFConstants(surrogate=config.student.surrogate),
             config.backend,
@@ -127,6 +138,8 @@ class Distillation:
         """
         seed_everything(self.config.seed, number)
         terms = {} if self.real is not None else self.synthesize(number)
+        if number == 1 and self.config.student.start == "teacher":
+            self.start()
         self.student.train().requires_grad_(requires_grad=True)
         rng = np.random.default_rng((self.config.seed, number))
         values: dict[str, float] = {}
@@ -165,6 +178,14 @@ class Distillation:
         self.bank.add(images)
         return {**terms, "teacher_images": processes() * sum(judged)}
 
+    def start(self) -> None:
+        """Give the student the teacher's weights, scaled on images of the bank."""
+        images = torch.from_numpy(self.bank.newest(SCALE_IMAGES)).to(self.device)
+        self.scales = measured_scales(
+            self.teacher, self.teacher.normalize(images), self.config.student.quantile
+        )
+        start_from(self.student, cast("Network", self.teacher.network), self.scales)
+
     @torch.no_grad()
     def troubles(self) -> list[str]:
         """What is wrong with the last round's images, and with the student on them."""
@@ -190,8 +211,9 @@ class Distillation:
         self.student.eval()
         some = torch.zeros(len(blank), dtype=torch.int64)
         labels = self.labels(some, torch.ones(len(blank)))
-        teacher = replace(self.teacher(blank), labels=labels)
-        student, teacher = map(gathered_outputs, (self.see(blank), teacher))
+        teacher = replace(self.teacher(blank, layers=self.layers), labels=labels)
+        student = self.student(quantized(blank, self.encoding), layers=self.layers)
+        student, teacher = map(gathered_outputs, (student, teacher))
         loss, values = weighted_sum(self.losses, student, teacher)
         head = self.student.layers[self.student.blueprint.layers[-1].name]
         weights = list(head.parameters())
@@ -244,10 +266,12 @@ class Distillation:
             TrainingError: the loss is not finite.
         """
         images, labels = self.batch(rng)
-        teacher = self.teacher.answer(images, bf16=self.config.training.bf16)
-        teacher = replace(teacher, labels=labels)
+        teacher = self.teacher.answer(
+            images, bf16=self.config.training.bf16, layers=self.layers
+        )
+        teacher = replace(teacher, labels=labels, scales=self.scales)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            student = network(quantized(images, self.encoding))
+            student = network(quantized(images, self.encoding), layers=self.layers)
         student, teacher = gathered_outputs(student), gathered_outputs(teacher)
         loss, values = weighted_sum(self.losses, student, teacher)
         if not bool(loss.isfinite()):
@@ -295,8 +319,8 @@ class Distillation:
         """What the student's file says beside the weights."""
         spec, student = self.teacher.spec, self.config.student
         return StudentFile(
-            architecture=student.architecture,
-            options=student.options,
+            architecture=self.architecture,
+            options=self.options,
             input_shape=spec.input_shape,
             classes=spec.classes,
             steps=student.steps,
@@ -313,6 +337,7 @@ class Distillation:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "bank": self.bank.whole() if self.real is None else None,
+            "scales": None if self.scales is None else dict(self.scales),
             **self.checksums,
         }
 
@@ -336,6 +361,8 @@ class Distillation:
         self.synthesizer.load_state_dict(state["synthesizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if state["scales"] is not None:
+            self.scales = {k: v.to(self.device) for k, v in state["scales"].items()}
         if self.real is None:
             self.bank.fill(state["bank"])
 

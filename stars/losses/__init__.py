@@ -16,6 +16,7 @@ from stars.losses.ce import ce
 from stars.losses.feature_map import feature_map
 from stars.losses.hta_kl import hta_kl
 from stars.losses.kl import kl
+from stars.losses.layerwise import layerwise
 from stars.losses.nld import nld
 from stars.losses.rkd import rkd
 from stars.losses.samd import samd
@@ -32,4 +33,7 @@ LOSSES: dict[str, Loss] = {
     "samd": samd,
     "feature_map": feature_map,
     "rkd": rkd,
+    "layerwise": layerwise,
 }
+
+READ_ACTIVATIONS = ("layerwise",)  # rows that look at what every layer gives

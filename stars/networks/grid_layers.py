@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from stars.grid.quantization import NodeGrid
 from stars.networks.blueprint import Activation, Blueprint, ConvBN, Head
+from stars.networks.convolution import conv2d
 from stars.networks.lif import Backend, LIFConstants, LIFLayer
 from stars.networks.network import Network
 
@@ -49,9 +50,8 @@ class GridLayer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             if self.spec is None:
                 return F.linear(x.float(), weight, bias)
-            return F.conv2d(
-                x.float(), weight, bias, self.spec.stride, self.spec.padding
-            )
+            stride, padding = self.spec.stride, self.spec.padding
+            return conv2d(x.float(), weight, bias, stride, padding)
 
     def on_grid(self) -> tuple[Tensor, Tensor]:
         """Weight and bias, rounded."""

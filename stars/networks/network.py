@@ -8,7 +8,8 @@ activation is computed once on [B, C, H, W]; that activation unfolds it over T.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -19,6 +20,7 @@ from stars.errors import ConfigError, DataError
 from stars.networks.batch_norm import BatchNorm2d
 from stars.networks.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head, Layer
 from stars.networks.checkpointing import blocks, run_recomputed
+from stars.networks.convolution import Conv2d
 from stars.networks.outputs import Outputs
 from stars.runtime.device import wide
 
@@ -28,7 +30,7 @@ class ConvBNLayer(nn.Module):
 
     def __init__(self, spec: ConvBN) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        self.conv = Conv2d(
             *spec.channels, spec.kernel, spec.stride, spec.padding, bias=False
         )
         self.bn = BatchNorm2d(spec.channels[1], widens=True)
@@ -111,8 +113,12 @@ class Network(nn.Module):
         self._blocks = blocks(blueprint, self._last_stage)
         self.checkpointing = False
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor, *, layers: bool = False) -> Outputs:
         """Images [B, C, H, W], normalized -> Outputs over the steps.
+
+        Args:
+            images: a batch.
+            layers: whether the outputs hold what each activation layer gives.
 
         Raises:
             DataError: images of another shape than the blueprint's.
@@ -134,7 +140,10 @@ class Network(nn.Module):
         if not isinstance(head, Head):
             raise AssertionError("a blueprint ends in a Head")
         features = values[head.source].flatten(1)
-        return self._read_out(head, features, values[self._last_stage])
+        outputs = self._read_out(head, features, values[self._last_stage])
+        return (
+            replace(outputs, activations=self._by_step(values)) if layers else outputs
+        )
 
     def _run(self, values: dict[str, Tensor], layers: Sequence[Layer]) -> None:
         for spec in layers:
@@ -148,6 +157,13 @@ class Network(nn.Module):
                 values[spec.name] = F.avg_pool2d(
                     wide(values[spec.source]), spec.kernel, divisor_override=divisor
                 )
+
+    def _by_step(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            spec.name: values[spec.name].unflatten(0, (self.steps, -1))
+            for spec in self.blueprint.layers
+            if isinstance(spec, Activation)
+        }
 
     def _read_out(self, spec: Head, features: Tensor, maps: Tensor) -> Outputs:
         with torch.autocast(features.device.type, enabled=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float
@@ -28,6 +29,11 @@ class Outputs:
             where there is one; None where images were invented.
         membranes: of every spiking layer, [T, B, C, H, W] each: before the reset, in
             units of the threshold. None unless they were asked for.
+        activations: what each activation layer gives, by its name, [T, B, C, H, W]:
+            ReLU features or spikes. The tensors of the pass itself. None unless they
+            were asked for.
+        scales: the teacher's activation that a firing rate of 1 stands for, by the
+            layer's name, [C]; None unless the student started from the teacher.
     """
 
     logits: Float[Tensor, "T B K"]
@@ -36,6 +42,8 @@ class Outputs:
     head: Float[Tensor, "K F"] | None = None
     labels: Float[Tensor, "B K"] | None = None
     membranes: tuple[Float[Tensor, "T B C H W"], ...] | None = None
+    activations: Mapping[str, Float[Tensor, "T B C H W"]] | None = None
+    scales: Mapping[str, Float[Tensor, " C"]] | None = None
 
     @property
     def mean_logits(self) -> Float[Tensor, "B K"]:
@@ -51,6 +59,7 @@ class Outputs:
 def gathered_outputs(outputs: Outputs) -> Outputs:
     """The outputs for all processes' rows."""
     maps, labels, membranes = outputs.maps, outputs.labels, outputs.membranes
+    activations = outputs.activations
     return replace(
         outputs,
         logits=gathered(outputs.logits, 1),
@@ -59,5 +68,10 @@ def gathered_outputs(outputs: Outputs) -> Outputs:
         labels=None if labels is None else gathered(labels),
         membranes=(
             None if membranes is None else tuple(gathered(v, 1) for v in membranes)
+        ),
+        activations=(
+            None
+            if activations is None
+            else {name: gathered(values, 1) for name, values in activations.items()}
         ),
     )

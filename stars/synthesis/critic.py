@@ -201,3 +201,31 @@ class Cheapest:
         cost = float(loss.detach())
         if cost < self.cost or not self.tensors:
             self.cost, self.tensors = cost, tuple(t.detach() for t in tensors)
+
+
+class LaterSteps:
+    """The images that the steps of a round gave, after its first third.
+
+    Args:
+        config: number of steps; unless `harvest_from` is "steps", nothing is kept.
+    """
+
+    def __init__(self, config: SynthesisConfig) -> None:
+        wanted = config.harvest_from == "steps"
+        self.skipped = config.steps // 3 if wanted else config.steps
+        self.batches: list[Tensor] = []
+
+    def offer(self, pixels: Tensor) -> None:
+        """Keep a step's images, [B, C, H, W], unless the step is an early one."""
+        if self.skipped > 0:
+            self.skipped -= 1
+        else:
+            self.batches.append(pixels.detach())
+
+    def drawn(self, count: int) -> Tensor:
+        """`count` of the images, drawn without replacement, or all if they are fewer.
+
+        Of a batch that processes share, the images of all processes.
+        """
+        images = torch.cat([gathered(batch) for batch in self.batches])
+        return images[torch.randperm(len(images))[:count].to(images.device)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
 from stars.runtime.distributed import gathered, share
-from stars.synthesis.critic import ADAM_BETAS, Critic, Student, descend
+from stars.synthesis.critic import ADAM_BETAS, Critic, LaterSteps, Student, descend
 from stars.teacher.teacher import Teacher
 
 
@@ -41,16 +41,20 @@ class ForgetfulGenerator:
         optimizer = torch.optim.Adam(
             self.generator.parameters(), self.config.learning_rate, betas=ADAM_BETAS
         )
+        later = LaterSteps(self.config)
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             noise, labels = self.critic.noise(), self.critic.labels()
             with self.critic.autocast():
                 pixels = self.generator(share(noise), share(labels))
                 images = self.critic.normalized(pixels)
+            later.offer(pixels)
             state = self.critic.state(images, labels, student)
             return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, optimizer)
+        if self.config.harvest_from == "steps":
+            return later.drawn(self.config.harvest * self.config.batch_size), values
         return self._harvest(), values
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,15 @@ from torch import Tensor
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
 from stars.runtime.distributed import gathered, share
-from stars.synthesis.critic import ADAM_BETAS, Critic, Student, descend, restore, states
+from stars.synthesis.critic import (
+    ADAM_BETAS,
+    Critic,
+    LaterSteps,
+    Student,
+    descend,
+    restore,
+    states,
+)
 from stars.teacher.teacher import Teacher
 
 
@@ -47,14 +55,19 @@ class LastingGenerator:
         """Images for this student, pixels / 255 [N, C, H, W], and the last terms."""
         self.generator.train()
 
+        later = LaterSteps(self.config)
+
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             with self.critic.autocast():
                 pixels = self.generator(share(self.critic.noise()))
                 images = self.critic.normalized(pixels)
+            later.offer(pixels)
             state = self.critic.state(images, None, student)
             return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, self.optimizer)
+        if self.config.harvest_from == "steps":
+            return later.drawn(self.config.harvest * self.config.batch_size), values
         with torch.no_grad(), self.critic.autocast():
             batches = [
                 gathered(self.generator(share(self.critic.noise())))

@@ -93,12 +93,17 @@ class Teacher(nn.Module):
         """Stay in evaluation mode: a teacher never learns."""
         return super().train(mode=False)
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor, *, layers: bool = False) -> Outputs:
         """Normalized images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
 
         The features are what its last Linear layer reads, the maps [1, B, F, H, W] what
         they are the mean of; None for a module of the user's own that has no such maps,
         or of which `find_maps` was not asked.
+
+        Args:
+            images: a batch.
+            layers: whether the outputs of a `Network` hold the activations of its
+                layers; another module shows none.
 
         Raises:
             ConfigError: the user's own module gives no tensor, or does not use that
@@ -111,7 +116,10 @@ class Teacher(nn.Module):
             keep = self._last_stage.register_forward_hook
             hooks.append(keep(lambda _, __, y: maps.append(y)))
         try:
-            result = self.network(images)
+            if layers and isinstance(self.network, Network):
+                result = self.network(images, layers=True)
+            else:
+                result = self.network(images)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -130,15 +138,16 @@ class Teacher(nn.Module):
         )
 
     @torch.no_grad()
-    def answer(self, images: Tensor, *, bf16: bool) -> Outputs:
+    def answer(self, images: Tensor, *, bf16: bool, layers: bool = False) -> Outputs:
         """What `forward` gives, where no gradient is wanted.
 
         Args:
             images: normalized, [B, C, H, W].
             bf16: convolutions in bfloat16.
+            layers: as there.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-            return self.forward(images)
+            return self.forward(images, layers=layers)
 
     @torch.no_grad()
     def find_maps(self) -> None:

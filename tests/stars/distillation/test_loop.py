@@ -322,7 +322,7 @@ def test_test_images_that_the_teacher_cannot_name_are_refused(
 # Losses
 
 TRAINED_BY: list[dict[str, object]] = [
-    *({"name": name} for name in LOSSES if name != "feature_map"),
+    *({"name": name} for name in LOSSES if name not in ("feature_map", "layerwise")),
     {"name": "feature_map", "match": "relation"},
     {"name": "hta_kl", "per_step": True, "masked": True},
     {"name": "nld", "form": "paper"},
@@ -357,6 +357,78 @@ def test_trying_the_losses_first_changes_nothing(teacher, monkeypatch):
     assert tried.round(1) == untried.round(1)
     for name, value in untried.student.state_dict().items():
         assert torch.equal(value, tried.student.state_dict()[name])
+
+
+# A student that starts from its teacher
+
+STARTED = {
+    "student": {
+        "architecture": "teacher",
+        "start": "teacher",
+        "options": {"widths": [4, 6], "depths": [1, 1]},
+    },
+    "loss": [{"name": "kl"}, {"name": "layerwise", "weight": 0.3}],
+}
+
+
+@pytest.fixture(scope="module")
+def begun(make_teacher, tmp_path_factory) -> tuple[Run, DistillResult]:
+    run = Run.create(tmp_path_factory.mktemp("runs") / "a", tiny(**STARTED))
+    return run, distill(tiny(**STARTED), make_teacher(), None, run, quiet)
+
+
+def test_a_student_that_starts_from_its_teacher_has_its_architecture(begun, teacher):
+    run, result = begun
+    _, file = student_file.load(run.student_path)
+    assert (file.architecture, file.options) == ("resnet", teacher.spec.options)
+    assert certify(result.graph).ok
+    (*_, line) = run.metrics_path.read_text().splitlines()
+    assert np.isfinite(json.loads(line)["layerwise"])
+
+
+def test_it_starts_after_the_first_images_and_only_then(teacher):
+    distillation = Distillation(tiny(**STARTED), teacher)
+    assert distillation.scales is None
+    with mock.patch.object(Distillation, "start", autospec=True) as start:
+        for number in (1, 2):
+            distillation.round(number)
+    assert start.call_count == 1
+
+
+@pytest.mark.parametrize(("stage", "number"), [("distill", 1), ("distill", 2)])
+def test_a_started_run_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
+    begun, teacher, tmp_path, stage, number
+):
+    def kill(*now: object) -> None:
+        if now[:2] == (stage, number):
+            raise KilledError
+
+    run = Run.create(tmp_path / "a", tiny(**STARTED))
+    with pytest.raises(KilledError):
+        distill(tiny(**STARTED), teacher, None, run, kill)
+    run = Run.create(tmp_path / "a", tiny(**STARTED), resume=True)
+    result = distill(tiny(**STARTED), teacher, None, run, quiet)
+    whole, expected = begun
+    assert same_weights(run.student_path, whole.student_path)
+    assert same_weights(run.float_student_path, whole.float_student_path)
+    assert result.graph == expected.graph
+
+
+def test_only_a_run_with_a_loss_that_reads_layers_keeps_them(teacher):
+    for config, kept in ((tiny(), False), (tiny(**STARTED), True)):
+        distillation = Distillation(config, teacher)
+        assert distillation.layers == kept
+        assert distillation.see(torch.zeros(2, 1, 8, 8)).activations is None
+
+
+def test_a_start_without_the_teachers_architecture_leaves_no_directory(
+    teacher, tmp_path
+):
+    config = tiny(student={"start": "teacher"})
+    run = Run.create(tmp_path / "a", config)
+    with pytest.raises(ConfigError, match="both must have one architecture"):
+        distill(config, teacher, None, run, quiet)
+    assert not run.path.exists()
 
 
 # Real images, for comparison

@@ -32,6 +32,7 @@ VARIANTS: list[Variant] = [
     ("feature_map", {"match": "relation"}),
     ("rkd", {"angle": 0.0}),
     ("rkd", {"distance": 0.0}),
+    ("layerwise", {"layers": ["far"], "quantile": 0.5}),
 ]
 # Where a docstring says so.
 ZERO_WHERE_EQUAL: list[Variant] = [
@@ -68,20 +69,28 @@ every_loss = over(VARIANTS)
 
 
 def outputs(steps: int, seed: int, scale: float = 3.0) -> Outputs:
-    """Five samples in four classes, six features; a head only for T = 1."""
+    """Five samples in four classes, six features, two layers; a head only for T = 1."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(steps, 5, 4, generator=generator) * scale
     features = torch.rand(steps, 5, 6, generator=generator) * scale
     maps = torch.rand(steps, 5, 6, 2, 3, generator=generator) * scale
     head = torch.randn(4, 6, generator=generator) if steps == 1 else None
-    leaves = (x.requires_grad_() for x in (logits, features, maps))
-    return Outputs(*leaves, head=head)
+    layers = {
+        name: torch.rand(steps, 5, channels, 2, 3, generator=generator) * scale
+        for name, channels in (("near", 2), ("far", 3))
+    }
+    for leaf in (logits, features, maps, *layers.values()):
+        leaf.requires_grad_()
+    return Outputs(logits, features, maps, head, activations=layers)
 
 
 def each(function: Callable[[torch.Tensor], torch.Tensor], o: Outputs) -> Outputs:
     """`function` of everything that has steps and samples."""
     assert o.maps is not None
-    return Outputs(function(o.logits), function(o.features), function(o.maps), o.head)
+    assert o.activations is not None
+    layers = {name: function(x) for name, x in o.activations.items()}
+    seen = (function(x) for x in (o.logits, o.features, o.maps))
+    return Outputs(*seen, o.head, activations=layers)
 
 
 def detached(o: Outputs) -> Outputs:
@@ -102,7 +111,8 @@ def value_of(name: str, student: Outputs, teacher: Outputs, **options: Any) -> f
 
 def gradients(o: Outputs) -> list[torch.Tensor]:
     assert o.maps is not None
-    found = (o.logits.grad, o.features.grad, o.maps.grad)
+    layers = (o.activations or {}).values()
+    found = (x.grad for x in (o.logits, o.features, o.maps, *layers))
     return [g for g in found if g is not None]
 
 
@@ -355,6 +365,24 @@ def test_rkd_by_hand():
     assert value_of("rkd", line, even) == pytest.approx(1 / 48)
 
 
+def with_layer(*rows: list[float], scale: float | None = None) -> Outputs:
+    """Outputs whose one layer "a" gives each step's row, for one channel and sample."""
+    layer = torch.tensor(rows)[:, None, None, None, :]
+    scales = None if scale is None else {"a": torch.tensor([scale])}
+    none = torch.zeros(len(rows), 1, 1)
+    return Outputs(none, none, activations={"a": layer}, scales=scales)
+
+
+def test_layerwise_by_hand():
+    """Targets (1, 1/2, 0, 1) of variance 11/64 against rates (1/2, 1/2, 0, 1).
+
+    The squared distance is 1/4 in one of four places: L = (1/16) / (11/64) = 4/11.
+    """
+    student = with_layer([1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0])
+    teacher = with_layer([4.0, 1.0, 0.0, 2.0], scale=2.0)
+    assert value_of("layerwise", student, teacher) == pytest.approx(4 / 11)
+
+
 # The formulas again, in float64
 
 
@@ -451,6 +479,16 @@ def formula_rkd(s: dict[str, Array], t: dict[str, Array]) -> float:
     return float(np.mean(apart) + 2 * np.mean(bent))
 
 
+def formula_layerwise(s: dict[str, Array], t: dict[str, Array]) -> float:
+    total = 0.0
+    for name in ("near", "far"):
+        a = t[name][0]
+        # The 0.995 quantile of 30 values is the 30th.
+        target = (a / a.max((0, 2, 3))[:, None, None]).clip(0, 1)
+        total += ((s[name].mean(0) - target) ** 2).mean() / target.var()
+    return float(total)
+
+
 FORMULAS: dict[str, Callable[[dict[str, Array], dict[str, Array]], float]] = {
     "kl": formula_kl,
     "ce": formula_ce,
@@ -460,11 +498,13 @@ FORMULAS: dict[str, Callable[[dict[str, Array], dict[str, Array]], float]] = {
     "samd": formula_samd,
     "feature_map": formula_feature_map,
     "rkd": formula_rkd,
+    "layerwise": formula_layerwise,
 }
 
 
 def in_float64(o: Outputs) -> dict[str, Array]:
     named = {"logits": o.logits, "features": o.features, "maps": o.maps, "head": o.head}
+    named |= o.activations or {}
     return {k: x.detach().double().numpy() for k, x in named.items() if x is not None}
 
 
@@ -554,6 +594,7 @@ def test_a_temperature_that_is_not_positive_is_refused(name, temperature):
         ("hta_kl", {"head": math.nan}, "head is nan; it must be in 0..1"),
         ("nld", {"noise": 2.0}, "noise is 2.0; it must be in 0..1"),
         ("rkd", {"angle": -1.0}, "angle is -1.0; it must be >= 0"),
+        ("layerwise", {"quantile": 0.0}, "quantile is 0.0; it must be in 0..1"),
         ("rkd", {"angle": 0.0, "distance": 0.0}, "expected a weight above 0"),
     ],
 )
@@ -567,3 +608,56 @@ def test_rkd_needs_three_samples_for_an_angle():
     with pytest.raises(ConfigError, match=r"batch of 2; .* at least 3 samples"):
         value_of("rkd", two, two)
     assert value_of("rkd", two, two, angle=0.0) == 0
+
+
+def test_layerwise_is_zero_where_all_rates_equal_their_targets():
+    teacher = replace(
+        detached(outputs(1, seed=0)),
+        scales={"near": torch.full((2,), 2.0), "far": torch.full((3,), 1.5)},
+    )
+    assert teacher.activations is not None
+    assert teacher.scales is not None
+    rates = {
+        name: (a / teacher.scales[name][:, None, None])
+        .clamp(0, 1)
+        .expand(4, 5, -1, 2, 3)
+        for name, a in teacher.activations.items()
+    }
+    student = replace(teacher, logits=teacher.logits, activations=rates)
+    assert value_of("layerwise", student, teacher) == 0
+
+
+def test_layerwise_averages_targets_down_to_a_student_of_smaller_resolution():
+    """Targets 1, 0, 1/2 and 1/2 in pairs: rates of 1/2 everywhere are right."""
+    teacher = with_layer([2.0, 0.0, 1.0, 1.0], scale=2.0)
+    student = with_layer([1.0, 0.0], [0.0, 1.0])
+    assert value_of("layerwise", student, teacher) == 0
+
+
+def test_layerwise_takes_the_scales_that_the_student_started_with():
+    student = with_layer([1.0, 0.0, 0.0, 1.0])
+    teacher = with_layer([4.0, 1.0, 0.0, 4.0], scale=4.0)
+    found = value_of("layerwise", student, teacher)
+    measured = value_of("layerwise", student, replace(teacher, scales=None))
+    assert found == pytest.approx(measured)
+    other = replace(teacher, scales={"a": torch.tensor([8.0])})
+    assert value_of("layerwise", student, other) != pytest.approx(measured)
+
+
+def test_a_layer_that_never_responds_gives_a_finite_layerwise_loss():
+    student, teacher = with_layer([1.0, 0.0]), with_layer([0.0, 0.0])
+    assert math.isfinite(value_of("layerwise", student, teacher))
+
+
+def test_layerwise_says_which_layers_cannot_be_compared():
+    student, teacher = outputs(4, seed=1), outputs(1, seed=2)
+    hidden = replace(student, activations=None)
+    with pytest.raises(ConfigError, match="the student does not show its layers"):
+        value_of("layerwise", hidden, teacher)
+    with pytest.raises(ConfigError, match="the teacher does not show its layers"):
+        value_of("layerwise", student, replace(teacher, activations=None))
+    with pytest.raises(ConfigError, match=r"\['middle'\] are not layers of both"):
+        value_of("layerwise", student, teacher, layers=["middle"])
+    wide = replace(teacher, activations={"near": torch.ones(1, 5, 7, 2, 3)})
+    with pytest.raises(ConfigError, match="'near' has 2 channels in the student and 7"):
+        value_of("layerwise", student, wide, layers=["near"])

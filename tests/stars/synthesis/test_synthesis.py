@@ -69,6 +69,25 @@ def test_a_round_gives_images_of_pixels_and_every_terms_value(method, networks):
     assert all(torch.tensor([*values.values()]).isfinite())
 
 
+GENERATORS = sorted(set(METHODS) - ONE_BATCH)
+
+
+@pytest.mark.parametrize("method", GENERATORS)
+def test_images_of_the_steps_are_those_after_the_first_third(method, networks):
+    """Six steps of 12 images: 48 at most, each of them once."""
+    teacher, student = networks
+
+    def harvested(count: int):
+        values = {"steps": 6, "harvest": count, "harvest_from": "steps"}
+        return make(method, teacher, **values).round(student)[0]
+
+    assert harvested(3).shape == (36, 1, 8, 8)
+    images = harvested(9)
+    assert images.shape == (48, 1, 8, 8)
+    assert len(torch.unique(images, dim=0)) == 48
+    assert not images.requires_grad
+
+
 @every_method
 def test_every_term_pulls_at_the_images(method, networks):
     """Nowhere is a gradient cut; ADV alone may be silent, where nobody agrees."""
