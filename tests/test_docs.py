@@ -38,7 +38,7 @@ PAGES = [*TOP, *sorted(str(p.relative_to(ROOT)) for p in DOCS.rglob("*.md"))]
 GENERATED = {"docs/reference/cli.md"}  # by docs/hooks.py, when the site is built
 MARK = re.compile(r"^<!-- (run|run by|not run): (.*) -->$", re.MULTILINE)
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<kind>run|run by|not run): (?P<what>.*) -->\n\n?)?"
+    r"(?:^<!-- (?P<kind>run|run by|not run): (?P<what>[^\n]*) -->\n\n?)?"
     r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
