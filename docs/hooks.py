@@ -54,7 +54,8 @@ def drawing(path: Path, caption: str) -> str:
     """The drawing inside the page, where it takes the color of the text."""
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"<style>.*?</style>\s*", "", text, flags=re.DOTALL)
-    return f"<figure>\n{text}<figcaption>{caption}</figcaption>\n</figure>"
+    caption = f"<figcaption>{caption}</figcaption>"
+    return f'<figure style="width: 100%">\n{text}{caption}\n</figure>'
 
 
 def public_names(package: ModuleType) -> str:
