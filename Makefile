@@ -13,7 +13,7 @@ HIGHEST_PYTHON ?= $(firstword $(foreach python,\
 RUN := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest test-lowest test-highest torture browser-test bench clean
+.PHONY: help setup demo test lint pytest docs test-lowest test-highest torture browser-test bench clean
 
 help:
 	@echo 'make demo   distill the bundled teacher, export it, prove parity, estimate energy, report'
@@ -24,6 +24,7 @@ help:
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
 	@echo 'make browser-test  the pages in a real Chromium, which must be installed'
+	@echo 'make docs   the documentation as a site, in site/; fails on a broken link'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
 	@echo 'make clean  remove the environments but for that of Lava, and caches; runs/ stays'
 	@echo 'PYTHON=...  the Python to build .venv with; 3.11 to 3.13 (now: $(PYTHON))'
@@ -104,9 +105,17 @@ browser-test: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	STARS_REQUIRE_BROWSER=1 $(BIN)/pytest -m browser
 
+# The pages load nothing from the network; neither does the build.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: pyproject.toml | $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 bench: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(HIGHEST) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(HIGHEST) dist build site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,25 @@ def lava_python() -> Path:
         if os.environ.get("STARS_REQUIRE_LAVA") == "1":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def parse() -> Callable[[list[str]], None]:
+    """Parses the arguments of a `stars` command; raises what a user would be told."""
+    import typer  # noqa: PLC0415 - most tests need no parser
+
+    from cli.main import build_app  # noqa: PLC0415
+
+    def without_effects(command: Any) -> Any:
+        for sub in getattr(command, "commands", {}).values():
+            if hasattr(sub, "commands"):
+                without_effects(sub)
+            else:
+                sub.callback = None
+        return command
+
+    parser = without_effects(typer.main.get_command(build_app()))
+    return lambda arguments: parser.main(args=arguments, standalone_mode=False)
 
 
 @pytest.fixture(scope="session")

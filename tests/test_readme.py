@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-
-from cli.main import build_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,30 +18,22 @@ LINES = [
 STARS_LINES = [line for line in LINES if line.startswith("stars ")]
 
 
-def without_effects(command: Any) -> Any:
-    """The same parser, whose commands do nothing."""
-    for sub in getattr(command, "commands", {}).values():
-        if hasattr(sub, "commands"):
-            without_effects(sub)
-        else:
-            sub.callback = None
-    return command
-
-
 def test_the_readme_has_commands() -> None:
     assert STARS_LINES
 
 
 @pytest.mark.parametrize("line", STARS_LINES)
-def test_every_command_in_the_readme_parses(line: str) -> None:
-    parser = without_effects(typer.main.get_command(build_app()))
-    parser.main(args=shlex.split(line)[1:], standalone_mode=False)
+def test_every_command_in_the_readme_parses(
+    line: str, parse: Callable[[list[str]], None]
+) -> None:
+    parse(shlex.split(line)[1:])
 
 
-def test_the_parser_under_test_refuses_what_does_not_exist() -> None:
-    parser = without_effects(typer.main.get_command(build_app()))
+def test_the_parser_under_test_refuses_what_does_not_exist(
+    parse: Callable[[list[str]], None],
+) -> None:
     with pytest.raises(Exception, match="no-such-option"):
-        parser.main(args=["doctor", "--no-such-option"], standalone_mode=False)
+        parse(["doctor", "--no-such-option"])
 
 
 def test_the_first_two_commands_are_the_demo_and_the_tests() -> None:

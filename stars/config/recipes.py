@@ -38,7 +38,7 @@ RCA: dict[str, Any] = {"weight": 2.0}
 TAR: dict[str, Any] = {"weight": 20.0}
 
 RECIPES: dict[str, Recipe] = {
-    # NAYER's idea with weights of ours, see docs/method.md; the two of STARS on top.
+    # NAYER's idea with our weights (docs/concepts/method.md), and the two of STARS.
     "forgetful": Recipe(
         {
             "batch_norm": {"weight": 10.0},

@@ -133,8 +133,8 @@ def test_it_learns_from_real_images_where_there_are_any(folder, striped, capsys)
 
 @pytest.mark.usefixtures("folder")
 def test_the_recipe_for_a_loss_of_your_own_works():
-    """The module, the command and the file of docs/add-a-loss.md."""
-    recipe = (ROOT / "docs" / "add-a-loss.md").read_text(encoding="utf-8")
+    """The module, the command and the file of docs/guides/loss.md."""
+    recipe = (ROOT / "docs" / "guides" / "loss.md").read_text(encoding="utf-8")
     blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```", recipe, re.MULTILINE | re.DOTALL))
     Path("my_losses.py").write_text(blocks["python"])
     program, *arguments = shlex.split(blocks["sh"])
