@@ -6,7 +6,6 @@ import pytest
 
 from stars.benchmark import cells as plans
 from stars.benchmark.sweep import Cell
-from stars.config.models import DistillConfig
 from stars.config.recipes import RECIPES
 from stars.errors import ConfigError
 
@@ -94,8 +93,3 @@ def test_the_references_are_data_labels_and_neither():
     ]
     assert cells[2].config.loss[0].model_extra == {"labels": True}
     assert {c.config.seed for c in cells} == {3}
-
-
-def cells(*seeds: int) -> list[Cell]:
-    budget = {"teacher_images": 8, "student_steps": 100}
-    return [Cell({"method": "a"}, DistillConfig(seed=s), budget) for s in seeds]

@@ -1,4 +1,4 @@
-"""Sweeps: what is planned, what a cell leaves, what the table says."""
+"""Sweeps: what a cell leaves, and what the table says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lowering to integers: by hand, what it refuses, and its file."""
+"""The lowering to integers: by hand, and what it refuses."""
 
 from __future__ import annotations
 

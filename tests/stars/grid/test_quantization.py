@@ -1,4 +1,4 @@
-"""Quantizing, and each bound of the certificate at its edge, by brute force."""
+"""Quantizing: every kind of graph gets on the grid, and loses as little as it can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student as a graph, recorded, and in its file."""
+"""The student as a graph, and recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teachers: loaded whole or refused with a reason, and frozen."""
+"""Teachers: loaded whole, or refused with a reason."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -23,98 +21,6 @@ def test_the_checksum_sees_one_weight(teacher, make_teacher):
     assert other.checksum() == teacher.checksum()
     other.network.state_dict()["layers.head.bias"][0] += 1e-3
     assert other.checksum() != teacher.checksum()
-
-
-# The user's own module
-
-
-MODULE = """
-import torch
-from torch import nn
-
-def good():
-    return nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(),
-        nn.Linear(72, 3))
-
-def five_classes():
-    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 5))
-
-def no_norm():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-
-def no_statistics():
-    norm = nn.BatchNorm2d(1, track_running_stats=False)
-    return nn.Sequential(norm, nn.Flatten(), nn.Linear(64, 3))
-
-def no_linear():
-    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
-
-def large_images():
-    return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(784, 3))
-
-class Odd(nn.Module):
-    def __init__(self, answer):
-        super().__init__()
-        self.norm, self.head = nn.BatchNorm2d(1), nn.Linear(64, 3)
-        self.answer = answer
-
-    def forward(self, x):
-        return self.answer(self, x)
-
-def a_pair():
-    return Odd(lambda m, x: (m.head(m.norm(x).flatten(1)), x))
-
-def unused_head():
-    return Odd(lambda m, x: m.norm(x).flatten(1)[:, :3])
-
-def unused_norm():
-    return Odd(lambda m, x: m.head(x.flatten(1)))
-
-def not_a_module():
-    return 3
-
-def pooled(pool=nn.AdaptiveAvgPool2d(1)):
-    return nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), pool, nn.Flatten(),
-        nn.Linear(2, 3))
-
-def pooled_by_maximum():
-    return pooled(nn.AdaptiveMaxPool2d(1))
-
-class Residual(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)
-
-    def forward(self, x):
-        return torch.relu(self.norm(self.conv(x)) + x)
-
-class Functional(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.block, self.head = Residual(), nn.Linear(1, 3)
-
-    def forward(self, x):
-        return self.head(self.block(x).mean((2, 3)))
-
-class Unseen(Residual):
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(1, 3)
-
-    def forward(self, x):
-        return self.head(super().forward(x).mean((2, 3)))
-"""
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module in the current folder, which is not on the path."""
-    name = f"own_{tmp_path.name}".replace("-", "_")
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    return name
 
 
 # Frozen, and tapped

@@ -1,4 +1,4 @@
-"""Fit: placements counted again by brute force, and every limit tried at its edge."""
+"""Fit: every limit of a chip is tried at its edge."""
 
 from __future__ import annotations
 
