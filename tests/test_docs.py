@@ -187,7 +187,6 @@ def python_api(request: Any) -> Iterator[dict[str, Any]]:
 
     monkeypatch = request.getfixturevalue("monkeypatch")
     monkeypatch.setitem(PRESETS, "quick", SMALLEST)
-    monkeypatch.setenv("STARS_BACKEND", "norse-eager")  # nothing to compile
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 28, 28), dtype=np.uint8)
     names: dict[str, Any] = {"images": images}
     yield names
@@ -200,6 +199,7 @@ LAVA, LOIHI = "docs/guides/lava.md", "docs/concepts/loihi.md"
 SMALLEST = {
     "trouble": "warn",
     "test_data": "none",
+    "backend": "norse-eager",  # nothing to compile
     "student": {"steps": 2, "options": {"widths": [4, 6], "depths": [1, 1]}},
     "synthesis": {"rounds": 1, "steps": 1, "batch_size": 12, "harvest": 1, "width": 4},
     "training": {"steps": 2, "batch_size": 12},

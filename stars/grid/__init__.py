@@ -18,7 +18,6 @@ from stars.grid.plan_file import read_plan as read_plan, write_plan as write_pla
 from stars.grid.quantization import (
     Quantization as Quantization,
     is_on_grid as is_on_grid,
-    quantization as quantization,
     quantize as quantize,
 )
 from stars.grid.rewrite import with_truncating_decay as with_truncating_decay
