@@ -255,6 +255,7 @@ def plan_of(header: Header, arrays: Arrays) -> IntegerPlan:
     connections = []
     for i, c in enumerate(header["connections"]):
         triple = (arrays[f"weights_{i}"], arrays[f"columns_{i}"], arrays[f"rows_{i}"])
+        check_rows(triple[2], len(triple[0]))
         matrix = csr_array(triple, shape=c["shape"])
         matrix.check_format(full_check=True)
         connections.append(
@@ -277,6 +278,17 @@ def plan_of(header: Header, arrays: Arrays) -> IntegerPlan:
         connections=tuple(connections),
         steps=header["steps"],
     )
+
+
+def check_rows(rows: NDArray[Any], entries: int) -> None:
+    """Refuse row starts that are out of order; scipy does not look if the last is 0.
+
+    Raises:
+        ValueError: they do not lead from 0 to the number of entries.
+    """
+    ends = rows.ndim == 1 and rows.size and (rows[0], rows[-1]) == (0, entries)
+    if not ends or np.any(np.diff(rows) < 0):
+        raise ValueError("the starts of the rows are out of order")
 
 
 def read_convolution(

@@ -161,7 +161,7 @@ def test_a_truncating_decay_is_exact_where_a_plain_one_is_not(
     assert certify(graph).ok
     inputs = random_inputs(rng, graph, 6)
     if name == "lava-float":
-        with pytest.raises(UnsupportedNodeError, match="no truncating decay"):
+        with pytest.raises(UnsupportedNodeError, match="cannot truncate"):
             target.run(graph, inputs)
         return
     desired = reference.run(graph, inputs)

@@ -75,7 +75,7 @@ def test_one_weight_off_by_one_step_is_seen_with_its_place(shipped, tmp_path):
     network, description = student_file.load(path)
     layer = network.layers["s1b1_conv2"]
     with torch.no_grad():
-        layer.weight[2, 0, 1, 1] += 2.0**layer.grid.weight
+        layer.weight[2, 0, 1, 1] += 2.0**layer.grid.weight_exponent
     student_file.save(network, description, tmp_path / "a.safetensors")
     trace = StudentTarget(tmp_path / "a.safetensors").run(graph, encoded())
     report = compare(trace, reference.run(graph, encoded()))
