@@ -1,4 +1,4 @@
-"""What the `stars bench` commands share: options, the base configuration, the end."""
+"""Options, base configuration and output that the `stars bench` commands share."""
 
 from __future__ import annotations
 
@@ -18,22 +18,40 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, "-m", "stars", "--quiet")
 
-OutOption = Annotated[Path, typer.Option(help="Folder; what it holds is not rerun.")]
-EvalOption = Annotated[
-    str, typer.Option("--eval", help="Real images, as mnist:ROOT@train[:5000].")
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        help=("Folder for the results. Cells that it already holds are not run again.")
+    ),
 ]
-ConfigOption = Annotated[Path | None, typer.Option(help="A TOML file that all share.")]
-TeacherOption = Annotated[str | None, typer.Option(help="As for `stars distill`.")]
-SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]
-JobsOption = Annotated[int, typer.Option(min=1, help="Processes at a time.")]
+EvalOption = Annotated[
+    str,
+    typer.Option(
+        "--eval",
+        help=("Real images for the accuracies, for example mnist:ROOT@train[:5000]."),
+    ),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="TOML file of settings that all cells share.")
+]
+TeacherOption = Annotated[
+    str | None, typer.Option(help="Teacher, as in `stars distill`.")
+]
+SeedsOption = Annotated[str, typer.Option(help="Seeds, separated by commas.")]
+JobsOption = Annotated[
+    int, typer.Option(min=1, help="Number of processes to run at the same time.")
+]
 ThreadsOption = Annotated[
-    int, typer.Option(min=0, help="Of each process; 0 shares out the cores.")
+    int,
+    typer.Option(
+        min=0, help="Threads of each process; 0 divides the cores among them."
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How a sweep is run and shown.
+    """How a sweep runs and is shown.
 
     Args:
         name: of the benchmark; of its two files.
@@ -59,7 +77,7 @@ class Sweep:
         evaluated: str,
         more: Sequence[Row] = (),
     ) -> None:
-        """Run, write NAME.json and NAME.md, print, and fail where a cell failed."""
+        """Run, write NAME.json and NAME.md, print, and exit with 1 if a cell failed."""
         from stars.benchmark import sweep
         from stars.data.images import kind_of
         from stars.files.writing import write_json, write_text
@@ -100,7 +118,7 @@ class Sweep:
 
 
 def check_inputs(cells: Sequence[Cell]) -> None:
-    """Read every teacher and data set once, before a cell is begun.
+    """Read every teacher and data set once, before the first cell starts.
 
     Raises:
         StarsError: one of them cannot be read.
@@ -115,7 +133,7 @@ def check_inputs(cells: Sequence[Cell]) -> None:
 def base_values(
     preset: str, config: Path | None, teacher: str | None, evaluated: str
 ) -> dict[str, Any]:
-    """What all cells have: the flags over the file, over the preset.
+    """The settings of all cells: the flags override the file, the file the preset.
 
     Raises:
         ConfigError: an unknown preset, or a file that cannot be read.
@@ -128,12 +146,12 @@ def base_values(
 
 
 def split(text: str) -> list[str]:
-    """Names between commas."""
+    """The names in a text with commas."""
     return [name for name in text.split(",") if name]
 
 
 def numbers(text: str) -> list[int]:
-    """Whole numbers between commas.
+    """The integers in a text with commas.
 
     Raises:
         ConfigError: something else.

@@ -29,16 +29,37 @@ def ablation(
     context: typer.Context,
     out: OutOption,
     evaluated: EvalOption,
-    methods: Annotated[str, typer.Option(help="Comma-separated.")] = ALL,
+    methods: Annotated[
+        str, typer.Option(help="Methods to compare, separated by commas.")
+    ] = ALL,
     variants: Annotated[
-        str, typer.Option(help="Of base, rca, tar, both.")
+        str,
+        typer.Option(
+            help=("Combinations to run, separated by commas: base, rca, tar, both.")
+        ),
     ] = "base,rca,tar,both",
     seeds: SeedsOption = "0,1,2",
     passes: Annotated[
-        int, typer.Option(min=1, help="Of a batch through the teacher, in synthesis.")
+        int,
+        typer.Option(
+            min=1,
+            help=(
+                "Budget of each cell: batches that the teacher judges during synthesis."
+            ),
+        ),
     ] = 800,
-    rca: Annotated[str | None, typer.Option(help="As relational:weight=2.")] = None,
-    tar: Annotated[str | None, typer.Option(help="As tail:variant=relu.")] = None,
+    rca: Annotated[
+        str | None,
+        typer.Option(
+            help=("The RCA prior with its options, for example relational:weight=2.")
+        ),
+    ] = None,
+    tar: Annotated[
+        str | None,
+        typer.Option(
+            help=("The TAR prior with its options, for example tail:variant=relu.")
+        ),
+    ] = None,
     teacher: TeacherOption = None,
     preset: PresetOption = "default",
     config: ConfigOption = None,
@@ -46,7 +67,7 @@ def ablation(
     threads: ThreadsOption = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Compare data-free methods, with and without RCA and TAR, on one budget."""
+    """Compare methods with and without RCA and TAR."""
     from stars.benchmark.cells import STARS_TERMS, ablation as plan
     from stars.config.models import term_values
 

@@ -28,10 +28,18 @@ def losses(
     out: OutOption,
     evaluated: EvalOption,
     data: Annotated[
-        str, typer.Option(help="Real training images; without, invented ones alone.")
+        str,
+        typer.Option(
+            help=(
+                "Real training images. Default: none, only synthetic images are used."
+            )
+        ),
     ] = "",
     names: Annotated[
-        str, typer.Option("--losses", help="Comma-separated; default: all.")
+        str,
+        typer.Option(
+            "--losses", help="Losses to compare, separated by commas. Default: all."
+        ),
     ] = "",
     seeds: SeedsOption = "0,1,2",
     teacher: TeacherOption = None,
@@ -41,7 +49,7 @@ def losses(
     threads: ThreadsOption = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Compare every loss, on invented and on real images, with kl."""
+    """Compare every loss with kl, on synthetic and real images."""
     from stars.benchmark.cells import check_names, losses as plan
     from stars.losses import LOSSES
 

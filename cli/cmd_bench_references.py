@@ -26,7 +26,7 @@ def references(
     context: typer.Context,
     out: OutOption,
     evaluated: EvalOption,
-    data: Annotated[str, typer.Option(help="Real training images, with labels.")],
+    data: Annotated[str, typer.Option(help="Real training images with labels.")],
     seeds: SeedsOption = "0,1,2",
     teacher: TeacherOption = None,
     preset: PresetOption = "default",
@@ -35,7 +35,7 @@ def references(
     threads: ThreadsOption = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Data-free against real data, against labels alone, and against conversion."""
+    """Compare data-free with real data, labels, conversion."""
     from stars.benchmark.cells import references as plan
     from stars.benchmark.conversion import conversion_row
     from stars.config.models import DistillConfig, validated

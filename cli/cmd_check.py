@@ -14,15 +14,20 @@ from cli.output import JsonFlag, Output
 def check(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="loihi1 or loihi2.")] = "loihi2",
+    target: Annotated[
+        str, typer.Option(help="Chip whose limits apply: loihi1 or loihi2.")
+    ] = "loihi2",
     limits: Annotated[
-        Path | None, typer.Option(help="A TOML file of limits, instead of ours.")
+        Path | None,
+        typer.Option(help="TOML file with your own limits; replaces --target."),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Count neurons, synapses, axons and bits, and place the layers on cores.
+    """Check a network against the limits of a chip.
+
+    Counts neurons, synapses, axons and bits, and places the layers on cores.
 
     Exit code 4 if something does not fit; every violation is named with its source.
     """

@@ -19,11 +19,16 @@ def compare(
     context: typer.Context,
     runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for compare.html and compare.json.")
+        Path | None,
+        typer.Option(
+            help=(
+                "Folder for compare.html and compare.json. Default: nothing is written."
+            )
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Set runs side by side: accuracies, rates, energy, parity, what was set."""
+    """Compare runs: accuracy, rates, energy, parity, settings."""
     from targets.report.collect import collect
     from targets.report.side_by_side import check_count, side_by_side
     from targets.report.write import write_comparison
@@ -37,7 +42,7 @@ def compare(
 
 
 def table(found: SideBySide) -> Table:
-    """What was measured, then the settings that differ."""
+    """A table of the measurements, then of the settings that differ."""
     text = Table("", *map(escape, found.runs))
     for row in found.measured:
         text.add_row(escape(row.name), *map(escape, row.values))

@@ -16,64 +16,95 @@ from cli.output import JsonFlag, Output, stage_progress
 
 def distill(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+    out: Annotated[Path, typer.Option(help="Run directory to create.")],
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="fashion-mnist, a .safetensors or .pt, or module:function (runs it)."
+            help=(
+                "Teacher: fashion-mnist (bundled), a .safetensors or .pt file, "
+                "or module:function, which runs that code."
+            )
         ),
     ] = None,
     preset: PresetOption = "default",
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file; its values go over the preset.")
+        Path | None, typer.Option(help="TOML file of settings; overrides the preset.")
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="forgetful, deepinversion, dafl, dfq, cmi or fast."),
+        typer.Option(
+            help=(
+                "Synthesis method: forgetful, deepinversion, dafl, dfq, cmi, "
+                "fast, or module:class."
+            )
+        ),
     ] = None,
     add_prior: Annotated[
         list[str] | None,
-        typer.Option(help="NAME:weight=2,key=value beside the method's own."),
+        typer.Option(
+            help=(
+                "Prior to add to those of the method, as "
+                "NAME:weight=2,key=value. Repeat for several."
+            )
+        ),
     ] = None,
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME:key=value,...; repeatable. NAME may be module:function (run)."
+            help=(
+                "Loss, as NAME:key=value,... Repeat for several. NAME may be "
+                "module:function, which runs that code. Default: kl."
+            )
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
+        int | None,
+        typer.Option(envvar="STARS_SEED", help="Seed of every random number."),
     ] = None,
     student: Annotated[
         str | None,
         typer.Option(
-            help="Its architecture: teacher (the teacher's), resnet18, wrn16-2."
+            help=(
+                "Architecture of the student, for example resnet18 or wrn16-2; "
+                "teacher for that of the teacher."
+            )
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Time steps per image (T).")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Real training images to learn from, for comparison."),
+        typer.Option(
+            help=("Real training images to learn from, for comparison. Default: none.")
+        ),
     ] = None,
     test_data: Annotated[
         str | None,
-        typer.Option(help="Real images for the printed accuracies; 'none' for none."),
+        typer.Option(
+            help=(
+                "Real images for the printed accuracies, or none. Default: "
+                "fashion-mnist for the bundled teacher, else none."
+            )
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(envvar="STARS_DEVICE", help="cpu, cuda.")
+        str | None, typer.Option(envvar="STARS_DEVICE", help="Device: cpu or cuda.")
     ] = None,
     backend: Annotated[
         str | None,
         typer.Option(
-            envvar="STARS_BACKEND", help="norse-eager or fused, for the neurons."
+            envvar="STARS_BACKEND",
+            help=(
+                "Implementation of the neurons: fused or norse-eager, with the "
+                "same bits."
+            ),
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Distill a teacher into a spiking student on the grid, without real data."""
+    """Distill a teacher into a spiking student, without data."""
     from stars.config.arguments import distill_settings
 
     output = Output.of(context, json=json)

@@ -20,18 +20,20 @@ def doctor(
     context: typer.Context,
     require: Annotated[
         list[str] | None,
-        typer.Option(help="Also fail without this: onnx, lava. Repeatable."),
+        typer.Option(
+            help=("Fail also if this is missing: onnx or lava. Repeat for several.")
+        ),
     ] = None,
     load: Annotated[
         bool,
         typer.Option(
             "--load",
-            help="Import each package and list the devices, which takes seconds.",
+            help="Import each package and list the devices; takes seconds.",
         ),
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Show what is installed, what is missing, and the command that installs it.
+    """Show what is installed and how to install the rest.
 
     Exit code 5 if the core, or a capability named by --require, is missing.
     """

@@ -15,21 +15,28 @@ def energy(
     context: typer.Context,
     run: RunArgument,
     images: Annotated[
-        int | None, typer.Option(help="How many images; default: 1000, or all.")
+        int | None,
+        typer.Option(
+            help="Number of images. Default: 1000, or all if there are fewer."
+        ),
     ] = None,
     inputs: InputsOption = None,
     table: Annotated[
-        list[str] | None, typer.Option(help="Only this cost table. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Cost table to use; repeat for several. Default: all."),
     ] = None,
     costs: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE.toml", help="A table of yours too. Repeatable."),
+        typer.Option(
+            metavar="FILE.toml",
+            help="Cost table of your own, in addition. Repeat for several.",
+        ),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Count synaptic operations and updates exactly, and price them per layer."""
+    """Count operations exactly and price them in joules."""
     from cli.energy_view import energy_text
     from targets.api import energy as estimate
 

@@ -15,23 +15,30 @@ from stars.errors import ConfigError
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="nir, onnx or lava.")] = "nir",
+    target: Annotated[str, typer.Option(help="Format: nir, onnx or lava.")] = "nir",
     form: Annotated[
         str | None,
-        typer.Option(help="Of ONNX: scan (any T and batch; default), step or unroll."),
+        typer.Option(
+            help=("Form of ONNX: scan (any T and batch; the default), step or unroll.")
+        ),
     ] = None,
     record: Annotated[
         bool,
-        typer.Option("--record", help="In ONNX, also spikes and membranes as outputs."),
+        typer.Option(
+            "--record", help="ONNX only: add spikes and membranes as outputs."
+        ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where to; default: in the run's artifacts/.")
+        Path | None,
+        typer.Option(
+            help="File or folder to write. Default: in artifacts/ of the run."
+        ),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Write a run's student in a format, and read it back where that can be."""
+    """Write a student as NIR, ONNX or a Lava bundle."""
     from export.formats import backend, write_checked
     from targets.subject import Subject
 

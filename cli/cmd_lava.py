@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 def setup(
     context: typer.Context,
     force: Annotated[
-        bool, typer.Option("--force", help="Make it anew even if it is ready.")
+        bool, typer.Option("--force", help="Create it again even if it is ready.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Make the Python 3.10 environment that Lava runs in; does nothing if it is ready.
+    """Create the Python 3.10 environment for Lava.
+
+    Does nothing if it is ready.
 
     The interpreter is STARS_LAVA_PYTHON, or found on this machine, or downloaded by
     uv. The environment is in the user's cache folder, or in STARS_LAVA_ENV.
@@ -31,7 +33,7 @@ def setup(
 
 
 def status(context: typer.Context, json: JsonFlag = False) -> None:
-    """Say whether Lava's environment is ready; exit code 5 if it is not."""
+    """Show whether Lava's environment is ready; if not, exit with 5."""
     from targets.lava import environment
 
     out = Output.of(context, json=json)

@@ -16,40 +16,61 @@ def parity(
     context: typer.Context,
     run: RunArgument,
     images: Annotated[
-        int | None, typer.Option(help="How many images; default: all.")
+        int | None, typer.Option(help="Number of images. Default: all.")
     ] = None,
-    lava_images: Annotated[int, typer.Option(help="At most, on Lava.")] = 32,
+    lava_images: Annotated[
+        int, typer.Option(help="Largest number of images on Lava, which is slow.")
+    ] = 32,
     target: Annotated[
-        list[str] | None, typer.Option(help="Only this one. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help=(
+                "Target to run; repeat for several. Default: all available ones "
+                "(see `stars targets`)."
+            )
+        ),
     ] = None,
     inputs: InputsOption = None,
     substitute: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
-            help="Run this target on another file: must fail. Repeatable.",
+            help=(
+                "Run this target on another file, which must fail the "
+                "comparison. Repeat for several."
+            ),
         ),
     ] = None,
     against: Annotated[
-        str, typer.Option(help="Compare with this target.")
+        str, typer.Option(help="Target that the others are compared with.")
     ] = "reference",
     onnx: Annotated[
-        Path | None, typer.Option(help="The ONNX file; default: the run's own.")
+        Path | None, typer.Option(help="ONNX file to run. Default: that of the run.")
     ] = None,
     forced_images: Annotated[
-        int, typer.Option(help="How many images state-forced; 0: none.")
+        int,
+        typer.Option(
+            help=(
+                "Number of images that also run with each layer's inputs from "
+                "the reference; 0 for none."
+            )
+        ),
     ] = 32,
     dump: Annotated[
-        Path | None, typer.Option(help="Folder for the traces of every target.")
+        Path | None,
+        typer.Option(
+            help=("Folder for the traces of every target. Default: none are written.")
+        ),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Compare every spike and membrane of every target with the reference.
+    """Compare every spike and membrane on every target.
 
-    Exit code 3 if one differs; its layer, step and neuron are named. Of a .nir file,
-    targets that cannot express it are left out with the reason, unless named.
+    Exit code 3 if one differs; the output names its layer, step and neuron. For a .nir
+    file, targets that cannot express it are skipped with the reason, unless --target
+    names them.
     """
     from cli.parity_view import parity_text
     from stars.runtime.allocator import keep_freed_memory
@@ -80,7 +101,7 @@ def parity(
 
 
 def parse_substitutes(given: list[str]) -> dict[str, Path]:
-    """NAME=FILE, several times.
+    """The files by target, from NAME=FILE texts.
 
     Raises:
         ConfigError: something else.

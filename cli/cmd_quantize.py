@@ -15,26 +15,32 @@ def quantize(
     context: typer.Context,
     run: RunArgument,
     out: Annotated[Path, typer.Option(help="The .nir file to write.")],
-    bits: Annotated[int, typer.Option(help="Of a weight, with the sign; 2 to 8.")] = 8,
+    bits: Annotated[
+        int, typer.Option(help="Bits of a weight with its sign, 2 to 8.")
+    ] = 8,
     round_decay: Annotated[
         bool,
         typer.Option(
             "--round-decay",
-            help="Take the nearest dt / tau = 2^-j; without it, another is refused.",
+            help=(
+                "Change each dt / tau to the nearest 2^-j. Without this option, "
+                "other values are refused."
+            ),
         ),
     ] = False,
     inputs: InputsOption = None,
     data: Annotated[
-        str | None, typer.Option(help="Labeled images, for the accuracies.")
+        str | None, typer.Option(help="Labeled images for the accuracies.")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(help="How many inputs; default: 200, or 64 random.")
+        int | None,
+        typer.Option(help="Number of inputs. Default: 200, or 64 random ones."),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Round a network to the grid of the hardware, and measure what it costs.
+    """Put a network on the grid and measure the cost.
 
     Both networks run on the given inputs, the run's test images, or random ones.
     """

@@ -16,14 +16,15 @@ def report(
     context: typer.Context,
     run: RunArgument,
     out: Annotated[
-        Path | None, typer.Option(help="A folder; default: the run directory.")
+        Path | None,
+        typer.Option(help="Folder to write to. Default: the run directory."),
     ] = None,
     inputs: InputsOption = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Write report.html, report.json and MODEL_CARD.md about a run.
+    """Write report.html, report.json and a model card.
 
     What was not measured is left out and named, with the command that measures it.
     """

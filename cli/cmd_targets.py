@@ -10,7 +10,7 @@ from cli.output import JsonFlag, Output
 
 
 def targets(context: typer.Context, json: JsonFlag = False) -> None:
-    """List the targets: what each one is, and whether it can run here."""
+    """List the targets and whether they can run here."""
     from targets import table
 
     out = Output.of(context, json=json)

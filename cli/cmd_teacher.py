@@ -14,20 +14,30 @@ def train(
     context: typer.Context,
     data: Annotated[
         str,
-        typer.Option(help="NAME:ROOT (torchvision), a .npz file, or an image folder."),
+        typer.Option(
+            help=(
+                "Training images: NAME:ROOT (torchvision), a .npz file, or an "
+                "image folder."
+            )
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="The run directory to make.")],
-    config: Annotated[Path | None, typer.Option(help="A TOML file.")] = None,
-    architecture: Annotated[str | None, typer.Option(help="As resnet18.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    out: Annotated[Path, typer.Option(help="Run directory to create.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Architecture, for example resnet18.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images.")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(envvar="STARS_SEED", help="Of all randomness.")
+        int | None,
+        typer.Option(envvar="STARS_SEED", help="Seed of every random number."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(envvar="STARS_DEVICE", help="cpu, cuda.")
+        str | None, typer.Option(envvar="STARS_DEVICE", help="Device: cpu or cuda.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:

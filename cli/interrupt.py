@@ -1,4 +1,4 @@
-"""Ctrl-C during a distillation: the round is finished and its checkpoint written."""
+"""Ctrl-C during a distillation: finish the round and write its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 def ending_rounds(
     output: Output, progress: Progress, *, alone: bool = True
 ) -> Iterator[Progress]:
-    """Within it, Ctrl-C waits for the next call of the progress that it yields.
+    """Make Ctrl-C wait for the next call of the progress that this yields.
 
     The loop calls it after each checkpoint, and after each step on the grid, which a
     resumed run does again. A second Ctrl-C does not wait.

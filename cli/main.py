@@ -1,4 +1,4 @@
-"""The `stars` program: the table of its commands, and what each failure exits with.
+"""The `stars` program: the table of its commands, and the exit code of each error.
 
 A command is one function in its own file `cli/cmd_<name>.py` plus one line in COMMANDS
 (or in GROUPS, for `stars <group> <command>`). It parses, calls one function of the
@@ -81,12 +81,12 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
     "lava": {"setup": cmd_lava.setup, "status": cmd_lava.status},
 }
 GROUP_HELP = {
-    "bench": "Comparisons over seeds, on one budget.",
-    "teacher": "ANN teachers.",
-    "lava": "Lava's own Python 3.10 environment.",
+    "bench": "Compare methods, losses or references over seeds.",
+    "teacher": "Train ANN teachers.",
+    "lava": "Set up the Python 3.10 environment of Lava.",
 }
 
-# Everything else that is raised, TargetError included, exits with 1.
+# Every other error, including TargetError, exits with 1.
 EXIT_CODES: dict[type[StarsError], int] = {
     ConfigError: 2,
     DataError: 2,
@@ -169,11 +169,15 @@ def _root(
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", envvar="STARS_QUIET", help="No progress on stderr."),
+        typer.Option(
+            "--quiet", envvar="STARS_QUIET", help="Print no progress on stderr."
+        ),
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", envvar="STARS_DEBUG", help="Show tracebacks."),
+        typer.Option(
+            "--debug", envvar="STARS_DEBUG", help="Show the traceback of an error."
+        ),
     ] = False,
 ) -> None:
     """Distill a trained ANN into a spiking network, and prove what is deployed."""

@@ -7,12 +7,26 @@ from typing import Annotated
 
 import typer
 
-RunArgument = Annotated[Path, typer.Argument(help="A run directory, or a .nir file.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run directory or a .nir file.")]
 DtOption = Annotated[
-    float | None, typer.Option(help="Seconds a step, if the file does not say.")
+    float | None,
+    typer.Option(help="Seconds per time step, for a NIR file that does not say it."),
 ]
-StepsOption = Annotated[int | None, typer.Option(help="T, if the file does not say.")]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        help=("Time steps per input (T), for a NIR file that does not say it.")
+    ),
+]
 InputsOption = Annotated[
-    Path | None, typer.Option(help=".npy or .npz, instead of the run's test images.")
+    Path | None,
+    typer.Option(
+        help=(
+            "Inputs as .npy or .npz: 8-bit images [N, C, H, W] or a float "
+            "input [T, N, ...]. Default: the test images of the run."
+        )
+    ),
 ]
-PresetOption = Annotated[str, typer.Option(help="quick, default or thorough.")]
+PresetOption = Annotated[
+    str, typer.Option(help="Preset of settings: quick, default or thorough.")
+]

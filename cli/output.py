@@ -1,4 +1,4 @@
-"""What every command prints, and where: stdout is data, stderr is progress.
+"""The output of every command: data on stdout, progress on stderr.
 
 A command makes one Output from its context and its `--json` flag, and ends with one
 `emit`: a JSON object that names its schema, or a text for people. In between, `note`
@@ -30,7 +30,7 @@ _WIDTH_OF_A_FILE = 120
 
 @dataclass
 class Settings:
-    """The options that stand before the command; `main` makes it, the root fills it."""
+    """The options before the command: created by `main`, set by the root."""
 
     quiet: bool = False
     debug: bool = False
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Output:
-    """Where one command's data and progress go."""
+    """The destinations of a command's data and progress."""
 
     json: bool
     quiet: bool
@@ -110,7 +110,7 @@ class Output:
 def stage_progress(
     output: Output,
 ) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
-    """A bar per stage; off a terminal, a line at every tenth of a stage.
+    """A progress bar for each stage; without a terminal, a line per tenth of a stage.
 
     Yields what the library calls: stage, done, all, values by name.
     """
