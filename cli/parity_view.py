@@ -20,7 +20,7 @@ def parity_text(report: ParityReport) -> RenderableType:
     ending = [*skipped, *report.divergences(), *warned, report.verdict]
     return Group(
         rates_table(report),
-        Text("\n".join(certificate_lines(report.certificate))),
+        Text("\n".join(certificate_lines(report.certificate, report.input_violation))),
         targets_table(report),
         Text("\n".join([*files(report), *ending])),
     )
@@ -83,11 +83,15 @@ def rates_table(report: ParityReport) -> Table:
     return text
 
 
-def certificate_lines(proof: Mapping[str, Any] | None) -> list[str]:
+def certificate_lines(
+    proof: Mapping[str, Any] | None, violation: str | None = None
+) -> list[str]:
     """The verdict, the bits of each register, and the broken conditions."""
     if proof is None:
         return []
     lines = [f"certificate for T = {proof['steps']}: {proof['verdict']}"]
+    if violation is not None:
+        lines = [violation]
     lines += [
         f"  {row['name']}: accumulator {row['accumulator_bits']} of 17 bits, membrane"
         f" {row['membrane_bits']} of 24, float32 {row['float32_bits']} of 24"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from stars.errors import ConfigError
 from stars.files.writing import write_json
+from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import Trace
 from stars.grid.certificate import certify
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
@@ -160,11 +163,30 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     )
     from targets.energy_model.teacher import teacher_of  # noqa: PLC0415 - torch
 
+    seen: list[str] = []
     chunks = simulated(found.graph, taken, progress or unseen)
-    result = report(counted(found.graph, chunks), priced, teacher_of(found.run, taken))
+    counts = counted(found.graph, watched(found.graph, chunks, seen))
+    result = report(counts, priced, teacher_of(found.run, taken), seen)
     if found.run is not None:
         write_json(found.run.path / "energy.json", result.to_json())
     return result
+
+
+def watched(
+    graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]], warnings: list[str]
+) -> Iterator[tuple[Array, Trace]]:
+    """The chunks; adds one warning if the first inputs should be spikes and are not."""
+    for inputs, trace in chunks:
+        if (
+            graph.encoding is None
+            and not warnings
+            and not np.isin(inputs, (0, 1)).all()
+        ):
+            warnings.append(
+                "the inputs are not spikes (0 or 1), but their operations are counted"
+                " as accumulates of spikes: a graded input needs multiplications"
+            )
+        yield inputs, trace
 
 
 def opened(source: Source, *, dt: float | None, steps: int | None) -> Subject:

@@ -20,7 +20,7 @@ from stars.errors import ConfigError, FormatError
 from stars.losses.kl import kl
 from stars.synthesis import METHODS
 from stars.synthesis.deepinversion import DeepInversion
-from stars.testing import random_images
+from stars.testing import random_graph, random_images, random_inputs
 
 TINY = """
 trouble = "warn"
@@ -237,3 +237,26 @@ def test_star_import_gives_the_api():
     names: dict[str, object] = {}
     exec("from stars import *", names)
     assert set(stars.__all__) <= set(names)
+
+
+@pytest.mark.parametrize("value", [0.3, 2.0, -1.0])
+def test_a_certificate_is_withdrawn_for_inputs_that_are_no_spikes(value):
+    graph = random_graph(np.random.default_rng(0), kind="mlp")
+    spikes = random_inputs(np.random.default_rng(1), graph, 4)
+    assert targets.parity(graph, spikes, on=["loihi"]).input_violation is None
+    other = np.where(spikes, value, 0.0)
+    report = targets.parity(graph, other, on=["norse"])
+    assert "the certificate does not hold for these inputs" in report.warnings[0]
+    assert f"such as {value}" in report.input_violation
+    assert "certificate does not hold" in str(report)
+    (warning, *_) = targets.energy(graph, other).warnings
+    assert "are not spikes" in warning
+
+
+def test_a_graded_input_is_what_the_certificate_of_its_encoding_assumes():
+    graph = random_graph(np.random.default_rng(0), kind="conv")
+    inputs = random_inputs(np.random.default_rng(1), graph, 2)
+    assert targets.parity(graph, inputs, on=["loihi"]).input_violation is None
+    report = targets.parity(graph, inputs / 2, on=["norse"])
+    assert "multiples of 2^" in report.input_violation
+    assert targets.energy(graph, inputs).warnings == ()

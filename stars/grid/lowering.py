@@ -16,7 +16,7 @@ import numpy as np
 
 from stars.errors import GraphError, LimitError, UnsupportedNodeError
 from stars.graph.encoding import DirectEncoding
-from stars.graph.nodes import Input, Output
+from stars.graph.nodes import Array, Input, Output
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.exact import Integers, bits, largest, trailing_zeros
 from stars.grid.integer_neurons import (
@@ -138,6 +138,36 @@ def input_interval(graph: SpikingGraph) -> tuple[Integers, Integers, int]:
     each = math.prod(shape[1:])
     low, high = np.repeat(levels.min(axis=1), each), np.repeat(levels.max(axis=1), each)
     return low, high, graph.encoding.exponent
+
+
+def input_violation(graph: SpikingGraph, inputs: Array) -> str | None:
+    """Why a certificate does not hold for these inputs; None if it holds.
+
+    A certificate assumes spikes, or what the graph's encoding can make of an image.
+
+    Args:
+        graph: says which inputs its certificate is for.
+        inputs: [T, B, *input shape].
+    """
+    low, high, exponent = input_interval(graph)
+    shape = graph.shapes[graph.input]
+    with np.errstate(over="ignore"):
+        units = np.ldexp(inputs, -exponent)
+    allowed = (
+        (units == np.rint(units))
+        & (units >= low.reshape(shape))
+        & (units <= high.reshape(shape))
+    )
+    if allowed.all():
+        return None
+    expected = "spikes, 0 or 1"
+    if isinstance(graph.encoding, DirectEncoding):
+        expected = f"multiples of 2^{exponent} that its encoding makes of 8-bit pixels"
+    return (
+        f"the certificate does not hold for these inputs: {(~allowed).sum():,} of"
+        f" {inputs.size:,} values, such as {float(inputs[~allowed][0])!r}, are not"
+        f" {expected}"
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,16 +100,19 @@ class EnergyReport(SummarizedRecord):
 
 
 def report(
-    counts: Counts, tables: Sequence[CostTable], teacher: TeacherLayers = NOT_AT_HAND
+    counts: Counts,
+    tables: Sequence[CostTable],
+    teacher: TeacherLayers = NOT_AT_HAND,
+    warnings: Sequence[str] = (),
 ) -> EnergyReport:
-    """The report on counts under several cost tables."""
+    """The report on counts under several cost tables, with warnings about them."""
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
     return EnergyReport(
         counts=counts,
         estimates=estimates,
         teacher=teacher,
         sentences=tuple(sentence(one, counts) for one in estimates),
-        warnings=tuple(silence(spike_rates(counts))),
+        warnings=(*warnings, *silence(spike_rates(counts))),
     )
 
 

@@ -116,6 +116,10 @@ class ParityReport(SummarizedRecord):
         None, description="the certificate, computed before the run"
     )
 
+    input_violation: str | None = Field(
+        None, description="why the certificate does not hold for these inputs"
+    )
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
@@ -132,8 +136,9 @@ class ParityReport(SummarizedRecord):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def warnings(self) -> list[str]:
-        """Warnings about layers without a spike: 0 mismatches prove nothing there."""
-        return silence(self.rates)
+        """Warnings about inputs that the certificate is not for, and silent layers."""
+        foreign = [] if self.input_violation is None else [self.input_violation]
+        return foreign + silence(self.rates)
 
     @property
     def compared(self) -> tuple[TargetReport, ...]:
@@ -187,9 +192,17 @@ class ParityReport(SummarizedRecord):
     def completed(
         self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
     ) -> ParityReport:
-        """A copy with the skipped targets and the certificate."""
+        """A copy with the skipped targets and the certificate.
+
+        What the inputs violate is only of interest if there is something to violate.
+        """
+        violation = self.input_violation if certificate["ok"] else None
         return self.model_copy(
-            update={"skipped": dict(skipped), "certificate": dict(certificate)}
+            update={
+                "skipped": dict(skipped),
+                "certificate": dict(certificate),
+                "input_violation": violation,
+            }
         )
 
 

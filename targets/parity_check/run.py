@@ -25,6 +25,7 @@ from stars.files.writing import atomic
 from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
+from stars.grid.lowering import input_violation
 from targets import table
 from targets.base import Target
 from targets.inputs import Inputs
@@ -68,8 +69,10 @@ def run_parity(
     lanes = make_lanes(graph, len(inputs), targets, chosen)
     spike_counts = dict.fromkeys(graph.spiking, 0)
     images = max(lane.images for lane in lanes)
+    violation: str | None = None
     for start, stop in chunks(lanes, truth.chunk):
         x = inputs.take(start, stop)
+        violation = violation or input_violation(graph, x)
         started = time.perf_counter()
         desired = truth_trace(truth, graph, x)
         seconds = time.perf_counter() - started
@@ -90,6 +93,7 @@ def run_parity(
         targets=tuple(lane.report() for lane in lanes),
         rates={n: c / (each * size(graph, n)) for n, c in spike_counts.items()},
         against=truth.name,
+        input_violation=violation,
     )
 
 
