@@ -23,6 +23,8 @@ from targets.inputs import Inputs, first, inputs_for
 from targets.parity_check.lane import Options
 from targets.parity_check.report import ParityReport
 from targets.parity_check.run import choose_targets, run_parity, supporting_targets
+from targets.simulators.onnx_check import check_metadata
+from targets.simulators.onnx_runtime import OnnxTarget
 from targets.subject import Subject
 
 LAVA = ("lava-float", "lava-fixed")  # one sample at a time, hence fewer images
@@ -106,6 +108,13 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
         raise ConfigError(f"ONNX file '{onnx}': target 'onnx' is not among {names}")
     limited = names if against in LAVA else [name for name in LAVA if name in names]
     files = substitutes or {}
+    shipped = [
+        target.path
+        for target in chosen
+        if isinstance(target, OnnxTarget) and target.path and target.name not in files
+    ]
+    for path in shipped:
+        check_metadata(path, found.graph, any_steps=steps is not None)
     options = Options(
         against=truth,
         forced_images=forced_images,
@@ -115,6 +124,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     result = run_parity(
         found.graph, samples, chosen, options, dump=dump, progress=progress
     ).completed(skipped, certify(found.graph).to_json())
+    for path in shipped if result.ok and steps is None else ():
+        check_metadata(path, found.graph, golden=True)
     if found.run is not None:
         write_json(found.run.path / "parity.json", result.to_json())
     return result

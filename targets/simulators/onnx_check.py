@@ -1,4 +1,4 @@
-"""Checks of an ONNX file before the runtime opens it.
+"""Checks of an ONNX file before the runtime opens it, and of what it says of itself.
 
 The runtime checks nearly everything itself. The faults checked here would end this
 process or make it allocate without limit.
@@ -7,14 +7,19 @@ process or make it allocate without limit.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from export.golden import golden_hashes
 from export.onnx_operators import onnx
+from export.to_onnx import metadata
 from stars.errors import FormatError
+from stars.graph.spiking_graph import SpikingGraph
 
 LARGEST = 2**24  # integer in a node: a shape, an axis or a count
+LONGEST_TEXT = 120  # characters of a metadata entry in a message
 
 
 def check_file(path: Path) -> None:
@@ -75,3 +80,47 @@ def check_node(node: Any, path: Path) -> None:
                 f"'{path}': node {node.name!r} ({node.op_type}) has {attribute.name}"
                 f" {found}, allowed are up to {limit}"
             )
+
+
+def check_metadata(
+    path: Path, graph: SpikingGraph, *, any_steps: bool = False, golden: bool = False
+) -> None:
+    """Refuse a file whose metadata describe another network than `graph`.
+
+    Who deploys the file encodes images and resets states by its metadata, so they are
+    part of the network. Entries that an older version did not write are skipped.
+
+    Args:
+        path: of the file.
+        graph: the network that the file should be.
+        any_steps: whether the number of steps may differ.
+        golden: whether to check the hashes of the golden vectors too, which takes a run
+            of the reference.
+
+    Raises:
+        FormatError: names every entry that differs.
+        MissingDependencyError: onnx is not installed.
+    """
+    check_file(path)
+    found = {p.key: p.value for p in onnx().load_model(path).metadata_props}
+    expected = metadata(graph, found.get("form", ""))
+    del expected["stars_version"]
+    if golden and found.get("golden", "null") != "null":
+        expected["golden"] = json.dumps(golden_hashes(graph))
+    if any_steps:
+        expected = {k: v for k, v in expected.items() if k not in ("steps", "golden")}
+    wrong = [
+        f"{name} is {shortened(found[name])}, expected {shortened(value)}"
+        for name, value in expected.items()
+        if name in found and found[name] != value
+    ]
+    if wrong:
+        raise FormatError(
+            f"'{path}': its metadata describe another network: {'; '.join(wrong)};"
+            " export it again with 'stars export --target onnx'"
+        )
+
+
+def shortened(text: str) -> str:
+    """The text, cut to a line."""
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
