@@ -32,10 +32,11 @@ from stars.distillation.teacher_start import (
     start_from,
 )
 from stars.errors import ConfigError, TrainingError
-from stars.graph.encoding import DirectEncoding
+from stars.graph.encoding import LEVELS, DirectEncoding
 from stars.losses import LOSSES, READ_ACTIVATIONS
 from stars.networks.architectures import blueprint
 from stars.networks.batch_norm import fuse
+from stars.networks.grid_layers import rounded
 from stars.networks.lif import LIFConstants
 from stars.networks.network import Network
 from stars.networks.outputs import Outputs, gathered_outputs
@@ -377,9 +378,7 @@ def portion(total: int, parts: int, number: int) -> int:
 
 def quantized(images: Tensor, encoding: DirectEncoding) -> Tensor:
     """Images on the encoding's 8-bit grid; the rounding's gradient is the identity."""
-    step = 2.0**encoding.exponent
-    on_grid = (images / step).round().clamp(-127, 127) * step
-    return images + (on_grid - images).detach()
+    return rounded(images, encoding.exponent, LEVELS)
 
 
 def seed_everything(seed: int, number: int) -> None:
