@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stars.distillation.image_bank import ImageBank, as_pixels
-from stars.runtime.distributed import number, processes, sum_in_place
+from stars.runtime.distributed import processes, rank, sum_in_place
 
 
 class ShardedBank(ImageBank):
@@ -34,11 +34,11 @@ class ShardedBank(ImageBank):
     def fill(self, images: Tensor) -> None:
         """Hold the own part of uint8 [M, C, H, W], and nothing else."""
         self.begin, self.end = 0, len(images)
-        self.images = images[number() :: processes()].clone()
+        self.images = images[rank() :: processes()].clone()
 
     def add(self, images: Tensor) -> None:
         """Append pixels / 255 [N, C, H, W], the same in all processes."""
-        own = as_pixels(images)[(number() - self.end) % processes() :: processes()]
+        own = as_pixels(images)[(rank() - self.end) % processes() :: processes()]
         both = own if self.images is None else torch.cat([self.images, own])
         self.end += len(images)
         self.begin = max(self.begin, self.end - self.capacity)
@@ -49,14 +49,14 @@ class ShardedBank(ImageBank):
         """The images at these places, from whoever holds them."""
         held = self.held()
         serial = self.begin + places
-        mine = serial % processes() == number()
+        mine = serial % processes() == rank()
         found = torch.zeros(len(places), *held.shape[1:], dtype=torch.uint8)
         found[mine] = held[(serial[mine] - self._oldest()) // processes()]
         return sum_in_place(found)
 
     def _oldest(self) -> int:
         """Serial number of the oldest image of the own part."""
-        return self.begin + (number() - self.begin) % processes()
+        return self.begin + (rank() - self.begin) % processes()
 
 
 def image_bank(capacity: int) -> ImageBank:

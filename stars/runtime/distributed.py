@@ -48,7 +48,7 @@ class Group:
     def __enter__(self) -> Group:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             join()
-        self.first = number() == 0
+        self.first = rank() == 0
         return self
 
     def __exit__(
@@ -111,7 +111,7 @@ def processes() -> int:
     return dist.get_world_size() if there else 1
 
 
-def number() -> int:
+def rank() -> int:
     """Which one of them this is; 0 is the one that writes."""
     return dist.get_rank() if processes() > 1 else 0
 
@@ -174,7 +174,7 @@ def share(batch: Tensor) -> Tensor:
     if processes() == 1:
         return batch
     rows = len(batch) // processes()
-    return batch[number() * rows : (number() + 1) * rows]
+    return batch[rank() * rows : (rank() + 1) * rows]
 
 
 def gathered(rows: Tensor, dim: int = 0) -> Tensor:
@@ -232,7 +232,7 @@ def together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TrainingError(
-            f"process {number()} of {processes()} lost the others; one of them stopped,"
+            f"process {rank()} of {processes()} lost the others; one of them stopped,"
             f" or did not answer in time ({str(error).splitlines()[0]})"
         ) from error
 
@@ -251,7 +251,7 @@ class Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
-        return gradient.narrow(ctx.dim, number() * ctx.rows, ctx.rows), None
+        return gradient.narrow(ctx.dim, rank() * ctx.rows, ctx.rows), None
 
 
 class MeanOverProcesses(torch.autograd.Function):
