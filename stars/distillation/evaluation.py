@@ -17,13 +17,12 @@ from stars.errors import DataError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
 from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import HEALTHY_RATES
 from stars.grid.certificate import Certificate, certify
 from stars.networks.network import Network
 from stars.networks.outputs import Outputs
 from stars.networks.student import to_graph
 from stars.teacher.teacher import Teacher
-
-HEALTHY_RATES = (0.01, 0.6)  # spikes per neuron and step
 
 
 @dataclass(frozen=True)
