@@ -36,6 +36,7 @@ from stars.files.writing import (
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
+RENAMED = {"optimiser": "optimizer", "synthesiser": "synthesizer"}  # in checkpoints
 PACKAGES = ("stars-snn", "torch", "norse", "nir", "numpy", "scipy", "safetensors")
 
 
@@ -272,7 +273,17 @@ def checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds
         raise FormatError(f"checkpoint '{path}' is damaged: {error}") from error
+    rename_keys(state)
+    rename_keys(state.get("distillation", {}))
     return state
+
+
+def rename_keys(state: dict[str, Any]) -> None:
+    """Give the keys of older checkpoints their present names, in place."""
+    for old in RENAMED.keys() & state.keys():
+        state[RENAMED[old]] = state.pop(old)
+        if old == "synthesiser":
+            rename_keys(state["synthesizer"])
 
 
 def manifest(config: Config) -> dict[str, Any]:

@@ -362,7 +362,7 @@ class Distillation:
         self.synthesizer.load_state_dict(state["synthesizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        if state["scales"] is not None:
+        if state.get("scales") is not None:
             self.scales = {k: v.to(self.device) for k, v in state["scales"].items()}
         if self.real is None:
             self.bank.fill(state["bank"])

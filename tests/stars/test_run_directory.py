@@ -88,6 +88,21 @@ def test_an_error_leaves_a_directory_that_holds_somebody_elses_file(tmp_path: Pa
     assert [p.name for p in run.path.iterdir()] == ["notes.txt"]
 
 
+def test_keys_of_older_checkpoints_get_their_present_names(tmp_path: Path):
+    run = Run.create(tmp_path / "run", DistillConfig())
+    old = {"synthesiser": {"optimiser": 1}, "optimiser": 2, "round": 3}
+    run.save_checkpoint({"distillation": old})
+    now = {"synthesizer": {"optimizer": 1}, "optimizer": 2, "round": 3}
+    assert run.load_checkpoint() == {"distillation": now}
+
+
+def test_a_method_of_the_user_keeps_the_keys_of_its_state(tmp_path: Path):
+    run = Run.create(tmp_path / "run", DistillConfig())
+    state = {"distillation": {"synthesizer": {"optimiser": 1}}}
+    run.save_checkpoint(state)
+    assert run.load_checkpoint() == state
+
+
 def test_checkpoints_are_replaced_whole(tmp_path: Path):
     run = Run.create(tmp_path / "a", CONFIG)
     assert run.load_checkpoint() is None
