@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stars.errors import GraphError
 from stars.graph.encoding import DirectEncoding
 from stars.graph.nodes import (
     LIF,
@@ -138,7 +139,11 @@ def to_graph(
     encoding: DirectEncoding,
     metadata: Mapping[str, str] | None = None,
 ) -> SpikingGraph:
-    """The student as a SpikingGraph: BN folded, one node a layer, names kept."""
+    """The student as a SpikingGraph: BN folded, one node a layer, names kept.
+
+    Raises:
+        GraphError: a layer filters its current (`tau_synapse`).
+    """
     nodes: dict[str, Node] = {"input": Input(network.blueprint.input_shape)}
     edges: list[tuple[str, str]] = []
     pool = SumPool2d if network.sum_pooling else AvgPool2d
@@ -149,6 +154,11 @@ def to_graph(
         node: Node
         if isinstance(spec, Activation):
             constants = lif_layers(network)[spec.name].constants
+            if constants.tau_synapse is not None:
+                raise GraphError(
+                    f"layer {spec.name!r} has tau_synapse {constants.tau_synapse};"
+                    " expected None, because LIF nodes do not filter their currents"
+                )
             node = LIF.uniform(
                 shape, tau=constants.tau, v_threshold=constants.threshold
             )
