@@ -13,7 +13,6 @@ from stars.config.models import SynthesisConfig
 from stars.errors import ConfigError
 from stars.objective import Term
 from stars.runtime.device import wide
-from stars.runtime.distributed import gathered, processes, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Cheapest,
@@ -84,9 +83,7 @@ class ContrastiveInversion:
         self.head = nn.Sequential(
             nn.Linear(length, length), nn.ReLU(), nn.Linear(length, PROJECTION)
         ).to(self.critic.device)
-        for parameter in self.head.parameters():
-            # It sees the whole batch in every process; the sum is to be that once.
-            parameter.register_hook(lambda gradient: gradient / processes())
+        self.critic.sees_whole_batch(self.head)
         self.optimizer = torch.optim.Adam(self.head.parameters(), config.learning_rate)
         self.memory = torch.zeros(0, 2 * length, device=self.critic.device)
 
@@ -102,15 +99,13 @@ class ContrastiveInversion:
         )
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            with critic.autocast():
-                pixels = generator(share(codes))
+            pixels = critic.make(generator, codes)
             images = critic.normalized(shifted(pixels))
             state = critic.state(images, labels, student)
             total, values = critic.score(state, images, last=last)
             part = critic.normalized(zoomed(pixels))
-            local, whole = map(
-                gathered, (self._features(part), instance_means(state.taps))
-            )
+            local = critic.whole(self._features(part))
+            whole = critic.whole(instance_means(state.taps))
             contrastive = self._contrastive(local, whole)
             values["contrastive"] = float(contrastive.detach())
             if last:
@@ -120,9 +115,9 @@ class ContrastiveInversion:
             return total, values
 
         values = descend(self.config.steps, loss, optimizer, self.optimizer)
-        images, features = best.tensors
-        self.memory = torch.cat([self.memory, features])[-self.capacity :].clone()
-        return gathered(images), values
+        memory = torch.cat([self.memory, *best.whole])
+        self.memory = memory[-self.capacity :].clone()
+        return best.images(), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""

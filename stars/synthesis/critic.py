@@ -1,4 +1,4 @@
-"""What the methods share: drawing, judging images, and going down a loss."""
+"""Critic: what every synthesis method needs, in one process or in several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stars.networks.outputs import Outputs, gathered_outputs
 from stars.objective import Term, evaluated, total_of
 from stars.priors import SynthesisState
 from stars.runtime.device import wide
-from stars.runtime.distributed import gathered, sum_gradients
+from stars.runtime.distributed import gathered, processes, share, sum_gradients
 from stars.synthesis.generator import Generator
 from stars.teacher.teacher import Teacher
 
@@ -45,10 +45,12 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Critic:
-    """Judges images by the teacher, the student and the priors.
+    """Draws noise and labels, makes images of them, and scores the images.
 
-    Where processes share the batch, all draw the same noise and labels and each works
-    on its own rows of them, which `share` gives; the priors see the whole batch.
+    A method written with it need not know about processes. `noise` and `labels` are
+    those of the whole batch, the same in every process. `make` gives the images of this
+    process's rows. `state`, `score`, `Cheapest` and `Harvest` take these images, and
+    the priors see those of the whole batch.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -82,16 +84,30 @@ class Critic:
             self.device.type, torch.bfloat16, enabled=self.config.bf16
         )
 
+    def make(self, maker: Callable[..., Tensor], *batch: Tensor) -> Tensor:
+        """The images that `maker` makes of this process's rows of `batch`, [B, ...]."""
+        with self.autocast():
+            return maker(*map(share, batch))
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """The rows of the whole batch: for what compares images with each other."""
+        return gathered(rows)
+
+    def sees_whole_batch(self, module: torch.nn.Module) -> None:
+        """Say that `module` reads rows of `whole`; call it once, before training.
+
+        Every process computes its whole gradient, and the sum is to be that once.
+        """
+        for parameter in module.parameters():
+            parameter.register_hook(lambda gradient: gradient / processes())
+
     def noise(self) -> Tensor:
-        """Standard normal [B, latent], of the whole batch."""
+        """Standard normal [B, latent]."""
         size = (self.config.batch_size, self.config.latent)
         return torch.randn(size).to(self.device)
 
     def labels(self) -> Tensor:
-        """[B]: each class equally often; where not all fit, any may come first.
-
-        Of the whole batch.
-        """
+        """[B]: each class equally often; where not all fit, any may come first."""
         batch, classes = self.config.batch_size, self.teacher.spec.classes
         start = torch.randint(classes, ()) if batch < classes else 0
         return ((torch.arange(batch) + start) % classes).to(self.device)
@@ -106,10 +122,9 @@ class Critic:
         """What both networks say of normalized images [B, C, H, W].
 
         Args:
-            images: gradients flow to them; this process's rows.
-            labels: the classes that were asked for, of the whole batch; None for the
-                teacher's own.
-            student: run once a prior asks for it, on this process's rows.
+            images: gradients flow to them.
+            labels: the classes that were asked for; None for the teacher's own.
+            student: run once a prior asks for it.
         """
         with self.autocast(), self.teacher.tapped(shared=True) as taps:
             teacher = gathered_outputs(self.teacher(images))
@@ -129,7 +144,7 @@ class Critic:
 
         Args:
             state: of the step.
-            images: that it was made of, this process's rows.
+            images: that it was made of.
             last: also give "gradient/NAME", the length of d NAME / d images, to weigh
                 the priors by.
         """
@@ -143,7 +158,7 @@ class Critic:
 def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, float]:
     """|d term / d images|_2 over the whole batch, as "gradient/NAME".
 
-    0 for a term that does not depend on the images, which are this process's rows.
+    0 for a term that does not depend on the images.
     """
     lengths = {}
     for name, term in terms.items():
@@ -190,29 +205,43 @@ def restore(state: Mapping[str, Any], **parts: Stateful) -> None:
 
 
 class Cheapest:
-    """The tensors of the step with the smallest loss."""
+    """The images of the step with the smallest loss.
+
+    Attributes:
+        whole: other tensors of that step, of the whole batch.
+    """
 
     def __init__(self) -> None:
         self.cost = float("inf")
-        self.tensors: tuple[Tensor, ...] = ()
+        self.rows: Tensor | None = None
+        self.whole: tuple[Tensor, ...] = ()
 
-    def offer(self, loss: Tensor, *tensors: Tensor) -> None:
+    def offer(self, loss: Tensor, pixels: Tensor, *whole: Tensor) -> None:
         """Keep them where none were cheaper; a loss that is no number never is."""
         cost = float(loss.detach())
-        if cost < self.cost or not self.tensors:
-            self.cost, self.tensors = cost, tuple(t.detach() for t in tensors)
+        if cost < self.cost or self.rows is None:
+            self.cost, self.rows = cost, pixels.detach()
+            self.whole = tuple(t.detach() for t in whole)
+
+    def images(self) -> Tensor:
+        """[B, C, H, W], of the whole batch."""
+        if self.rows is None:
+            raise AssertionError("no step was offered")
+        return gathered(self.rows)
 
 
-class LaterSteps:
-    """The images that the steps of a round gave, after its first third.
+class Harvest:
+    """The `harvest` x `batch_size` images of a generator that a round gives.
 
     Args:
-        config: number of steps; unless `harvest_from` is "steps", nothing is kept.
+        config: where `harvest_from` is "steps" they are drawn from the images of the
+            round's steps after its first third, else they are made at its end.
     """
 
     def __init__(self, config: SynthesisConfig) -> None:
-        wanted = config.harvest_from == "steps"
-        self.skipped = config.steps // 3 if wanted else config.steps
+        self.config = config
+        self.wanted = config.harvest_from == "steps"
+        self.skipped = config.steps // 3 if self.wanted else config.steps
         self.batches: list[Tensor] = []
 
     def offer(self, pixels: Tensor) -> None:
@@ -222,10 +251,15 @@ class LaterSteps:
         else:
             self.batches.append(pixels.detach())
 
-    def drawn(self, count: int) -> Tensor:
-        """`count` of the images, drawn without replacement, or all if they are fewer.
+    def images(self, make: Callable[[], Tensor]) -> Tensor:
+        """[N, C, H, W]; of the steps' images all, where they are fewer.
 
-        Of a batch that processes share, the images of all processes.
+        Args:
+            make: a batch of new images.
         """
+        if not self.wanted:
+            with torch.no_grad():
+                return torch.cat([gathered(make()) for _ in range(self.config.harvest)])
         images = torch.cat([gathered(batch) for batch in self.batches])
+        count = self.config.harvest * self.config.batch_size
         return images[torch.randperm(len(images))[:count].to(images.device)]

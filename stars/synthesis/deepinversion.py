@@ -9,7 +9,6 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import share
 from stars.synthesis.critic import Critic, Student, descend
 from stars.teacher.teacher import Teacher
 
@@ -63,7 +62,7 @@ class DeepInversion:
             images.copy_(torch.maximum(torch.minimum(images, white), black))
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            rows = self._jittered(share(images))
+            rows = critic.make(self._jittered, images)
             state = critic.state(rows, labels, student)
             return critic.score(state, rows, last=last)
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import gathered, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Cheapest,
@@ -73,8 +72,7 @@ class FastGenerator:
         optimizer.add_param_group({"params": [codes], "lr": self.code_rate})
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            with critic.autocast():
-                pixels = copy(share(codes))
+            pixels = critic.make(copy, codes)
             images = critic.normalized(shifted(pixels))
             state = critic.state(images, labels, student)
             total, values = critic.score(state, images, last=last)
@@ -85,7 +83,7 @@ class FastGenerator:
         optimizer.register_step_pre_hook(lambda *_: self._learn_from(copy))
         values = descend(self.config.steps, loss, optimizer)
         self.optimizer.step()
-        return gathered(best.tensors[0]), values
+        return best.images(), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""

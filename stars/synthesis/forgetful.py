@@ -9,8 +9,7 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import gathered, share
-from stars.synthesis.critic import ADAM_BETAS, Critic, LaterSteps, Student, descend
+from stars.synthesis.critic import ADAM_BETAS, Critic, Harvest, Student, descend
 from stars.teacher.teacher import Teacher
 
 
@@ -41,21 +40,18 @@ class ForgetfulGenerator:
         optimizer = torch.optim.Adam(
             self.generator.parameters(), self.config.learning_rate, betas=ADAM_BETAS
         )
-        later = LaterSteps(self.config)
+        harvest = Harvest(self.config)
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             noise, labels = self.critic.noise(), self.critic.labels()
-            with self.critic.autocast():
-                pixels = self.generator(share(noise), share(labels))
-                images = self.critic.normalized(pixels)
-            later.offer(pixels)
+            pixels = self.critic.make(self.generator, noise, labels)
+            images = self.critic.normalized(pixels)
+            harvest.offer(pixels)
             state = self.critic.state(images, labels, student)
             return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, optimizer)
-        if self.config.harvest_from == "steps":
-            return later.drawn(self.config.harvest * self.config.batch_size), values
-        return self._harvest(), values
+        return harvest.images(self._made), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -65,10 +61,6 @@ class ForgetfulGenerator:
         """Go on from a checkpoint."""
         self.generator.load_state_dict(state)
 
-    def _harvest(self) -> Tensor:
-        with torch.no_grad(), self.critic.autocast():
-            batches = [
-                self.generator(share(self.critic.noise()), share(self.critic.labels()))
-                for _ in range(self.config.harvest)
-            ]
-        return torch.cat([gathered(batch) for batch in batches])
+    def _made(self) -> Tensor:
+        critic = self.critic
+        return critic.make(self.generator, critic.noise(), critic.labels())

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import gathered, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Critic,
-    LaterSteps,
+    Harvest,
     Student,
     descend,
     restore,
@@ -54,26 +53,17 @@ class LastingGenerator:
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
         """Images for this student, pixels / 255 [N, C, H, W], and the last terms."""
         self.generator.train()
-
-        later = LaterSteps(self.config)
+        harvest = Harvest(self.config)
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            with self.critic.autocast():
-                pixels = self.generator(share(self.critic.noise()))
-                images = self.critic.normalized(pixels)
-            later.offer(pixels)
+            pixels = self._made()
+            images = self.critic.normalized(pixels)
+            harvest.offer(pixels)
             state = self.critic.state(images, None, student)
             return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, self.optimizer)
-        if self.config.harvest_from == "steps":
-            return later.drawn(self.config.harvest * self.config.batch_size), values
-        with torch.no_grad(), self.critic.autocast():
-            batches = [
-                gathered(self.generator(share(self.critic.noise())))
-                for _ in range(self.config.harvest)
-            ]
-        return torch.cat(batches), values
+        return harvest.images(self._made), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -82,3 +72,6 @@ class LastingGenerator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         restore(state, generator=self.generator, optimizer=self.optimizer)
+
+    def _made(self) -> Tensor:
+        return self.critic.make(self.generator, self.critic.noise())
