@@ -1,4 +1,4 @@
-"""The student as a graph, recorded, and in its file."""
+"""Students: their graph and their recording."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def inputs(batch: int = 8) -> torch.Tensor:
 
 
 def student(architecture: str):
-    """With BatchNorm statistics that are not those of a fresh layer."""
+    """A student whose BatchNorm statistics differ from the initial ones."""
     torch.manual_seed(0)
     network = build(blueprint(architecture, (1, 8, 8), 3, OPTIONS), STEPS)
     for module in network.modules():
@@ -62,7 +62,7 @@ def test_membranes_before_the_reset_are_above_the_threshold_where_a_spike_is(
 
 @both
 def test_the_reference_runs_the_graph_as_torch_runs_the_student(architecture):
-    """Float32 and float64 round differently: a spike in a thousand may move."""
+    """Float32 and float64 round differently, so one spike in a thousand may move."""
     network, x = student(architecture), inputs()
     with torch.no_grad(), recorded(network) as layers:
         outputs = network(x)
