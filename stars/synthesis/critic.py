@@ -24,15 +24,15 @@ Student = Callable[[Tensor], Outputs]  # normalized images -> its outputs
 
 
 class StepLoss(Protocol):
-    """The loss of one step and its terms' values; `last` is the round's last step."""
+    """Returns a step's loss and its terms' values; `last` marks the last step."""
 
     def __call__(self, *, last: bool) -> tuple[Tensor, dict[str, float]]:
-        """One step forward."""
+        """Run one forward pass."""
         ...
 
 
 class Stateful(Protocol):
-    """A module or an optimizer."""
+    """A module or an optimizer, as a checkpoint sees it."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -64,11 +64,11 @@ class Critic:
 
     @property
     def device(self) -> torch.device:
-        """Where the teacher is."""
+        """The teacher's device."""
         return next(self.teacher.parameters()).device
 
     def generator(self, classes: int = 0) -> Generator:
-        """A fresh one of the teacher's images; with labels where there are classes."""
+        """A new generator of the teacher's images; conditional if `classes` is set."""
         made = Generator(
             self.teacher.spec.input_shape,
             latent=self.config.latent,
@@ -79,24 +79,24 @@ class Critic:
         return made
 
     def autocast(self) -> torch.autocast:
-        """bf16 where the configuration asks for it."""
+        """Autocast to bf16 if the configuration asks for it."""
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.bf16
         )
 
     def make(self, maker: Callable[..., Tensor], *batch: Tensor) -> Tensor:
-        """The images that `maker` makes of this process's rows of `batch`, [B, ...]."""
+        """The images that `maker` makes of this process's rows of `batch` [B, ...]."""
         with self.autocast():
             return maker(*map(share, batch))
 
     def whole(self, rows: Tensor) -> Tensor:
-        """The rows of the whole batch: for what compares images with each other."""
+        """The rows of all processes; needed to compare images with each other."""
         return gathered(rows)
 
     def sees_whole_batch(self, module: torch.nn.Module) -> None:
-        """Say that `module` reads rows of `whole`; call it once, before training.
+        """Register a module that reads `whole` rows, once before training.
 
-        Every process computes its whole gradient, and the sum is to be that once.
+        Every process computes its full gradient, so the sum over processes is divided.
         """
         for parameter in module.parameters():
             parameter.register_hook(lambda gradient: gradient / processes())
@@ -107,24 +107,24 @@ class Critic:
         return torch.randn(size).to(self.device)
 
     def labels(self) -> Tensor:
-        """[B]: each class equally often; where not all fit, any may come first."""
+        """[B]: each class equally often; in a small batch the first class is random."""
         batch, classes = self.config.batch_size, self.teacher.spec.classes
         start = torch.randint(classes, ()) if batch < classes else 0
         return ((torch.arange(batch) + start) % classes).to(self.device)
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """Pixels / 255 in 0..1 -> what the networks take."""
+        """Pixels / 255 in 0..1 -> normalized images."""
         return self.teacher.normalize(pixels * 255)
 
     def state(
         self, images: Tensor, labels: Tensor | None, student: Student
     ) -> SynthesisState:
-        """What both networks say of normalized images [B, C, H, W].
+        """The outputs of both networks for normalized images [B, C, H, W].
 
         Args:
             images: gradients flow to them.
-            labels: the classes that were asked for; None for the teacher's own.
-            student: run once a prior asks for it.
+            labels: the requested classes; None for the classes that the teacher sees.
+            student: runs when a prior first asks for it.
         """
         with self.autocast(), self.teacher.tapped(shared=True) as taps:
             teacher = gathered_outputs(self.teacher(images))
@@ -140,13 +140,13 @@ class Critic:
     def score(
         self, state: SynthesisState, images: Tensor, *, last: bool
     ) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of the priors, and each one's value.
+        """The weighted sum of the priors, and each one's value.
 
         Args:
             state: of the step.
-            images: that it was made of.
-            last: also give "gradient/NAME", the length of d NAME / d images, to weigh
-                the priors by.
+            images: the images of `state`.
+            last: whether to add "gradient/NAME", the length of d NAME / d images, by
+                which a user can choose the weights.
         """
         terms = evaluated(self.priors, state)
         values = {name: float(term.detach()) for name, term in terms.items()}
@@ -176,10 +176,9 @@ def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, f
 def descend(
     steps: int, loss: StepLoss, *optimizers: torch.optim.Optimizer
 ) -> dict[str, float]:
-    """Take `steps` steps down the loss; the last one's values.
+    """Take `steps` optimizer steps; the values of the last one.
 
-    Of what they optimize, every process holds all, and has the part of the gradient
-    that comes from its own rows.
+    Gradients are summed over the processes, each of which computes those of its rows.
     """
     values: dict[str, float] = {}
     for step in range(1, steps + 1):
@@ -199,16 +198,16 @@ def states(**parts: Stateful) -> dict[str, Any]:
 
 
 def restore(state: Mapping[str, Any], **parts: Stateful) -> None:
-    """Give each part its state back."""
+    """Load each part's state."""
     for name, part in parts.items():
         part.load_state_dict(state[name])
 
 
 class Cheapest:
-    """The images of the step with the smallest loss.
+    """Keeps the images of the step with the smallest loss.
 
     Attributes:
-        whole: other tensors of that step, of the whole batch.
+        whole: further tensors of that step, with the rows of the whole batch.
     """
 
     def __init__(self) -> None:
@@ -217,25 +216,25 @@ class Cheapest:
         self.whole: tuple[Tensor, ...] = ()
 
     def offer(self, loss: Tensor, pixels: Tensor, *whole: Tensor) -> None:
-        """Keep them where none were cheaper; a loss that is no number never is."""
+        """Keep the images if the loss is the smallest so far; NaN never is."""
         cost = float(loss.detach())
         if cost < self.cost or self.rows is None:
             self.cost, self.rows = cost, pixels.detach()
             self.whole = tuple(t.detach() for t in whole)
 
     def images(self) -> Tensor:
-        """[B, C, H, W], of the whole batch."""
+        """[B, C, H, W], the whole batch."""
         if self.rows is None:
             raise AssertionError("no step was offered")
         return gathered(self.rows)
 
 
 class Harvest:
-    """The `harvest` x `batch_size` images of a generator that a round gives.
+    """Collects the `harvest` x `batch_size` images that a generator's round returns.
 
     Args:
-        config: where `harvest_from` is "steps" they are drawn from the images of the
-            round's steps after its first third, else they are made at its end.
+        config: with `harvest_from` "steps" they are drawn from the steps after the
+            first third of the round, else they are made at its end.
     """
 
     def __init__(self, config: SynthesisConfig) -> None:
@@ -245,17 +244,17 @@ class Harvest:
         self.batches: list[Tensor] = []
 
     def offer(self, pixels: Tensor) -> None:
-        """Keep a step's images, [B, C, H, W], unless the step is an early one."""
+        """Keep a step's images, [B, C, H, W], unless the step is too early."""
         if self.skipped > 0:
             self.skipped -= 1
         else:
             self.batches.append(pixels.detach())
 
     def images(self, make: Callable[[], Tensor]) -> Tensor:
-        """[N, C, H, W]; of the steps' images all, where they are fewer.
+        """[N, C, H, W]; all images of the steps if these are fewer.
 
         Args:
-            make: a batch of new images.
+            make: gives a batch of new images.
         """
         if not self.wanted:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Fast: a generator that learns to be adapted in a few steps."""
+"""Fast: a generator that is trained to adapt in a few steps."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from stars.teacher.teacher import Teacher
 
 
 class FastGenerator:
-    """Each round: a copy of the meta generator and its codes become one batch.
+    """Each round adapts a copy of the meta generator and its codes to one batch.
 
-    The copy's gradients of all steps, summed, are the meta generator's gradient (first
-    order MAML): it learns the features that all batches have in common. A round gives
-    the `batch_size` images of the step with the smallest loss, whatever `harvest` says.
+    The meta generator's gradient is the sum of the copy's gradients over all steps
+    (first-order MAML), so it learns the features that all batches share. A round
+    returns the `batch_size` images of the step with the smallest loss and ignores
+    `harvest`.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -90,7 +91,7 @@ class FastGenerator:
         return states(generator=self.generator, optimizer=self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         restore(state, generator=self.generator, optimizer=self.optimizer)
 
     def _learn_from(self, copy: Generator) -> None:

@@ -1,4 +1,4 @@
-"""A conditional generator whose label layer forgets at the start of every round."""
+"""A conditional generator whose label layer is reset at the start of each round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stars.teacher.teacher import Teacher
 
 
 class ForgetfulGenerator:
-    """Each round: forget the label layer, train for some steps, harvest images.
+    """Each round resets the label layer, trains the generator, and harvests images.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -22,8 +22,8 @@ class ForgetfulGenerator:
         config: batch size, steps, learning rate.
 
     Source: Tran et al. 2024 (NAYER), arXiv:2310.00258.
-    Differs: noise and one-hot labels replace the text encoder; see the generator. The
-        BN prior has no moving average.
+    Differs: noise and one-hot labels replace the text encoder; see `Generator`. The BN
+        prior has no moving average.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ForgetfulGenerator:
         return dict(self.generator.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         self.generator.load_state_dict(state)
 
     def _made(self) -> Tensor:

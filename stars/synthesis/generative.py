@@ -1,4 +1,4 @@
-"""A generator that is trained on and on: DAFL and DFQ, which differ by their priors."""
+"""A generator that trains through all rounds: DAFL and DFQ, by their priors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from stars.teacher.teacher import Teacher
 
 
 class LastingGenerator:
-    """An unconditional generator that, with its optimizer, lives through all rounds.
+    """An unconditional generator that trains, with its optimizer, through all rounds.
 
-    No class is asked for: the label of an image is what the teacher sees in it, and the
+    No class is requested: the label of an image is the teacher's prediction, and the
     prior `balance` keeps the classes equally frequent.
 
     Args:
@@ -35,9 +35,9 @@ class LastingGenerator:
     Source: DAFL: Chen et al. 2019, arXiv:1904.01186, section 3 (one-hot, activation and
         information entropy loss). DFQ: Choi et al. 2020, arXiv:2005.04136, section 3
         (adversarial, BN statistics, and the same two entropies).
-    Differs: in both papers a generator's step is followed by 1 to 10 steps of the
-        student on the newest images; here a round's images join a bank, from which the
-        student draws. DFQ trains several generators; here it is one.
+    Differs: in both papers, 1 to 10 steps of the student on the newest images follow
+        each step of the generator; here the student draws from a bank of all rounds'
+        images. DFQ trains several generators; here it is one.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LastingGenerator:
         return states(generator=self.generator, optimizer=self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         restore(state, generator=self.generator, optimizer=self.optimizer)
 
     def _made(self) -> Tensor:
