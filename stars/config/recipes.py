@@ -1,8 +1,8 @@
-"""What each synthesis method is given unless a configuration says otherwise.
+"""Recipes: the default settings of each synthesis method.
 
 Priors, weights, learning rates and steps are those of the method's paper or of its
-authors' code; so `method = "dafl"` alone is DAFL. The budget (rounds, batch size) and
-the generator's width are the same for all.
+authors' code. So `method = "dafl"` is DAFL without further settings. The budget
+(rounds, batch size) and the generator's width are the same for all methods.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """Defaults of one method.
+    """The defaults of one method.
 
     Args:
         prior: options and weight of each prior, by its name.
         synthesis: keys of `[synthesis]`.
-        passes: how often a step passes its batch through the teacher.
+        passes: how often a step runs its batch through the teacher.
     """
 
     prior: dict[str, dict[str, Any]]
@@ -26,19 +26,19 @@ class Recipe:
     passes: int = 1
 
     def values(self) -> dict[str, Any]:
-        """As a configuration file would say it."""
+        """The recipe as the values of a configuration file."""
         return {
             "prior": [{"name": name, **row} for name, row in self.prior.items()],
             "synthesis": self.synthesis,
         }
 
 
-# RCA and TAR, as the `forgetful` recipe has them and as an ablation adds them.
+# RCA and TAR, in the `forgetful` recipe and in ablations.
 RCA: dict[str, Any] = {"weight": 2.0}
 TAR: dict[str, Any] = {"weight": 20.0}
 
 RECIPES: dict[str, Recipe] = {
-    # NAYER's idea with weights of ours, see docs/method.md; the two of STARS on top.
+    # NAYER with our weights, see docs/method.md, and the two priors of STARS.
     "forgetful": Recipe(
         {
             "batch_norm": {"weight": 10.0},
@@ -100,11 +100,11 @@ RECIPES: dict[str, Recipe] = {
 
 
 def with_recipe(values: dict[str, Any]) -> dict[str, Any]:
-    """A distillation's configuration with its method's recipe under it.
+    """A distillation's configuration, with its method's recipe as defaults.
 
     Args:
-        values: as in a file; a method that is unknown, or no name at all, is left to
-            whoever validates them.
+        values: as in a file; an unknown method changes nothing, and validation
+            rejects it later.
     """
     synthesis = values.get("synthesis", {})
     method = synthesis.get("method") if isinstance(synthesis, dict) else None

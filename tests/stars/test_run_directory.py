@@ -1,4 +1,4 @@
-"""A run directory: made once, opened again, never half-written."""
+"""A run directory is created once, opened again, and never half-written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_new_run_holds_its_configuration_and_manifest(tmp_path: Path):
 
 def test_a_run_is_not_written_over(tmp_path: Path):
     Run.create(tmp_path / "a", CONFIG)
-    with pytest.raises(ConfigError, match="holds a run already; give another --out"):
+    with pytest.raises(ConfigError, match="already holds a run; give another --out"):
         Run.create(tmp_path / "a", CONFIG)
 
 
@@ -180,7 +180,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     if damaged[damage] is not None:
         run.checkpoint_path.write_bytes(damaged[damage])
     assert run.load_checkpoint()["round"] == 1
-    told = "last.pt' is damaged" in caplog.text and "from 'previous.pt'" in caplog.text
+    told = (
+        "last.pt' is damaged" in caplog.text
+        and "the earlier 'previous.pt'" in caplog.text
+    )
     assert told == (damage != "gone")
 
 
@@ -229,12 +232,12 @@ def test_a_full_disk_leaves_nothing_that_complains_later(tmp_path: Path):
     try:
         run.save_checkpoint({"w": torch.zeros(100_000)})
     except DataError as error:
-        kept += [error, kept]  # a cycle, which is collected in no certain order
+        kept += [error, kept]  # a cycle, which is collected in any order
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert kept
     del kept
-    gc.collect()  # a warning that nobody catches is an error here
+    gc.collect()  # here, an uncaught warning is an error
 
 
 def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path: Path):
