@@ -1,22 +1,22 @@
-"""What invented images are like, and whether a figure without data finds the winner.
+"""Statistics of synthetic images, and a data-free criterion for the best student.
 
     python benchmarks/criterion.py SWEEP [SWEEP ...] --real NAME:ROOT@train[:5000]
         [--crop N] [--out FILE]
 
-SWEEP is the --out of `stars bench ablation`, finished; --real names real images, --crop
-says by how many pixels they were shifted where the teacher learned them. Prints two
-tables and writes benchmarks/results/criterion.json, or FILE.
+SWEEP is the --out folder of a finished `stars bench ablation`. --real names real
+images, and --crop the number of pixels by which they were shifted in the teacher's
+training. Prints two tables and writes benchmarks/results/criterion.json, or FILE.
 
-The first is of the newest images of each cell, means over the seeds, and of the real
-ones, as they are and mirrored and shifted: values of the priors `batch_norm`, `tail`
-and `relational` (this one beside the cell's student, which is shown real images too),
-the share of the teacher's BatchNorm inputs beyond 1, 2 and 3 deviations, and by how
-much a pixel deviates within a class.
+The first table describes the newest images of each cell, as means over the seeds, and
+the real images, both unchanged and mirrored and shifted. Its columns are the priors
+`batch_norm`, `tail` and `relational` (with the cell's student, also on real images),
+the share of the teacher's BatchNorm inputs beyond 1, 2 and 3 standard deviations, and
+the standard deviation of a pixel within a class.
 
-The second is of the students: how often each agrees with the teacher on images that it
-was not trained on. These are of all cells but the ones of its own method and seed,
-whose generator was the same at first. It says how that goes with the accuracy on real
-images, and what choosing by it would have cost.
+The second table describes the students: how often each agrees with the teacher on
+images that it was not trained on. These come from all cells except those of its own
+method and seed, whose generator had the same initial weights. The table correlates this
+agreement with the accuracy on real images, and shows what choosing by it would cost.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ Row = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results" / "criterion.json"
 SCHEMA = "stars.bench.ablation/1"
-NEWEST = 512  # images of a cell in the first table
-HELD_BACK = 96  # images of each cell that others are asked about
-BEYOND = (1.0, 2.0, 3.0)  # deviations
+NEWEST = 512  # images per cell in the first table
+HELD_BACK = 96  # images per cell on which other students are compared
+BEYOND = (1.0, 2.0, 3.0)  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Cell:
     """A finished cell of a sweep.
 
     Args:
-        sweep: the folder of its sweep, as it was given.
+        sweep: the folder of its sweep, as on the command line.
         method, variant, seed: its labels.
         images: its bank, uint8 [M, C, H, W].
-        student, encoding: before the grid.
-        accuracy: of that student on the real images, 0 to 1, as the sweep measured it.
+        student, encoding: of the student before the grid.
+        accuracy: of this student on real images, 0 to 1, as the sweep measured it.
         teacher: of the run.
     """
 
@@ -91,11 +91,11 @@ class Cell:
 
     @property
     def origin(self) -> tuple[str, int]:
-        """What its generator began with."""
+        """Method and seed, which fix the generator's initial weights."""
         return self.method, self.seed
 
     def see(self, images: Tensor) -> Outputs:
-        """What the student says of normalized images [N, C, H, W]."""
+        """The student's outputs on normalized images [N, C, H, W]."""
         outputs: Outputs = self.student(quantized(images, self.encoding))
         return outputs
 
@@ -117,7 +117,7 @@ def cells(folder: Path) -> list[Cell]:
         run = Run.open(folder / "cells" / f"{method}-{variant}-{seed}")
         checkpoint = run.load_checkpoint()
         if checkpoint is None:
-            raise DataError(f"'{run.path}' has no checkpoint any more")
+            raise DataError(f"'{run.path}' has no checkpoint; run the sweep again")
         student, file = student_file.load(run.float_student_path)
         images = checkpoint["distillation"]["bank"].numpy()
         config = DistillConfig.model_validate(run.read_config())
@@ -127,13 +127,13 @@ def cells(folder: Path) -> list[Cell]:
 
 
 def judged(images: NDArray[np.uint8], critic: Critic, cell: Cell) -> SynthesisState:
-    """What the teacher and a cell's student say of images [N, C, H, W]."""
+    """The outputs of the teacher and a cell's student on images [N, C, H, W]."""
     normal = critic.teacher.normalize(torch.from_numpy(images))
     return critic.state(normal, None, cell.see)
 
 
 def traits(images: NDArray[np.uint8], critic: Critic, cell: Cell) -> Row:
-    """Figures of images [N, C, H, W], beside a cell's student."""
+    """Statistics of images [N, C, H, W], together with a cell's student."""
     with torch.no_grad():
         state = judged(images, critic, cell)
         layers = list(channels(state.taps))
@@ -153,7 +153,7 @@ def traits(images: NDArray[np.uint8], critic: Critic, cell: Cell) -> Row:
 
 
 def agreements(found: Sequence[Cell], teacher: Teacher) -> list[float]:
-    """Each student's share of equal answers on images that are held back from it."""
+    """How often, 0 to 1, each student agrees with the teacher on held-back images."""
     samples = [spaced(cell.images, HELD_BACK) for cell in found]
     answers = [named_by(teacher, images) for images in samples]
     shares = []
@@ -167,12 +167,12 @@ def agreements(found: Sequence[Cell], teacher: Teacher) -> list[float]:
 
 
 def mean_traits(group: Sequence[Cell], critic: Critic, real: SynthesisState) -> Row:
-    """Means of `traits` over cells that differ in their seeds alone.
+    """Means of `traits` over cells that differ only in their seeds.
 
     Args:
         group: the cells.
-        critic: of the newest images of each.
-        real: real images; each cell's student is shown them.
+        critic: of the newest images of each cell.
+        real: real images, on which each cell's student runs too.
     """
     rows = [traits(cell.images[-NEWEST:], critic, cell) for cell in group]
     with torch.no_grad():
@@ -186,7 +186,7 @@ def mean_traits(group: Sequence[Cell], critic: Critic, real: SynthesisState) -> 
 
 
 def spaced(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """`count` of the images, from the oldest to the newest."""
+    """`count` of the images, evenly spaced from the oldest to the newest."""
     chosen: NDArray[np.uint8] = images[
         np.linspace(0, len(images) - 1, count).round().astype(int)
     ]
@@ -194,7 +194,7 @@ def spaced(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def named_by(teacher: Teacher, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The teacher's classes of images [N, C, H, W]: [N]."""
+    """The teacher's predictions [N] for images [N, C, H, W]."""
     normal = teacher.normalize(torch.from_numpy(images))
     outputs = teacher.answer(normal, bf16=False)
     named: NDArray[np.int64] = outputs.mean_logits.argmax(1).numpy()
@@ -202,7 +202,7 @@ def named_by(teacher: Teacher, images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def foretold(found: Sequence[Cell], shares: Sequence[float]) -> Row:
-    """How agreement goes with accuracy, and what choosing the highest would cost."""
+    """The correlation of agreement and accuracy, and the cost of choosing by it."""
     accuracies = [cell.accuracy for cell in found]
     chosen = int(np.argmax(shares))
     return {
@@ -223,12 +223,12 @@ def teacher_of(found: Sequence[Cell]) -> Teacher:
     """
     source = found[0].teacher
     if any(cell.teacher != source for cell in found):
-        raise DataError("the sweeps have more than one teacher; give those of one")
+        raise DataError("the sweeps have several teachers; give sweeps of one teacher")
     return teachers.load(source.source, teachers.spec_of(source))
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows in Markdown, with the columns of the first."""
+    """The rows as a Markdown table with the columns of the first row."""
 
     def text(value: object) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -239,17 +239,16 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def measured(options: argparse.Namespace) -> Row:
-    """Both tables, printed, and each student.
+    """Print both tables; their content, and the results of each student.
 
     Raises:
-        StarsError: a sweep is not finished or damaged, the sweeps are of several
-            teachers, or no cell has images that another one was not trained on.
+        StarsError: a sweep is unfinished or damaged, the sweeps have several teachers,
+            or all cells have one method and seed.
     """
     found = [cell for folder in options.sweeps for cell in cells(folder)]
     if len({cell.origin for cell in found}) < 2:
         raise DataError(
-            "the sweeps' finished cells are of one method and seed; give a sweep of at"
-            " least two"
+            "the finished cells have one method and seed; give a sweep of at least two"
         )
     teacher = teacher_of(found)
     critic = Critic(teacher, (), SynthesisConfig(bf16=False))
@@ -290,7 +289,7 @@ def measured(options: argparse.Namespace) -> Row:
 
 
 def main() -> None:
-    """Read the sweeps, print, write."""
+    """Read the sweeps, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP")
     parser.add_argument("--real", required=True, metavar="NAME:ROOT@train[:5000]")

@@ -2,22 +2,21 @@
 
     python benchmarks/emulator.py [--run RUN] [--json FILE]
 
-Prints a table and writes benchmarks/results/emulator.json. Two networks are run by
-both, with T = 16 and an image held for all steps; every spike and membrane of the
-samples that Lava runs is compared first, and a difference ends the run.
+Prints a table and writes benchmarks/results/emulator.json. Both run two networks, with
+T = 16 and an image held for all steps. First, every spike and membrane of Lava's
+samples is compared, and a difference ends the run.
 
-Lava is in its quickest correct setup: Sparse connections (its own Conv takes three
-times as long), the samples streamed back to back through one network, one process per
-Lava process, memory-mapped input and records instead of probes. `ratio` is to the
-emulator without records of hidden layers, as Lava without probes has none;
-`ratio_all_recorded` to one that keeps every spike and membrane, as parity needs them.
-Both sides run once to warm up, then in turn; each time is the median of its repeats,
-all of which are listed. Start-up is left out on both sides: of Lava the interpreter,
-imports, compilation and the start of its processes, of the emulator the preparation of
-the plan and of its kernels. torch is there, as it is in `stars parity`: its kernels
-convolve spikes. The time of the demo's student (of RUN, or a fresh one as
-large) is for the 10,000 test images, everything recorded. Compare the ratios: the
-absolute figures belong to the machine.
+Lava uses its fastest correct setup: Sparse connections (its Conv takes three times as
+long), samples streamed back to back through one network, one process per Lava process,
+and memory-mapped input and records instead of probes. `ratio` compares with the
+emulator without records of hidden layers, because Lava without probes has none.
+`ratio_all_recorded` compares with one that records every spike and membrane, as parity
+needs them. Both warm up once, then run in turn. Each time is the median of its repeats,
+which are all listed. Start-up is excluded: of Lava the interpreter, imports,
+compilation and the start of its processes, of the emulator the preparation of the plan
+and its kernels. torch's kernels convolve spikes, as in `stars parity`. The demo's
+student (of RUN, or a new one of its size) is timed on the 10,000 test images, with
+everything recorded. Compare only the ratios; absolute times depend on the machine.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ def conv(rng: np.random.Generator) -> SpikingGraph:
 
 
 def spiking(rng: np.random.Generator, *between: Any) -> SpikingGraph:
-    """The nodes in a row from an image to a readout, at healthy rates, on the grid."""
+    """The nodes in sequence, from image to readout, at healthy rates on the grid."""
     readout = Integrator(np.full(CLASSES, 1 / DT))
     nodes = [Input(SHAPE), *between, readout, Output()]
     named = {f"{i}_{type(n).__name__.lower()}": n for i, n in enumerate(nodes)}
@@ -109,7 +108,7 @@ def spiking(rng: np.random.Generator, *between: Any) -> SpikingGraph:
 
 
 def run_lava(graph: SpikingGraph, inputs: Array) -> tuple[Trace, dict[str, float]]:
-    """The trace, and the worker's seconds: `build_seconds` and `run_seconds`."""
+    """Lava's trace, and the worker's times `build_seconds` and `run_seconds`."""
     plan = lower(graph)
     with job_folder(plan, inputs, "fixed") as job:
         write_plan(job.folder / "plan.npz", plan)
@@ -119,7 +118,7 @@ def run_lava(graph: SpikingGraph, inputs: Array) -> tuple[Trace, dict[str, float
 
 
 def start_emulator(graph: SpikingGraph, inputs: Array) -> tuple[Emulator, float]:
-    """The emulator, ready and warm, and the seconds of all that came before."""
+    """A warmed-up emulator, and the seconds that its start took."""
     started = time.perf_counter()
     emulator = Emulator.of(lower(graph), graph.steps)
     emulator.run(inputs[:, :CHUNK])
@@ -127,12 +126,12 @@ def start_emulator(graph: SpikingGraph, inputs: Array) -> tuple[Emulator, float]
 
 
 def run_emulator(emulator: Emulator, inputs: Array, *, hidden: bool) -> float:
-    """Seconds for all inputs.
+    """The seconds for all inputs.
 
     Args:
-        emulator: warm.
+        emulator: warmed up.
         inputs: [T, B, *input shape].
-        hidden: whether every spike and membrane is kept, or the readout's alone.
+        hidden: whether to record every spike and membrane, or only the readout's.
     """
     started = time.perf_counter()
     for first in range(0, inputs.shape[1], CHUNK):
@@ -146,7 +145,7 @@ def compare(
     lava_samples: int,
     samples: int,
 ) -> dict[str, Any]:
-    """Both on one network; every time in seconds."""
+    """The results of both on one network."""
     graph = make(np.random.default_rng(0))
     inputs = ENCODING.encode(pictures[:samples], STEPS)
     few = inputs[:, :lava_samples]
@@ -184,7 +183,7 @@ def compare(
 
 
 def student(run: Path | None) -> SpikingGraph:
-    """The demo's student: of a run directory, or a fresh one of its size."""
+    """The demo's student: of a run directory, or a new one of its size."""
     if run is not None:
         return Subject.open(run).graph
     torch.manual_seed(0)
@@ -193,7 +192,7 @@ def student(run: Path | None) -> SpikingGraph:
 
 
 def demo(run: Path | None, pictures: Array) -> dict[str, Any]:
-    """Seconds of the emulator for all test images, everything recorded."""
+    """The emulator's seconds for all test images, with everything recorded."""
     graph = student(run)
     encoding = graph.encoding or ENCODING
     inputs = encoding.encode(pictures, graph.steps)
@@ -209,7 +208,7 @@ def demo(run: Path | None, pictures: Array) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path)
     parser.add_argument("--json", type=Path, default=RESULTS)

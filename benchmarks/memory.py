@@ -1,12 +1,12 @@
-"""Peak memory of a student's training step, and how it grows with T, batch and depth.
+"""Peak memory of a student's training step, by T, batch size and depth.
 
     python benchmarks/memory.py [--json FILE] [--device cuda] [--backend norse-eager]
 
-Each figure is that of a process of its own: the student is built and takes one small
-step, so that all that stays (weights, optimizer, code) is there; then one step of the
-case, with and without checkpointing. What is given is the peak above what stays: on the
-CPU of the resident memory (Linux, large tensors given back as soon as they are free,
-as MALLOC_MMAP_THRESHOLD_ has it), on CUDA of what torch's allocator gave out.
+Each case runs in its own process. The student takes small steps first, so that
+everything permanent (weights, optimizer, code) is allocated. Then it takes one step of
+the case, with or without checkpointing. The result is the peak above the memory before
+this step: on the CPU of resident memory (Linux; MALLOC_MMAP_THRESHOLD_ makes glibc
+return large tensors at once), on CUDA of the memory that torch's allocator gave out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CASES = (
 
 
 def student(case: Case, backend: Any, device: str) -> Network:
-    """ResNet with as many blocks a stage as the case says, for 28 x 28 pixels."""
+    """A ResNet for 28 x 28 pixels, with the case's number of blocks per stage."""
     options = {"widths": WIDTHS, "depths": (case.blocks,) * len(WIDTHS)}
     plan = blueprint("resnet", (1, 28, 28), 10, options)
     network = build(plan, case.steps, backend=backend).to(device)
@@ -62,7 +62,7 @@ def student(case: Case, backend: Any, device: str) -> Network:
 
 
 def train(network: Network, optimizer: torch.optim.Optimizer, batch: int) -> None:
-    """One step."""
+    """Take one training step."""
     device = next(network.parameters()).device
     outputs = network(torch.randn(batch, 1, 28, 28, device=device))
     optimizer.zero_grad(set_to_none=True)
@@ -71,19 +71,19 @@ def train(network: Network, optimizer: torch.optim.Optimizer, batch: int) -> Non
 
 
 def peak(case: Case, backend: str, device: str) -> float:
-    """Largest memory during one step above that before it, MiB."""
+    """The peak memory of one step above the memory before it, MiB."""
     torch.manual_seed(0)
     network = student(case, backend, device)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-6)
     train(network, optimizer, 2)
-    train(network, optimizer, 3)  # a compiler makes its kernels for any size only now
+    train(network, optimizer, 3)  # the second size compiles kernels for any size
     before = forget_peak(device)
     train(network, optimizer, case.batch)
     return (peak_bytes(device) - before) / MIB
 
 
 def forget_peak(device: str) -> int:
-    """Start anew to look for the peak; bytes now."""
+    """Reset the peak; the bytes in use."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -101,7 +101,7 @@ def peak_bytes(device: str) -> int:
 
 
 def measured(case: Case, backend: str, device: str) -> dict[str, Any]:
-    """The case's line, from a process of its own."""
+    """The case's result, measured in its own process."""
     options = ["--backend", backend, "--device", device]
     command = [sys.executable, __file__, *options, "--case", json.dumps(asdict(case))]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -112,7 +112,7 @@ def measured(case: Case, backend: str, device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--backend", default="fused")

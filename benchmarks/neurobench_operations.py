@@ -1,11 +1,12 @@
-"""Our synaptic operations beside NeuroBench's effective ones, on Linear and Conv2d.
+"""Compares our synaptic operations with NeuroBench's effective ones.
 
     python -m venv nb && nb/bin/pip install neurobench . && \
         nb/bin/python benchmarks/neurobench_operations.py
 
-Prints a table and writes benchmarks/results/neurobench_operations.json; ends with an
-error where the two differ. NeuroBench is not among the project's dependencies, for it
-brings others of its own (tonic, snntorch); without it nothing is compared or written.
+Prints a table of Linear and Conv2d layers, writes it to
+benchmarks/results/neurobench_operations.json, and fails if the counts differ.
+NeuroBench is no dependency of this project, because it needs further packages (tonic,
+snntorch). Without it, nothing is compared or written.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STEPS, IMAGES, RATE = 4, 8, 0.1
 
 
 def cases(rng: np.random.Generator) -> dict[str, tuple[Map, tuple[int, ...]]]:
-    """A layer and the shape of its input, by name; weights are small integers."""
+    """By name, a layer with small integer weights, and the shape of its input."""
 
     def weights(*shape: int, kept: float = 1.0) -> Array:
         drawn = rng.integers(1, 127, shape) * rng.choice([-1, 1], shape)
@@ -62,7 +63,7 @@ def cases(rng: np.random.Generator) -> dict[str, tuple[Map, tuple[int, ...]]]:
 
 
 def ours(node: Map, spikes: Array) -> int:
-    """Operations as `stars energy` counts them."""
+    """The number of operations as `stars energy` counts them."""
     shape = spikes.shape[2:]
     size = node.output_shape(shape)
     names = ("input", "layer", "readout", "output")
@@ -74,8 +75,8 @@ def ours(node: Map, spikes: Array) -> int:
 
 
 def theirs(node: Map, spikes: Array) -> tuple[int, int]:
-    """(Effective, dense) operations as NeuroBench counts them."""
-    import torch  # noqa: PLC0415 - of NeuroBench's environment
+    """The (effective, dense) operations as NeuroBench counts them."""
+    import torch  # noqa: PLC0415 - in NeuroBench's environment
     from neurobench.metrics.utils.layers import (  # noqa: PLC0415
         single_layer_MACs,
     )
@@ -104,9 +105,9 @@ def theirs(node: Map, spikes: Array) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Count with both, print, write."""
+    """Count with both, print and write the results."""
     if find_spec("neurobench") is None:
-        print(f"neurobench is not installed: {RESULTS.name} is left as it is")
+        print(f"neurobench is not installed; {RESULTS.name} is unchanged")
         return
     rng = np.random.default_rng(0)
     rows = []

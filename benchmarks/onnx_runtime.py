@@ -1,13 +1,12 @@
-"""Milliseconds a call of one student in ONNX Runtime and in torch, on the same cores.
+"""Milliseconds per call of one student in ONNX Runtime and torch, on the same cores.
 
     python benchmarks/onnx_runtime.py [--threads N]
 
-Prints a table and writes benchmarks/results/onnx_runtime.json. The network is a fresh
-student, as large as the demo's; its weights do not change the time. In torch it is the
-module that is distilled, without gradients: its neurons by Norse's own loop, or by the
-same loop compiled. It holds the image, so that it computes the first layer once, where
-the files compute it at every step. Compare the ratios; the figures belong to the
-machine.
+Prints a table and writes benchmarks/results/onnx_runtime.json. The network is a new
+student of the demo's size; its weights do not change the time. In torch it is the
+module of the distillation, without gradients, with Norse's loop or the compiled loop.
+torch computes the first layer once, because the image is held; the files compute it at
+every step. Compare only the ratios; absolute times depend on the machine.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # noqa: TID253 - a benchmark of it
+import onnxruntime  # noqa: TID253 - this benchmark measures it
 import torch
 
 from export.to_onnx import write
@@ -48,7 +47,7 @@ Call = Callable[[], Any]
 
 
 def student(steps: int, backend: Backend = "norse-eager") -> Network:
-    """A fresh student for T steps."""
+    """A new student for T steps."""
     torch.manual_seed(0)
     plan = blueprint("resnet", SHAPE, CLASSES, OPTIONS)
     return build(plan, steps, backend=backend).eval()
@@ -61,7 +60,7 @@ def network(steps: int) -> SpikingGraph:
 
 
 def torch_call(backend: Backend, images: torch.Tensor, steps: int) -> Call:
-    """One pass of the student's module."""
+    """A call of the student's module."""
     module = student(steps, backend)
 
     def call() -> object:
@@ -74,7 +73,7 @@ def torch_call(backend: Backend, images: torch.Tensor, steps: int) -> Call:
 def onnx_call(
     graph: SpikingGraph, form: str, images: torch.Tensor, threads: int
 ) -> Call:
-    """One run of a file, from the initial state."""
+    """A call of the exported file, from the initial state."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry(*WEIGHTS_ONCE)
@@ -94,7 +93,7 @@ def onnx_call(
 
 
 def milliseconds(call: Call) -> float:
-    """The median of some calls, after two that warm up."""
+    """The median time of a call, after two warm-up calls."""
     call(), call()
     seconds = []
     for _ in range(REPEATS):
@@ -105,7 +104,7 @@ def milliseconds(call: Call) -> float:
 
 
 def measure(steps: int, batch: int, threads: int) -> dict[str, float]:
-    """Milliseconds by name."""
+    """The milliseconds of each implementation, by name."""
     graph = network(steps)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (batch, *SHAPE), dtype=np.uint8)
@@ -121,7 +120,7 @@ def measure(steps: int, batch: int, threads: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

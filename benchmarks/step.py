@@ -1,17 +1,17 @@
-"""Milliseconds of a student's forward pass and training step, beside other libraries.
+"""Times a student's forward pass and training step against other libraries.
 
     python benchmarks/step.py [--json FILE] [--threads N] [--device cuda]
 
-One network, one run, the same cores: the student's convolutions and BatchNorm, with
-each library's own LIF neuron (dt / tau = 1/2, threshold 1, reset to 0, gradient through
-the reset) between them. All see the steps folded into the batch, which is more than
-snnTorch's users do, and hold the first layer's current. The floors are the same network
-with ReLU for LIF, and its convolutions alone. Calls of all rows alternate, so that a
-slow minute slows them all; compare the ratios, the figures belong to the machine. Our
-row is the student as it is trained, BatchNorm fused too; for all rows freed memory is
-kept, as the commands that train do.
+All rows run the student's convolutions and BatchNorm on the same cores, with the LIF
+neuron of each library (dt / tau = 1/2, threshold 1, reset to 0, gradient through the
+reset). For all, the steps are folded into the batch and the first layer's current is
+held; typical snnTorch code does not do so. The two floors are the network with ReLU for
+LIF, and its convolutions alone. Calls of all rows alternate, so that a slow minute
+slows all of them. Compare only the ratios; absolute times depend on the machine. Our
+row is the student as it is trained, with fused BatchNorm. All rows keep freed memory,
+as the training commands do.
 
-The other libraries take part where they are installed:
+The other libraries are timed if they are installed:
 
     pip install --no-deps spikingjelly==2.0.0 snntorch==1.0.0 loguru tqdm
 """
@@ -51,7 +51,7 @@ Timing = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Case:
-    """One student to be timed."""
+    """One student to time."""
 
     name: str
     input_shape: tuple[int, int, int]
@@ -60,7 +60,7 @@ class Case:
     batch: int
 
     def blueprint(self) -> Blueprint:
-        """Its topology."""
+        """The student's topology."""
         return blueprint("resnet", self.input_shape, 10, self.options)
 
 
@@ -69,7 +69,7 @@ RESNET18 = {"widths": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}
 
 
 class OverTime(nn.Module):
-    """A library's neuron [T, B, ...] -> [T, B, ...] where the student has its LIF."""
+    """Replaces the student's LIF by a library's neuron [T, B, ...] -> [T, B, ...]."""
 
     def __init__(
         self, run: Callable[[Tensor], Tensor], steps: int, *, encodes: bool
@@ -78,7 +78,7 @@ class OverTime(nn.Module):
         self.run, self.steps, self.encodes = run, steps, encodes
 
     def forward(self, *currents: Tensor) -> Tensor:
-        """Currents that add -> what the neuron makes of them, [T B, C, H, W]."""
+        """Currents, which are summed -> the neuron's output, [T B, C, H, W]."""
         x = sum(currents[1:], start=currents[0])
         if self.encodes:
             x = x.expand(self.steps, *x.shape)
@@ -88,7 +88,7 @@ class OverTime(nn.Module):
 
 
 class SumOf(nn.Module):
-    """No neuron at all."""
+    """The sum of currents, without a neuron."""
 
     def forward(self, *currents: Tensor) -> Tensor:
         """[N, C, H, W] each."""
@@ -96,7 +96,7 @@ class SumOf(nn.Module):
 
 
 def spikingjelly() -> Callable[[Tensor], Tensor]:
-    """SpikingJelly's LIFNode, all steps at once, by the kernel that it chooses."""
+    """SpikingJelly's LIFNode for all steps at once, with its default kernel."""
     activation_based = "spikingjelly.activation_based"
     neuron = importlib.import_module(f"{activation_based}.neuron")
     functional = importlib.import_module(f"{activation_based}.functional")
@@ -136,7 +136,7 @@ def other(spec: Activation, steps: int, make: Callable[[], Any]) -> nn.Module:
 
 
 def floor(spec: Activation, steps: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """What has no state; the first one still hands on all steps."""
+    """A layer without state; the first one repeats its output T times."""
     layer = make()
     return OverTime(layer, steps, encodes=True) if spec.encodes else layer
 
@@ -170,13 +170,13 @@ def network(case: Case, row: str, device: str) -> Network:
 
 
 def there(row: str) -> bool:
-    """Whether a row's library is installed; says so if not."""
+    """Whether a row's library is installed; prints a line if not."""
     if row not in ("spikingjelly", "snntorch"):
         return True
     try:
         importlib.import_module(row)
     except ImportError as error:
-        print(f"left out: {row} ({error})")
+        print(f"skipped: {row} ({error})")
         return False
     return True
 
@@ -184,7 +184,7 @@ def there(row: str) -> bool:
 def calls(
     module: Network, images: Tensor, *, bf16: bool
 ) -> dict[str, Callable[[], None]]:
-    """One forward pass and one training step."""
+    """A forward pass and a training step, by name."""
     optimizer = torch.optim.SGD(module.parameters(), 1e-6)
     autocast = partial(torch.autocast, images.device.type, torch.bfloat16, bf16)
 
@@ -203,7 +203,7 @@ def calls(
 
 
 def timed(call: Callable[[], None], device: str) -> float:
-    """Milliseconds of one call."""
+    """The milliseconds of one call."""
     if device != "cpu":
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -216,7 +216,7 @@ def timed(call: Callable[[], None], device: str) -> float:
 def measure(
     case: Case, rows: list[str], device: str, repeats: int, *, bf16: bool
 ) -> list[dict[str, Any]]:
-    """One table: a line for each row, forward and training step."""
+    """One line for each row, for the forward pass and for the training step."""
     images = torch.randn(case.batch, *case.input_shape, device=device)
     found = []
     todo = {row: calls(network(case, row, device), images, bf16=bf16) for row in rows}
@@ -247,7 +247,7 @@ def measure(
 
 
 def summary(lines: list[dict[str, Any]]) -> dict[str, float]:
-    """The training step's ratios of the first case."""
+    """The ratios of the training step in the first case."""
     first = lines[0]
     chosen = {
         (line["precision"], line["row"]): line["milliseconds"]
@@ -272,7 +272,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -284,7 +284,7 @@ def main() -> None:
         "--resnet18-batch",
         type=int,
         default=8,
-        help="0 leaves it out; at 128 it needs 100 times the default student's work",
+        help="0 skips it; 128 takes 100 times the work of the default student",
     )
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -2,10 +2,10 @@
 
     python benchmarks/target_speed.py [--run RUN] [--images N] [--lava-images N]
 
-Prints a table and writes benchmarks/results/targets.json. The network is the on-grid
-student of RUN, or a random residual graph on the grid without one. Compare the ratios:
-the absolute figures belong to the machine. Start-up is part of Lava's time, because a
-user waits for it; its own time a step is in the worker's result.
+Prints a table and writes benchmarks/results/targets.json. The network is the student of
+RUN on the grid, or a random residual graph on the grid. Compare only the ratios;
+absolute times depend on the machine. Lava's time includes its start-up, because a user
+waits for it; the worker's result holds its time per step.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ REPEATS = 3
 
 
 def workload(run: Path | None, images: int) -> tuple[SpikingGraph, Array]:
-    """The graph, and inputs [T, images, ...] for it."""
+    """The graph and its inputs [T, images, ...]."""
     if run is None:
         rng = np.random.default_rng(0)
         graph = random_graph(rng, kind="shortcut")
         return graph, random_inputs(rng, graph, images)
     graph = Subject.open(run).graph
     if graph.encoding is None:
-        raise SystemExit(f"'{run}' does not say how images become its input")
+        raise SystemExit(f"'{run}' holds no encoding of images")
     pictures = load("fashion-mnist").first(images).images
     return graph, graph.encoding.encode(pictures, graph.steps)
 
 
 def rate(target: Target, graph: SpikingGraph, inputs: Array) -> float:
-    """Images per second, the best of some repetitions, in the target's own chunks."""
+    """Images per second in the target's chunks, the best of several repetitions."""
     count = inputs.shape[1]
     seconds = []
     for _ in range(REPEATS):
@@ -57,7 +57,7 @@ def rate(target: Target, graph: SpikingGraph, inputs: Array) -> float:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path)
     parser.add_argument("--images", type=int, default=500)

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from targets.parity_check.report import RATES, NotForced, ParityReport, StateForced
+from stars.graph.trace import HEALTHY_RATES
+from targets.parity_check.report import NotForced, ParityReport, StateForced
 
 
 def parity_text(report: ParityReport) -> RenderableType:
@@ -74,7 +75,7 @@ def forced_cell(forced: StateForced | NotForced) -> str:
 
 def rates_table(report: ParityReport) -> Table:
     """One row per spiking layer; a rate outside the healthy range is marked."""
-    low, high = RATES
+    low, high = HEALTHY_RATES
     text = Table("layer", "firing rate", "")
     for name, rate in report.rates.items():
         outside = name in report.rates_outside

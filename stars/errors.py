@@ -6,10 +6,10 @@
       DataError(ValueError)              images, labels or a data set are wrong
       FormatError(ValueError)            a file cannot be read, or is of a newer version
       UnsupportedNodeError(TypeError)    a back end or target cannot express a node
-      LimitError(ValueError)             does not fit; carries every violation
-      TrainingError(RuntimeError)        a training went wrong: loss not finite, ...
-      TargetError(RuntimeError)          a simulator failed; carries its log
-      MissingDependencyError(ImportError)  says the command that installs it
+      LimitError(ValueError)             a network does not fit; lists all violations
+      TrainingError(RuntimeError)        a training failed: loss not finite, ...
+      TargetError(RuntimeError)          a simulator failed; holds its log
+      MissingDependencyError(ImportError)  names the command that installs it
 
 A message says where, what was found, what is allowed and what to do. A parity
 mismatch is a result, not an exception.
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 
 class StarsError(Exception):
-    """Base of every error that this toolchain raises on purpose."""
+    """Base class of all errors that this toolchain raises on purpose."""
 
 
 class GraphError(StarsError, ValueError):
@@ -33,11 +33,11 @@ class ConfigError(StarsError, ValueError):
 
 
 class DataError(StarsError, ValueError):
-    """Images, labels or a data set are not what is needed."""
+    """Images, labels or a data set are wrong."""
 
 
 class FormatError(StarsError, ValueError):
-    """A file cannot be read, is foreign, or was written by a newer version."""
+    """A file cannot be read, is of another kind, or is of a newer version."""
 
 
 class UnsupportedNodeError(StarsError, TypeError):
@@ -45,7 +45,7 @@ class UnsupportedNodeError(StarsError, TypeError):
 
 
 class LimitError(StarsError, ValueError):
-    """A network does not fit; `violations` holds every reason, not the first."""
+    """A network does not fit; `violations` holds all reasons, not only the first."""
 
     def __init__(self, where: str, violations: Sequence[str]) -> None:
         self.violations = tuple(violations)
@@ -56,11 +56,11 @@ class LimitError(StarsError, ValueError):
 
 
 class TrainingError(StarsError, RuntimeError):
-    """A training went wrong: a loss is not finite, or a layer is dead."""
+    """A training failed: a loss is not finite, or a layer is silent."""
 
 
 class TargetError(StarsError, RuntimeError):
-    """A simulator failed; `log` holds the end of what it printed."""
+    """A simulator failed; `log` holds the end of its output."""
 
     def __init__(self, message: str, log: str = "") -> None:
         self.log = log
@@ -68,4 +68,4 @@ class TargetError(StarsError, RuntimeError):
 
 
 class MissingDependencyError(StarsError, ImportError):
-    """Something optional is not installed; the message says how to install it."""
+    """An optional package is missing; the message says how to install it."""

@@ -1,4 +1,4 @@
-"""Weighted sums of losses or priors, bound from a configuration by name."""
+"""Weighted sums of losses, or of priors, that a configuration names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stars.errors import ConfigError
 
 @dataclass(frozen=True)
 class Term:
-    """One row of a table with its options bound."""
+    """A loss or prior with its weight; its options are bound to the function."""
 
     name: str
     weight: float
@@ -29,27 +29,27 @@ class Term:
 def bind(
     table: Mapping[str, Callable[..., Tensor]], terms: Sequence[TermConfig], kind: str
 ) -> tuple[Term, ...]:
-    """The rows that `terms` name, their options bound.
+    """The terms of a configuration, as functions with their options bound.
 
     Raises:
-        ConfigError: no term with a weight, one named twice, an unknown name or option;
-            lists what there is.
+        ConfigError: no term has a weight, a name stands twice, or a name or option is
+            unknown; the message lists the known ones.
     """
     if not any(term.weight for term in terms):
         raise ConfigError(
-            f"no {kind} with a weight is configured; there are {sorted(table)}"
+            f"no {kind} has a weight above 0; allowed are {sorted(table)}"
         )
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"{kind} {twice} is configured more than once")
+        raise ConfigError(f"{kind} {twice} is configured twice; remove one of them")
     return tuple(bind_one(table, term, kind) for term in terms)
 
 
 def bind_one(
     table: Mapping[str, Callable[..., Tensor]], term: TermConfig, kind: str
 ) -> Term:
-    """One row, or a function of the user's own."""
+    """A row of the table, or the user's own function."""
     function = table[term.name] if term.name in table else own(table, term.name, kind)
     what = f"{kind} {term.name!r}"
     options = checked_options(function, term.model_extra or {}, what)
@@ -62,13 +62,13 @@ def own(
     """The user's own `module:function`.
 
     Raises:
-        ConfigError: not of that form (lists what there is), not to be imported, or not
-            a function that takes what the table's rows take.
+        ConfigError: the name has another form, cannot be imported, or is no function
+            with the arguments that the table's rows have.
     """
     if ":" not in name:
         raise ConfigError(
-            f"{kind} {name!r} is unknown; there are {sorted(table)}, or module:function"
-            " for one of your own"
+            f"{kind} {name!r} is unknown; there are {sorted(table)}, or"
+            " module:function for your own"
         )
     module = name.partition(":")[0]
     if module in table:
@@ -91,7 +91,7 @@ def own(
 
 
 def evaluated(terms: Sequence[Term], *arguments: Any) -> dict[str, Tensor]:
-    """Each term's value by name, unweighted; weight 0 is not evaluated.
+    """Each term's unweighted value by name; terms of weight 0 are skipped.
 
     Raises:
         ConfigError: a term is not a scalar.
@@ -105,14 +105,14 @@ def evaluated(terms: Sequence[Term], *arguments: Any) -> dict[str, Tensor]:
 
 
 def total_of(terms: Sequence[Term], values: Mapping[str, Tensor]) -> Tensor:
-    """Sum of weight x value of what `evaluated` gave."""
+    """The weighted sum of the values from `evaluated`."""
     return torch.stack([t.weight * values[t.name] for t in terms if t.weight]).sum()
 
 
 def weighted_sum(
     terms: Sequence[Term], *arguments: Any
 ) -> tuple[Tensor, dict[str, float]]:
-    """Sum of weight x term, and each term's own value; weight 0 is not evaluated.
+    """The weighted sum, and each term's own value; terms of weight 0 are skipped.
 
     Raises:
         ConfigError: a term is not a scalar.

@@ -1,4 +1,4 @@
-"""Run: a run directory. The only code that knows its file names.
+"""Run: a run directory, and the names of the files in it.
 
 config.toml manifest.json metrics.jsonl checkpoints/ synthetic.png
 student.safetensors artifacts/ parity.json energy.json
@@ -36,28 +36,29 @@ from stars.files.writing import (
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
+RENAMED = {"optimiser": "optimizer", "synthesiser": "synthesizer"}  # in checkpoints
 PACKAGES = ("stars-snn", "torch", "norse", "nir", "numpy", "scipy", "safetensors")
 
 
 @dataclass(frozen=True)
 class Run:
-    """The paths of one run directory, and what is written there."""
+    """One run directory: its paths, its checkpoints, its log and its manifest."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, config: Config, *, resume: bool = False) -> Run:
-        """Make the directory, or go on in one that has the same configuration.
+        """Create the directory, or continue in one with the same configuration.
 
         Raises:
-            ConfigError: it holds a run already and `resume` is off; `resume` is on and
-                there is none, or it was made with another configuration.
+            ConfigError: the directory holds a run and `resume` is off; or `resume` is
+                on and it holds none, or one with another configuration.
         """
         run, text = cls(path), to_toml(config)
         if run.config_path.is_file():
             if not resume:
                 raise ConfigError(
-                    f"'{path}' holds a run already; give another --out, or --resume"
+                    f"'{path}' already holds a run; give another --out, or --resume"
                 )
             if run.config_path.read_text(encoding="utf-8") != text:
                 raise ConfigError(
@@ -79,7 +80,7 @@ class Run:
         """An existing run directory.
 
         Raises:
-            DataError: it is not one.
+            DataError: the path is no run directory.
         """
         run = cls(path)
         if not run.config_path.is_file():
@@ -88,10 +89,10 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Within it, no other process may work on this run; what a kill left is gone.
+        """Locks the run against other processes, and removes half-written files.
 
         Raises:
-            ConfigError: another one does.
+            ConfigError: another process holds the lock.
             DataError: the folder cannot be written to.
         """
         try:
@@ -110,9 +111,9 @@ class Run:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Within it, an error before the first checkpoint takes back the directory.
+        """Removes the run if an error comes before the first checkpoint.
 
-        Nothing is lost: a run without a checkpoint holds what `create` wrote alone.
+        Nothing is lost: such a run holds only the files that `create` wrote.
         """
         try:
             yield
@@ -126,7 +127,7 @@ class Run:
 
     @property
     def config_path(self) -> Path:
-        """The configuration that the run was made with."""
+        """The configuration of the run."""
         return self.path / "config.toml"
 
     @property
@@ -151,27 +152,27 @@ class Run:
 
     @property
     def synthetic_path(self) -> Path:
-        """The newest synthetic images as a picture."""
+        """A picture of the newest synthetic images."""
         return self.path / "synthetic.png"
 
     @property
     def student_path(self) -> Path:
-        """The on-grid student's weights: what ships, before it is a file for chips."""
+        """The weights of the student on the grid."""
         return self.path / "student.safetensors"
 
     @property
     def float_student_path(self) -> Path:
-        """The student's weights before it was put on the grid."""
+        """The student's weights before the grid."""
         return self.path / "student_float.safetensors"
 
     @property
     def graph_path(self) -> Path:
-        """The on-grid student as NIR: what ships."""
+        """The student on the grid as NIR: the file to deploy."""
         return self.path / "artifacts" / "student.nir"
 
     @property
     def onnx_path(self) -> Path:
-        """The same as ONNX, once it was exported."""
+        """The same as ONNX; exists once it was exported."""
         return self.path / "artifacts" / "student.onnx"
 
     def read_config(self) -> dict[str, Any]:
@@ -191,35 +192,35 @@ class Run:
             raise DataError(f"cannot write '{self.metrics_path}': {error}") from error
 
     def forget_log(self, after: int) -> None:
-        """Keep the first `after` lines of metrics.jsonl: those of the checkpoint."""
+        """Drop the lines of metrics.jsonl behind the first `after` ones."""
         if self.metrics_path.is_file():
             text = self.metrics_path.read_text(encoding="utf-8")
             kept = text.splitlines(keepends=True)[:after]
             write_text(self.metrics_path, "".join(kept))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Put a new checkpoint before the newest; the one before that goes.
+        """Write a checkpoint; the newest one becomes the previous one.
 
-        At every moment one of the two is whole, and at the end both are.
+        At every moment at least one of the two files is whole.
 
         Raises:
             DataError: it cannot be written; then nothing has changed.
         """
         import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
 
-        content = io.BytesIO()  # torch raises no OSError where the disk is full
+        content = io.BytesIO()  # torch raises no OSError when the disk is full
         torch.save(state, content)
         newest, previous = self.checkpoint_paths
         with atomic(newest) as temporary:
-            temporary.write_bytes(content.getvalue())  # no copy, and no open view
+            temporary.write_bytes(content.getvalue())  # neither a copy nor an open view
             if newest.is_file():
                 newest.replace(previous)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole, or None when the run has none yet.
+        """The newest undamaged checkpoint, or None if the run has none yet.
 
         Raises:
-            FormatError: there are some, and all are damaged.
+            FormatError: every checkpoint is damaged.
         """
         damaged: list[str] = []
         for path in self.checkpoint_paths:
@@ -231,7 +232,7 @@ class Run:
                 damaged.append(str(error))
                 continue
             for reason in damaged:
-                log.warning("%s; going on from '%s', an earlier one", reason, path.name)
+                log.warning("%s; continuing from the earlier '%s'", reason, path.name)
             return state
         if damaged:
             raise FormatError("; ".join(damaged))
@@ -242,7 +243,7 @@ class Run:
         write_json(self.manifest_path, {**read_json(self.manifest_path), **values})
 
     def record_artifact(self, path: Path) -> None:
-        """Put the sha256 of a file of this run into the manifest."""
+        """Write the sha256 of a file of this run into the manifest."""
         known = read_json(self.manifest_path).get("sha256", {})
         if not isinstance(known, dict):
             raise FormatError(f"'{self.manifest_path}': 'sha256' holds no object")
@@ -251,12 +252,12 @@ class Run:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether there is anything but what a kill left of our own first file."""
+    """Whether a folder has files, half-written config.toml files aside."""
     return any(not p.name.startswith(".config.toml.") for p in folder.iterdir())
 
 
 def checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint in a file; nothing but tensors and plain values is unpickled.
+    """The checkpoint in a file; only tensors and plain values are unpickled.
 
     Raises:
         FormatError: it is damaged.
@@ -264,19 +265,29 @@ def checkpoint(path: Path) -> dict[str, Any]:
     import torch  # noqa: PLC0415 - a run is opened by commands that need no torch
 
     try:
-        # torch.load takes changed bytes as they are.
+        # torch.load does not notice changed bytes.
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()
         if changed is not None:
-            raise FormatError(f"'{changed}' in it was changed")
+            raise FormatError(f"the checksum of '{changed}' in it is wrong")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds
+    except Exception as error:  # torch.load raises a dozen types
         raise FormatError(f"checkpoint '{path}' is damaged: {error}") from error
+    rename_keys(state)
+    rename_keys(state.get("distillation", {}))
     return state
 
 
+def rename_keys(state: dict[str, Any]) -> None:
+    """Give the keys of older checkpoints their present names, in place."""
+    for old in RENAMED.keys() & state.keys():
+        state[RENAMED[old]] = state.pop(old)
+        if old == "synthesiser":
+            rename_keys(state["synthesizer"])
+
+
 def manifest(config: Config) -> dict[str, Any]:
-    """What a run must know of its making: versions, machine, seed, command line."""
+    """The first content of manifest.json: versions, machine, seed, command line."""
     return {
         "schema": 1,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -290,7 +301,7 @@ def manifest(config: Config) -> dict[str, Any]:
 
 
 def installed_version(package: str) -> str | None:
-    """The version of an installed distribution, None when it is not installed."""
+    """The version of an installed package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -298,7 +309,7 @@ def installed_version(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from, None outside of one."""
+    """The git commit of this code, None outside of a checkout."""
     folder = Path(__file__).parent
     try:
         result = subprocess.run(

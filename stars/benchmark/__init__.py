@@ -1,4 +1,4 @@
-"""Sweeps: many distillations as one table.
+"""Sweeps: many distillations in one table.
 
 Holds the cells of each sweep, the sweep itself, and the conversion of a teacher.
 Import from it: its modules.

@@ -1,4 +1,4 @@
-"""What the benchmarks compare: the cells of their sweeps, and the budget of each."""
+"""The cells of each benchmark's sweep, with their budgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stars.config.models import DistillConfig, merged, validated
 from stars.config.recipes import RCA, RECIPES, TAR
 from stars.errors import ConfigError
 
-STARS_PRIORS = ("relational", "tail", "membrane_tail")  # what a plain method has not
+STARS_PRIORS = ("relational", "tail", "membrane_tail")  # not part of plain methods
 VARIANTS: dict[str, tuple[str, ...]] = {
     "base": (),
     "rca": ("rca",),
@@ -21,7 +21,7 @@ STARS_TERMS: dict[str, dict[str, Any]] = {
     "rca": {"name": "relational", **RCA},
     "tar": {"name": "tail", **TAR},
 }
-# Losses that leave the head untrained are mixed with kl; so weighed, or so set.
+# Losses that do not train the head are mixed with kl; their weights and options.
 WITH_KL: dict[str, dict[str, Any]] = {
     "samd": {"weight": 10.0},
     "feature_map": {"match": "relation"},
@@ -38,22 +38,22 @@ def ablation(
     passes: int,
     terms: Mapping[str, dict[str, Any]],
 ) -> list[Cell]:
-    """Methods x variants x seeds, all on one budget.
+    """Cells of methods x variants x seeds, all with one budget.
 
-    The budget: `passes` batches through the teacher in the synthesis, backward too, and
-    `training.steps` steps of the student. A method that needs two passes a step takes
-    half as many steps; one of long rounds has fewer of them.
+    The budget is `passes` batches forward and backward through the teacher in the
+    synthesis, and `training.steps` steps of the student. A method with two passes a
+    step takes half as many steps; one with longer rounds has fewer rounds.
 
     Args:
-        base: values that all have; no priors and no rounds.
+        base: values that all cells share; no priors and no rounds.
         methods: rows of RECIPES.
-        variants: of VARIANTS.
-        seeds: of each.
+        variants: rows of VARIANTS.
+        seeds: of each method and variant.
         passes: of the teacher.
         terms: the priors "rca" and "tar" to add.
 
     Raises:
-        ConfigError: an unknown name, or a method whose rounds do not fill the budget.
+        ConfigError: a name is unknown, or a method's rounds do not divide the budget.
     """
     check_names(methods, RECIPES, "method")
     check_names(variants, VARIANTS, "variant")
@@ -81,7 +81,7 @@ def method_config(
     passes: int,
     terms: Mapping[str, dict[str, Any]],
 ) -> DistillConfig:
-    """One cell of `ablation`."""
+    """The configuration of one cell of `ablation`."""
     values = merged(base, {"synthesis": {"method": method}, "seed": seed})
     plain = validated(DistillConfig, values, f"method {method!r}")
     one_round = plain.synthesis.steps * RECIPES[method].passes
@@ -103,13 +103,13 @@ def method_config(
 def losses(
     base: dict[str, Any], names: Sequence[str], seeds: Sequence[int], data: str
 ) -> list[Cell]:
-    """Losses x {invented, real} images x seeds.
+    """Cells of losses x {invented, real} images x seeds.
 
     Args:
-        base: values that all have; no losses.
+        base: values that all cells share; no losses.
         names: rows of LOSSES.
-        seeds: of each.
-        data: the real images; "" for none of those cells.
+        seeds: of each loss.
+        data: the real images; "" for no such cells.
     """
     check_absent(base, ("loss", "data"))
     sources = {"invented": "", **({"real": data} if data else {})}
@@ -125,16 +125,16 @@ def losses(
 
 
 def mix(loss: str) -> list[dict[str, Any]]:
-    """The loss alone, or beside kl where it leaves the head untrained."""
+    """The loss alone, or with kl if it does not train the head."""
     row = {"name": loss, **WITH_KL.get(loss, {})}
     return [{"name": "kl"}, row] if loss in WITH_KL else [row]
 
 
 def references(base: dict[str, Any], seeds: Sequence[int], data: str) -> list[Cell]:
-    """What data-free distillation is to be held against, and itself.
+    """Cells of data-free distillation and of its references.
 
-    Distillation from real images, and the student trained on them and their labels
-    alone, with no teacher.
+    The references are distillation from real images, and the student trained on real
+    images and labels without a teacher.
     """
     check_absent(base, ("loss", "data"))
     direct = {"loss": [{"name": "ce", "labels": True}], "data": data}
@@ -160,17 +160,17 @@ def check_names(names: Sequence[str], table: Mapping[str, Any], what: str) -> No
     """Refuse names that a table does not have.
 
     Raises:
-        ConfigError: lists what there is.
+        ConfigError: a name is unknown, or there is none; lists the known ones.
     """
     if unknown := sorted(set(names) - set(table)) or not names:
         raise ConfigError(f"{what} {unknown} is unknown; there are {sorted(table)}")
 
 
 def check_absent(base: dict[str, Any], keys: Sequence[str]) -> None:
-    """Refuse a file that sets what the benchmark varies.
+    """Refuse a configuration that sets keys that the benchmark varies.
 
     Raises:
-        ConfigError: names the keys.
+        ConfigError: it does; names the keys.
     """
     if found := sorted(set(keys) & set(base)):
-        raise ConfigError(f"the benchmark sets {found} itself; take it out of --config")
+        raise ConfigError(f"the benchmark sets {found} itself; remove it from --config")

@@ -1,6 +1,6 @@
-"""Data-free conversion: the teacher's weights in spiking neurons, nothing trained.
+"""Data-free conversion: the teacher's weights in spiking neurons, without training.
 
-The reference that distillation has to beat. Thresholds come from BatchNorm alone.
+It is the reference that distillation must beat. Scales come only from BatchNorm.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ from stars.teacher.loading import load
 from stars.teacher.spec import spec_of
 from stars.teacher.teacher import Teacher
 
-DEVIATIONS = 2.0  # above the mean: an activation that a neuron fires for at every step
+DEVIATIONS = 2.0  # above the mean: the activation at which a neuron always fires
 
 
 def converted(teacher: Teacher, steps: int, constants: LIFConstants) -> Network:
-    """The teacher's blueprint with LIF neurons and its weights, rescaled.
+    """The teacher's blueprint with LIF neurons and the teacher's rescaled weights.
 
     A spike of population l stands for the activation A_l. A neuron with k = dt/tau
-    fires at every step where its current is 1/k thresholds, so that currents are
-    x = a / (k A_l), and weights W A_in / (k A_l). With BN's gamma and beta of all that
-    arrives, A_l = mean_c max(sum beta + 2 sqrt(sum gamma^2), 0); where an identity
-    arrives, which has no weight to rescale, A_l = A_in / k.
+    fires at every step if its current is 1/k thresholds. So currents are
+    x = a / (k A_l), and weights W A_in / (k A_l). With gamma and beta of all BN layers
+    that feed it, A_l = mean_c max(sum beta + 2 sqrt(sum gamma^2), 0). An identity
+    shortcut has no weight to rescale; with one, A_l = A_in / k.
 
     Args:
-        teacher: a network of ours.
+        teacher: one of the architectures of `stars`.
         steps: T.
         constants: of the neurons.
 
     Raises:
-        ConfigError: it is no network of ours.
+        ConfigError: it is another network.
 
     Source: weight normalization of Rueckauer et al. 2017, Front. Neurosci. 11:682,
         section 2.2.2.
-    Differs: the largest activations are those of a Gaussian with BN's mean and
-        deviation, for there are no data to measure them on; one scale a population.
+    Differs: without data, the largest activations are those of a Gaussian with BN's
+        mean and deviation; there is one scale per population.
     """
     network = teacher.network
     if not isinstance(network, Network):
-        raise ConfigError("conversion: the teacher is not an architecture of ours")
+        raise ConfigError(
+            "conversion: the teacher is not one of the architectures of stars"
+        )
     plan = network.blueprint
     student = build(plan, steps, constants)
     student.load_state_dict(network.state_dict())
@@ -71,7 +73,7 @@ def converted(teacher: Teacher, steps: int, constants: LIFConstants) -> Network:
 
 
 def source_of(plan: Blueprint, name: str) -> str:
-    """What a layer of one source reads."""
+    """The name of the layer that a layer with one source reads."""
     (spec,) = [s for s in plan.layers if s.name == name]
     return str(getattr(spec, "source", ""))
 
@@ -79,7 +81,7 @@ def source_of(plan: Blueprint, name: str) -> str:
 def amplitude(
     student: Network, spec: Activation, amplitudes: dict[str, float], k: float
 ) -> float:
-    """The activation that one spike of a population stands for."""
+    """The activation for which one spike of a population stands."""
     identities = [name for name in spec.sources if name in amplitudes]
     if identities:
         return amplitudes[identities[0]] / k
@@ -87,27 +89,27 @@ def amplitude(
     mean = torch.stack([bn.bias for bn in norms]).sum(0)
     deviation = torch.stack([bn.weight.square() for bn in norms]).sum(0).sqrt()
     largest = float((mean + DEVIATIONS * deviation).relu().mean().detach())
-    return largest or 1.0  # a population that never fires
+    return largest or 1.0  # for a population that never fires
 
 
 @torch.no_grad()
 def rescale(
     student: Network, name: str, amplitudes: dict[str, float], factor: float
 ) -> None:
-    """Let a ConvBN read spikes for activations, and give `factor` times its output."""
+    """Make a ConvBN read spikes for activations, and scale its output by `factor`."""
     layer = student.layers[name]
     if not isinstance(layer, ConvBNLayer):
-        return  # an identity
+        return  # an identity shortcut
     layer.conv.weight *= amplitudes[source_of(student.blueprint, name)]
     layer.bn.weight.mul_(factor)
     layer.bn.bias.mul_(factor)
 
 
 def conversion_row(config: DistillConfig) -> dict[str, Any]:
-    """Figures of the converted teacher, as a row of a sweep; its error if it has one.
+    """The results of the converted teacher as a row of a sweep, or its error.
 
     Args:
-        config: teacher, steps, surrogate, input grid and test data are read.
+        config: only teacher, steps, surrogate, input grid and test data are read.
     """
     try:
         started = time.monotonic()

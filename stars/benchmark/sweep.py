@@ -1,7 +1,7 @@
-"""A sweep: many distillations, each a process of its own, and a table of them.
+"""A sweep: many distillations in separate processes, and a table of their results.
 
-A cell is a configuration. It is run by `stars distill` into DIR/cells/NAME, so that it
-can be resumed, and a cell that fails takes no other with it.
+A cell is a configuration. `stars distill` runs it into DIR/cells/NAME. So it can be
+resumed, and its failure does not affect other cells.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stars.errors import ConfigError, FormatError
 from stars.files.json_toml import parse_json
 from stars.files.writing import read_json, write_text
 
-Row = dict[str, Any]  # labels, seed, accuracies, seconds, what it cost, error
+Row = dict[str, Any]  # labels, seed, accuracies, seconds, costs, error
 Note = Callable[[str], None]
 FIGURES = ("teacher_accuracy", "student_accuracy", "grid_accuracy", "seconds")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -31,10 +31,11 @@ class Cell:
     """One distillation of a sweep.
 
     Args:
-        labels: what tells it from the others but for the seed, as {"method": "dafl"}.
+        labels: distinguish it from other cells, apart from the seed, as
+            {"method": "dafl"}.
         config: of the run.
-        budget: what it must have cost, by name of a metric: "teacher_images" of the
-            synthesis, "student_steps". Another cost is an error.
+        budget: its required cost by metric: "teacher_images" of the synthesis,
+            "student_steps". Another cost is an error.
     """
 
     labels: Mapping[str, str]
@@ -43,7 +44,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return "-".join([*self.labels.values(), str(self.config.seed)])
 
 
@@ -56,22 +57,23 @@ def run(
     threads: int,
     note: Note,
 ) -> list[Row]:
-    """Run those cells that are not finished; a row for each, in order.
+    """Run the unfinished cells; a row for each cell, in order.
 
     Args:
-        cells: of different names.
-        folder: DIR; it keeps what was run before.
+        cells: with different names.
+        folder: DIR; finished cells in it are kept.
         program: command line of `stars`.
-        jobs: processes at a time.
+        jobs: number of processes at a time.
         threads: of each process.
-        note: told each row as it comes.
+        note: called with a line for each finished cell.
 
     Raises:
-        ConfigError: two cells of one name, or the folder holds another sweep's cell.
+        ConfigError: two cells have one name, or the folder holds a cell of another
+            sweep.
     """
     names = [cell.name for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"the sweep has {twice} more than once")
+        raise ConfigError(f"the sweep has {twice} twice; name each value once")
     for cell in cells:
         made = folder / "cells" / cell.name / "config.toml"
         if made.is_file() and made.read_text(encoding="utf-8") != to_toml(cell.config):
@@ -97,7 +99,7 @@ def run(
 
 
 def run_cell(cell: Cell, folder: Path, program: Sequence[str], threads: int) -> Row:
-    """The row of one cell; run first unless it is finished."""
+    """The row of one cell, which is run unless it is finished."""
     path, config = folder / cell.name, folder / f"{cell.name}.toml"
     error = None
     if not finished(path):
@@ -130,7 +132,7 @@ def finished(path: Path) -> bool:
 
 
 def result_of(path: Path) -> Row:
-    """Figures of a finished run, and what it has cost by its own count.
+    """The results of a finished run, and its costs as the run counted them.
 
     Raises:
         FormatError: its files are damaged.
@@ -153,9 +155,9 @@ def result_of(path: Path) -> Row:
 
 
 def checked(cell: Cell, row: Row) -> Row:
-    """The row; with an error where the run has cost something else than its budget."""
+    """The row, with an error if the run's cost is not its budget."""
     wrong = [
-        f"{name} is {row[name]}, the budget {expected}"
+        f"{name} is {row[name]}, expected {expected} by the budget"
         for name, expected in cell.budget.items()
         if row[name] != expected
     ]
@@ -163,13 +165,13 @@ def checked(cell: Cell, row: Row) -> Row:
 
 
 def last_error(text: str) -> str:
-    """The last line that begins with "error:"; "" without one."""
+    """The last line that begins with "error:", or ""."""
     errors = [x for x in text.splitlines() if x.startswith("error: ")]
     return errors[-1].removeprefix("error: ") if errors else ""
 
 
 def in_words(row: Row) -> str:
-    """One row for a line of progress."""
+    """A row as text for the progress line."""
     if row["error"] is not None:
         return f"failed: {row['error']}"
     share = row["student_accuracy"]
@@ -180,18 +182,18 @@ def in_words(row: Row) -> str:
 def summary(
     rows: Sequence[Row], labels: Sequence[str], base: Mapping[str, str]
 ) -> list[Row]:
-    """Rows of the same labels as one, over their seeds.
+    """Statistics over the seeds, one row for each combination of labels.
 
     Args:
         rows: of `run`.
         labels: their names.
-        base: the label and its value that gains are over, as {"variant": "base"}; over
-            the same seeds, the other labels being equal.
+        base: label and value that gains are relative to, as {"variant": "base"}, with
+            the same seeds and the other labels equal.
 
     Returns:
-        For each: labels, seeds, failed, and mean and sd (n - 1; None for one seed) of
-        student_accuracy, grid_accuracy and their gain, 0 to 1; mean seconds and
-        milliseconds a student's step, synthesis in it.
+        For each combination: labels, seeds, failed, and mean and sd (n - 1; None for
+        one seed) of student_accuracy, grid_accuracy and gain, 0 to 1, of seconds, and
+        of milliseconds per step of the student, including synthesis.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
@@ -225,13 +227,13 @@ def summary(
 
 
 def difference(row: Row, base: Row) -> float | None:
-    """How much better the student of one row is than that of another."""
+    """How much more accurate the student of one row is than that of another."""
     mine, theirs = row["student_accuracy"], base["student_accuracy"]
     return None if mine is None or theirs is None else mine - theirs
 
 
 def mean_and_sd(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean, and standard deviation with n - 1; None where there are too few."""
+    """Mean and standard deviation (n - 1); None if there are too few values."""
     known = [value for value in values if value is not None]
     return {
         "mean": statistics.fmean(known) if known else None,
@@ -240,7 +242,7 @@ def mean_and_sd(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def markdown(rows: Sequence[Row], labels: Sequence[str], title: str) -> str:
-    """The summary as a table in Markdown; accuracies in percent, of the last epoch."""
+    """The summary as a Markdown table; accuracies are in percent."""
     names = {
         "student_accuracy": "student, %",
         "grid_accuracy": "on the grid, %",
@@ -260,7 +262,7 @@ def markdown(rows: Sequence[Row], labels: Sequence[str], title: str) -> str:
 
 
 def in_figures(value: Mapping[str, float | None], scale: float) -> str:
-    """Mean +- sd, one mean alone, or a dash."""
+    """The text "mean +- sd", "mean", or a dash."""
     mean, sd = value["mean"], value["sd"]
     if mean is None:
         return "-"

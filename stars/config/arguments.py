@@ -1,4 +1,4 @@
-"""The arguments of `stars.distill` and `stars distill` as one configuration."""
+"""Turns the arguments of `stars.distill` and `stars distill` into a configuration."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def distill_settings(  # noqa: PLR0913 - one for each flag
     device: str | None = None,
     backend: str | None = None,
 ) -> DistillConfig:
-    """The configuration; None leaves the value of the file, or of the preset.
+    """The configuration; an argument None keeps the value of the file or the preset.
 
     Args: see `stars.distill`.
 
     Raises:
-        ConfigError: an unknown preset, name, key or value, with its place.
+        ConfigError: an unknown preset, name, key or value, with its location.
     """
     flags: dict[str, Any] = {
         "teacher": None if teacher is None else {"source": teacher},
@@ -52,20 +52,20 @@ def distill_settings(  # noqa: PLR0913 - one for each flag
 
 
 def present(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that were given."""
+    """The flags that are not None."""
     return {key: value for key, value in flags.items() if value is not None}
 
 
 def name_of(value: str | Callable[..., Any]) -> str:
-    """The name of a row of a table, or of a function or class of the user."""
+    """The name itself, or `module:name` of the user's function or class."""
     return value if isinstance(value, str) else place_of(value)
 
 
 def term(value: Term) -> dict[str, Any]:
-    """One loss or prior as a configuration has it.
+    """One loss or prior as a configuration holds it.
 
     Raises:
-        ConfigError: not a name, a mapping or a function.
+        ConfigError: it is no name, mapping or function.
     """
     if isinstance(value, str):
         return term_values(value)

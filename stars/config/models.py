@@ -1,4 +1,4 @@
-"""Configurations as pydantic models, and their TOML. Nothing else reads TOML."""
+"""Configurations as pydantic models, read from and written to TOML."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Model = TypeVar("Model", bound="Config")
 
 
 class Config(BaseModel):
-    """Base: frozen, and an unknown key is an error."""
+    """Base class: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-BUNDLED = "fashion-mnist"  # the teacher and the test images that ship with us
-UNSIZED = ("resnet", "vgg")  # architectures whose name says nothing of their size
+BUNDLED = "fashion-mnist"  # the bundled teacher and test images
+UNSIZED = ("resnet", "vgg")  # architectures whose name does not fix their size
 
 
 class NetworkConfig(Config):
-    """A network of ours: its default options are those of the unsized ones."""
+    """A built-in architecture; default options apply only to unsized ones."""
 
     architecture: str = "resnet"
     options: dict[str, Any] = Field(default_factory=dict)
@@ -41,10 +41,7 @@ class NetworkConfig(Config):
 
 
 class TeacherTrainingConfig(NetworkConfig):
-    """`stars teacher train`.
-
-    The defaults trained the bundled teacher.
-    """
+    """Settings of `stars teacher train`; the defaults trained the bundled teacher."""
 
     options: dict[str, Any] = Field(
         default_factory=lambda: {"widths": [32, 64, 128], "depths": [1, 1, 1]}
@@ -61,7 +58,7 @@ class TeacherTrainingConfig(NetworkConfig):
 
 
 class TermConfig(BaseModel):
-    """One `[[prior]]` or `[[loss]]`: a name, a weight, and the row's own options."""
+    """One `[[prior]]` or `[[loss]]`: its name, weight and options."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -70,13 +67,12 @@ class TermConfig(BaseModel):
 
 
 def term_values(text: str) -> dict[str, Any]:
-    """What `NAME` or `NAME:key=value,key=value` says, as a `[[loss]]` would.
+    """The values of `NAME` or `NAME:key=value,key=value`, as in a `[[loss]]`.
 
-    NAME may itself be `module:function`. A value is read as in TOML; a bare word is a
-    string.
+    NAME can be `module:function`. Values are read as TOML; a bare word is a string.
 
     Raises:
-        ConfigError: not of that form, or an option is given twice.
+        ConfigError: the text has another form, or an option is given twice.
     """
     match = re.fullmatch(r"([^=]+?)(?::(\w+=.*))?", text)
     if match is None:
@@ -92,7 +88,7 @@ def term_values(text: str) -> dict[str, Any]:
 
 
 def toml_value(text: str) -> Any:
-    """A TOML value, a number such as .5, or else the text itself."""
+    """The text as a TOML value, as a number such as .5, or else unchanged."""
     for read in (lambda t: parse_toml(f"value = {t}")["value"], float):
         with suppress(ValueError):
             return read(text)
@@ -100,7 +96,7 @@ def toml_value(text: str) -> Any:
 
 
 class TeacherConfig(Config):
-    """Which teacher; the rest is for files that do not describe themselves."""
+    """The teacher's source; the other keys are for files without a description."""
 
     source: str = BUNDLED
     architecture: str = ""
@@ -116,11 +112,11 @@ class StudentConfig(NetworkConfig):
 
     Args:
         architecture: a row of ARCHITECTURES, or "teacher" for the teacher's own; then
-            `options` go over those of the teacher.
-        start: "fresh" for random weights, "teacher" for the teacher's, rescaled; this
-            needs the teacher's architecture.
-        quantile: of the teacher's activations, which a firing rate of 1 stands for,
-            where the student starts from the teacher.
+            `options` override the teacher's.
+        start: "fresh" for random weights, "teacher" for the teacher's weights,
+            rescaled; this needs the teacher's architecture.
+        quantile: of the teacher's activations, for which a firing rate of 1 stands;
+            only used if the student starts from the teacher.
     """
 
     options: dict[str, Any] = Field(
@@ -138,14 +134,14 @@ class StudentConfig(NetworkConfig):
 
 
 class SynthesisConfig(Config):
-    """How images are invented; the defaults that are a method's own: `recipes.py`.
+    """How images are synthesized; `recipes.py` holds the defaults of each method.
 
     Args:
         batch_size: of all processes together.
-        harvest: batches that a round of a generator adds to the bank.
-        harvest_from: "last" makes them by the generator as the round leaves it; "steps"
-            draws as many images from the batches of all steps after the first third,
-            which costs nothing.
+        harvest: number of batches that a generator's round adds to the bank.
+        harvest_from: "last" makes them with the generator at the end of the round;
+            "steps" draws as many images from the steps after the first third of the
+            round, at no cost.
     """
 
     method: str = "forgetful"
@@ -163,7 +159,7 @@ class SynthesisConfig(Config):
 
 
 class TrainingConfig(Config):
-    """How the student learns from the bank; the batch is that of all processes."""
+    """How the student trains; `batch_size` is that of all processes together."""
 
     steps: int = Field(2400, ge=1)
     batch_size: int = Field(128, ge=2)
@@ -185,13 +181,13 @@ class GridConfig(Config):
 
 
 def own_priors() -> tuple[TermConfig, ...]:
-    """Those of the default method's recipe."""
+    """The priors of the default method's recipe."""
     rows = RECIPES["forgetful"].prior.items()
     return tuple(TermConfig.model_validate({"name": n, **row}) for n, row in rows)
 
 
 class DistillConfig(Config):
-    """`stars distill`; what is not given is as in the recipe of the method."""
+    """Settings of `stars distill`; the method's recipe gives defaults."""
 
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
@@ -200,10 +196,10 @@ class DistillConfig(Config):
     loss: tuple[TermConfig, ...] = (TermConfig(name="kl"),)
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
-    data: str = ""  # real training images instead of invented ones; "" for none
+    data: str = ""  # real training images instead of synthetic ones; "" for none
     test_data: str = BUNDLED
-    # A silent layer or images all alike: "warn" tells, "stop" stops after that round,
-    # "end" tells, and stops if the finished student is silent.
+    # If a layer is silent or the images collapse: "warn" warns, "stop" stops after the
+    # round, "end" warns and refuses a finished student that is silent.
     trouble: Literal["warn", "end", "stop"] = "end"
     device: str = "cpu"
     backend: Literal["norse-eager", "fused"] = "fused"
@@ -217,7 +213,7 @@ class DistillConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _without_foreign_test_data(cls, values: Any) -> Any:
-        """Only the bundled teacher is known to be of the bundled test images."""
+        """Use the bundled test images by default only for the bundled teacher."""
         teacher = values.get("teacher", {}) if isinstance(values, dict) else {}
         source = teacher.get("source") if isinstance(teacher, dict) else None
         if source in (None, BUNDLED):
@@ -229,7 +225,7 @@ def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:
     """`values` as a model of `kind`.
 
     Raises:
-        ConfigError: every unknown key and every value out of range, with its place.
+        ConfigError: a key is unknown or a value out of range; all are listed.
     """
     try:
         return kind.model_validate(values)
@@ -242,7 +238,7 @@ def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:
 
 
 def describe(kind: type[Config], error: Any) -> str:
-    """One pydantic error in words; an unknown key lists the known ones."""
+    """The message of a pydantic error; for an unknown key with the known ones."""
     if error["type"] != "extra_forbidden":
         return f"{error['msg'][0].lower()}{error['msg'][1:]}, found {error['input']!r}"
     model: Any = kind
@@ -257,7 +253,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        ConfigError: no such file, or not TOML.
+        ConfigError: there is no such file, or it is not TOML.
     """
     try:
         return parse_toml(path.read_text(encoding="utf-8"))
@@ -268,7 +264,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(config: Config) -> str:
-    """The configuration as TOML; reading it back gives an equal one."""
+    """The configuration as TOML, which reads back as an equal one."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
@@ -291,7 +287,7 @@ def preset_values(name: str) -> dict[str, Any]:
     """A row of PRESETS.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is unknown.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
@@ -301,13 +297,13 @@ def preset_values(name: str) -> dict[str, Any]:
 def distill_config(
     preset: str, path: Path | None, flags: dict[str, Any]
 ) -> DistillConfig:
-    """The configuration of a run: flags over the file, over the preset's values.
+    """The configuration of a run: flags override the file, which overrides the preset.
 
     Args:
         preset: a row of PRESETS.
         path: a TOML file, or None.
-        flags: top-level keys that were given on the command line; "add_prior" goes
-            behind the priors of the method, or of the file, and replaces none.
+        flags: top-level keys from the command line; "add_prior" is appended to the
+            priors of the method or the file.
 
     Raises:
         ConfigError: an unknown preset, key or value, with its place.

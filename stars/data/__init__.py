@@ -1,4 +1,4 @@
-"""Images in: labeled images, their augmentation, and accuracy on them.
+"""Labeled images, their augmentation, and accuracy on them.
 
 Holds the bundled test images, .npz files, image folders and torchvision's data sets.
 Import from it: `LabeledImages`, `load`, and its modules.

@@ -1,4 +1,4 @@
-"""Accuracy on labeled images, one definition for teachers and students."""
+"""Accuracy on labeled images, defined once for teachers and students."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 from stars.data.images import LabeledImages
 
-CHUNK = 500  # images a pass
+CHUNK = 500  # images per pass
 
 
 def share_right(
     scores: Callable[[NDArray[np.uint8]], Tensor], test: LabeledImages
 ) -> float:
-    """Share of `test` whose largest score is the label's, 0 to 1.
+    """The share of `test` whose largest score is the label's, 0 to 1.
 
     Args:
         scores: uint8 images [B, C, H, W] -> [B, K].
-        test: all of it is used.
+        test: all images are used.
     """
     right = 0
     with torch.no_grad():

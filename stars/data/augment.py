@@ -1,4 +1,4 @@
-"""Augmentation of image batches; every random number comes from a passed generator."""
+"""Augmentation of image batches, with random numbers from a given generator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 def augment(
     images: Tensor, rng: np.random.Generator, *, flip: bool, crop: int
 ) -> Tensor:
-    """Each image [B, C, H, W] mirrored by chance, shifted by up to `crop` pixels."""
+    """Images [B, C, H, W], mirrored at random and shifted by up to `crop` pixels."""
     batch, _, height, width = images.shape
     if flip:
         mirrored = torch.from_numpy(rng.random(batch) < 0.5)[:, None, None, None]
@@ -29,7 +29,7 @@ def augment(
 
 
 def mixing(batch: int, rng: np.random.Generator, share: float) -> Tensor:
-    """Weights for `mix`, [B]: U(0, 1) for a `share` of images, by chance, else 1."""
+    """Weights for `mix`, [B]: U(0, 1) for a random `share` of the images, else 1."""
     if share == 0:
         return torch.ones(batch)
     blend = rng.random(batch, dtype=np.float32)
@@ -37,13 +37,13 @@ def mixing(batch: int, rng: np.random.Generator, share: float) -> Tensor:
 
 
 def mix(values: Tensor, weights: Tensor) -> Tensor:
-    """Each image, or label, [B, ...] blended with another one of the batch.
+    """Images or labels [B, ...], each blended with another one of the batch.
 
     x_b <- c_b x_b + (1 - c_b) x_{b-1}
 
     Source: Zhang et al. 2018 (mixup), arXiv:1710.09412.
-    Differs: weights are uniform; most losses take the teacher's answer to the mixture
-        instead of a mixture of labels.
+    Differs: weights are uniform; most losses use the teacher's outputs for the mixture
+        instead of mixed labels.
     """
     c = weights.to(values.device).view(-1, *[1] * (values.ndim - 1))
     return c * values + (1 - c) * values.roll(1, 0)

@@ -1,4 +1,4 @@
-"""Images in folders: one folder a class, and the layout of Tiny-ImageNet."""
+"""Reads image folders: one folder per class, and the layout of Tiny-ImageNet."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from PIL import Image
 
 from stars.errors import DataError
 
-MODES = {"1": "L", "LA": "L", "P": "RGB", "RGBA": "RGB"}  # Pillow's; others stay
+MODES = {"1": "L", "LA": "L", "P": "RGB", "RGBA": "RGB"}  # conversions in Pillow
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
-FORMATS = ("PNG", "JPEG", "BMP")  # others of Pillow's start programs, as for PostScript
-# What Pillow raises on a damaged image, or on one of more than 89 million pixels.
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+)  # Pillow runs other programs for formats such as PostScript
+# Errors of Pillow for damaged images and for more than 89 million pixels.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -37,19 +41,20 @@ Labeled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels
 def read_classes(path: Path, split: str) -> Labeled:
     """Images [N, H, W] or [N, H, W, 3] in one folder per class, and their labels.
 
-    Classes are the folders' names in order.
-
-    Where there is a train/, its folders name the classes of test/ too.
+    Classes are the folders' names in alphabetical order. If there is a train/, its
+    folders also define the classes of test/.
 
     Raises:
-        DataError: no class folder, one that train/ lacks, no image, one that cannot be
-            read, or images of several shapes.
+        DataError: there is no class folder, one that train/ lacks, no image, an
+            unreadable image, or images of several shapes.
     """
     root = path / split if (path / split).is_dir() else path
     known = class_names(path / "train" if (path / "train").is_dir() else root)
     foreign = sorted(set(class_names(root)) - set(known))
     if foreign:
-        raise DataError(f"data '{path}': {root} has classes {foreign}, train/ has not")
+        raise DataError(
+            f"data '{path}': {root} has classes {foreign}, which train/ lacks"
+        )
     images, labels = [], []
     for label, name in enumerate(known):
         folder = root / name
@@ -68,11 +73,11 @@ def read_classes(path: Path, split: str) -> Labeled:
 def read_tiny_imagenet(root: Path, split: str) -> Labeled:
     """Images [N, 3, 64, 64] of Tiny-ImageNet, and their labels.
 
-    root/tiny-imagenet-200 or root itself, as it is unpacked. The test split is the
-    validation folder: the labels of the test folder are not public.
+    They are in root/tiny-imagenet-200 or in root itself. The test split is the
+    validation folder, because the labels of the test folder are not public.
 
     Raises:
-        DataError: a file of the layout is missing, or an image is not of 64 x 64.
+        DataError: a file of the layout is missing, or an image is not 64 x 64.
 
     Source: layout of tiny-imagenet-200.zip (Stanford CS231n).
     """
@@ -101,7 +106,7 @@ def read_tiny_imagenet(root: Path, split: str) -> Labeled:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty.
+    """The non-empty lines of a text file.
 
     Raises:
         DataError: it cannot be read.
@@ -113,21 +118,21 @@ def read_lines(path: Path) -> list[str]:
 
 
 def class_names(folder: Path) -> list[str]:
-    """The names of the folders in `folder`, hidden ones left out, in order."""
+    """The sorted names of the folders in `folder`, without hidden ones."""
     return sorted(
         p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
     )
 
 
 def read_image(path: Path, mode: str | None = None) -> NDArray[np.uint8]:
-    """The pixels [H, W] or [H, W, 3] of one file; palettes resolved, alpha dropped.
+    """The pixels of a file, [H, W] or [H, W, 3], without palette or alpha.
 
     Args:
         path: of the file.
-        mode: Pillow's, to convert to; None for gray or color as it is.
+        mode: of Pillow, to convert to; None keeps gray or color.
 
     Raises:
-        DataError: not an image, or a damaged one.
+        DataError: the file is no image, or a damaged one.
     """
     try:
         with warnings.catch_warnings():

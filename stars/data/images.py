@@ -1,7 +1,7 @@
-"""Labeled images from the bundled sample, torchvision, .npz files or image folders.
+"""Labeled images: bundled, from torchvision, from .npz files or image folders.
 
-Images are uint8 [N, C, H, W] throughout; normalization belongs to the teacher, rounding
-to the encoding. Torch is imported only where torchvision reads the data.
+Images are always uint8 [N, C, H, W]; the teacher normalizes them, and the encoding
+rounds them. Only reading from torchvision imports torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TORCHVISION: dict[str, str] = {
     "cifar100": "CIFAR100",
 }
 FOLDERS = {"tiny-imagenet": read_tiny_imagenet}
-# SPEC, then perhaps @train or @test, then perhaps a slice of the images.
+# SPEC, an optional @train or @test, and an optional slice of the images.
 PART = re.compile(
     r"(?P<spec>.+?)@(?P<split>train|test)(\[(?P<low>\d*):(?P<high>\d*)\])?"
 )
@@ -54,11 +54,11 @@ class LabeledImages:
                 f"images are {images.dtype} {images.shape}, expected uint8 [N, C, H, W]"
             )
         if len(images) == 0:
-            raise DataError("there is no image in it")
+            raise DataError("it holds no image")
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
             raise DataError(
                 f"labels are {labels.dtype} {labels.shape}, expected integers"
-                f" [{len(images)}] as there are images"
+                f" [{len(images)}], one for each image"
             )
         if labels.min() < 0:
             raise DataError(f"a label is {labels.min()}; labels start at 0")
@@ -90,7 +90,7 @@ class LabeledImages:
         return hashlib.sha256(self.images.tobytes()).hexdigest()
 
     def first(self, count: int) -> LabeledImages:
-        """The first `count` images, or all when there are fewer.
+        """The first `count` images, or all if there are fewer.
 
         Raises:
             DataError: count is below 1.
@@ -103,22 +103,24 @@ class LabeledImages:
         """The images low .. high - 1.
 
         Raises:
-            DataError: there are none, or not as many.
+            DataError: the range is empty or exceeds the images.
         """
         if not 0 <= low < high <= len(self):
-            raise DataError(f"images [{low}:{high}] are not among {len(self)}")
+            raise DataError(
+                f"images [{low}:{high}]: expected a range within [0:{len(self)}]"
+            )
         return LabeledImages(self.images[low:high], self.labels[low:high])
 
     def share_in(self, other: LabeledImages) -> float:
-        """Share of these images that are also in `other`, pixel for pixel."""
+        """The share of these images that are also in `other`, pixel by pixel."""
         known = {image.tobytes() for image in other.images}
         return sum(image.tobytes() in known for image in self.images) / len(self)
 
 
 def kind_of(spec: str) -> str:
-    """Whether accuracies on `spec`, as test data, are "test" or "development" ones.
+    """Whether accuracies on the images `spec` are "test" or "development" ones.
 
-    Training images may be used to choose among settings. A teacher may have seen them.
+    Training images are for choosing settings; the teacher may have seen them.
     """
     part = PART.fullmatch(spec)
     if part is not None and part["split"] == "train":
@@ -132,14 +134,14 @@ def load(spec: str, split: str = "test") -> LabeledImages:
     Args:
         spec: "fashion-mnist" (the bundled 10,000 test images), "NAME:ROOT" with a
             torchvision data set (fashion-mnist, mnist, cifar10, cifar100) or
-            tiny-imagenet under ROOT, a path of an .npz, or a folder with one folder per
-            class, or train/ and test/ of such. Behind it "@train" or "@test" for a
-            split whatever is asked for, and "[low:high]" for a part of that:
+            tiny-imagenet under ROOT, the path of an .npz, or a folder with one folder
+            per class, or with train/ and test/ of these. A suffix "@train" or "@test"
+            overrides the split, and "[low:high]" selects a range of it:
             "mnist:ROOT@train[:5000]".
-        split: "train" or "test", where `spec` does not say.
+        split: "train" or "test"; `spec` can override it.
 
     Raises:
-        DataError: nothing of that name, or the content is not labeled images.
+        DataError: the name is unknown, or the content is not labeled images.
     """
     if split not in ("train", "test"):
         raise DataError(f"split is {split!r}, expected 'train' or 'test'")
@@ -164,12 +166,12 @@ def load(spec: str, split: str = "test") -> LabeledImages:
     raise DataError(
         f"data {spec!r}: no such file or folder; allowed are '{BUNDLED}' (bundled test"
         f" images), NAME:ROOT with NAME in {sorted({**TORCHVISION, **FOLDERS})}, a .npz"
-        " file, or a folder of class folders; perhaps with @train[:5000] behind"
+        " file, or a folder of class folders; each may end in @train[:5000]"
     )
 
 
 def bundled(split: str) -> LabeledImages:
-    """The 10,000 test images of Fashion-MNIST that come with the package.
+    """The 10,000 bundled test images of Fashion-MNIST.
 
     Raises:
         DataError: the split is not "test", or the file's checksum is wrong.
@@ -184,10 +186,10 @@ def bundled(split: str) -> LabeledImages:
 
 
 def read_asset(name: str) -> Any:
-    """A bundled file, opened for reading, after its sha256 was checked.
+    """A bundled file, opened for reading, with its sha256 checked.
 
     Raises:
-        DataError: the file is missing or is not the one that was packaged.
+        DataError: the file is missing or was changed.
     """
     folder = files("stars") / "assets"
     asset = folder / name
@@ -205,10 +207,10 @@ def read_asset(name: str) -> Any:
 
 
 def from_torchvision(name: str, root: Path, split: str) -> LabeledImages:
-    """A torchvision data set under `root`, downloaded if it is not there.
+    """A torchvision data set under `root`, downloaded if it is missing.
 
     Raises:
-        DataError: it is not there and cannot be downloaded.
+        DataError: it is missing and cannot be downloaded.
     """
     from torchvision import datasets  # noqa: PLC0415 - imports torch
 
@@ -217,7 +219,7 @@ def from_torchvision(name: str, root: Path, split: str) -> LabeledImages:
         dataset = kind(str(root), train=split == "train", download=True)
     except (RuntimeError, OSError) as error:
         raise DataError(
-            f"data '{name}:{root}': not found there and not downloadable ({error})"
+            f"data '{name}:{root}': not found, and the download failed ({error})"
         ) from error
     images = np.asarray(dataset.data)
     return LabeledImages(channels_first(images), np.asarray(dataset.targets))
@@ -237,10 +239,10 @@ def channels_first(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def from_npz(path: Path, split: str) -> LabeledImages:
-    """x_train, y_train, x_test, y_test (or images, labels) of an .npz file.
+    """The arrays x_train, y_train, x_test, y_test (or images, labels) of an .npz.
 
     Raises:
-        DataError: no such file, not an .npz, or other arrays in it.
+        DataError: the file is missing, is no .npz, or has other arrays.
     """
     if not path.is_file():
         raise DataError(f"data '{path}': no such file")

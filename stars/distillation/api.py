@@ -45,13 +45,13 @@ REPORTED = (
 
 @dataclass(frozen=True, eq=False)
 class DistilledStudent:
-    """A finished run: the spiking student, its proof, and how good it is.
+    """A finished run: the spiking student, its certificate, and its accuracies.
 
     Args:
         run: the run directory that holds everything.
         graph: the student on the grid, as read from its NIR file.
-        certificate: for how many steps every target computes the same.
-        report: what the run measured at its last step, by name.
+        certificate: the proof of how many steps all targets agree for.
+        report: the measurements of the run's last step, by name.
     """
 
     run: Run
@@ -64,14 +64,14 @@ class DistilledStudent:
         """The student of a finished run directory.
 
         Raises:
-            DataError: not a run directory.
-            FormatError: its distillation has not ended, or a file is damaged.
+            DataError: the path is no run directory.
+            FormatError: its distillation is unfinished, or a file is damaged.
         """
         run = Run.open(Path(path))
         if not run.graph_path.is_file():
             raise FormatError(
                 f"run '{run.path}' has no {run.graph_path.relative_to(run.path)}: its"
-                " distillation has not ended; call stars.distill with resume=True"
+                " distillation is unfinished; call stars.distill with resume=True"
             )
         graph: SpikingGraph = import_module("export.from_nir").read(run.graph_path)
         manifest = read_json(run.manifest_path)
@@ -85,15 +85,15 @@ class DistilledStudent:
 
     @property
     def accuracies(self) -> dict[str, float | None]:
-        """0 to 1 on the test images, of teacher, float student and student on the grid.
+        """Test accuracy, 0 to 1, of teacher, float student and student on the grid.
 
-        None where the run had no test images.
+        None if the run had no test images.
         """
         return {name: self.report.get(f"{name}_accuracy") for name in NETWORKS}
 
     @property
     def accuracy(self) -> float | None:
-        """That of the student on the grid, which is what ships."""
+        """The test accuracy of the student on the grid, which is the one to deploy."""
         return self.accuracies["grid"]
 
     @property
@@ -114,7 +114,7 @@ class DistilledStudent:
         return images
 
     def __str__(self) -> str:
-        """A few lines of text: accuracies, size and certificate."""
+        """Accuracies, size and certificate, in three lines."""
         shown = ", ".join(
             f"{name} {'not measured' if value is None else f'{100 * value:.2f} %'}"
             for name, value in self.accuracies.items()
@@ -159,15 +159,15 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
             student.
         config: a TOML file of settings; the arguments take precedence over it.
         student: the student's architecture.
-        steps: T, time steps an image is shown for.
+        steps: T, the number of time steps for which an image is shown.
         losses: what the student minimizes: names ("kl"), names with options
             ("hta_kl:temperature=4"), mappings as in [[loss]], or functions of a module.
         priors: what synthetic images minimize besides the method's own priors.
-        method: how images are synthesized: a name, or a class of your own with the
-            protocol `stars.synthesis.Synthesizer`.
+        method: how images are synthesized: a name, or your own class with the protocol
+            `stars.synthesis.Synthesizer`.
         data: real training images to learn from, for comparison.
-        test_data: real images for the accuracies; "none" for none. None: those of the
-            bundled teacher for the bundled teacher, else none.
+        test_data: real images for the accuracies; "none" for none. Default: the
+            bundled test images for the bundled teacher, else none.
         seed: of every random number.
         device: "cpu" or "cuda".
         backend: "fused" or "norse-eager".
@@ -177,8 +177,8 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
 
     Raises:
         ConfigError: an unknown name, option or value, or `out` is in use.
-        DataError: images have another shape than the teacher takes.
-        FormatError: a file is missing, foreign or damaged.
+        DataError: images have another shape than the teacher's.
+        FormatError: a file is missing, damaged or of another kind.
         TrainingError: a loss is not finite, or the student is silent.
         LimitError: the student does not fit the grid.
     """
@@ -221,14 +221,14 @@ def run_settings(
     resume: bool = False,
     progress: Progress = unseen,
 ) -> DistilledStudent:
-    """The student of a validated configuration; `distill` says what it raises.
+    """The student of a validated configuration; raises the same errors as `distill`.
 
-    Of several processes the first one writes the run, and all return its student.
+    With several processes, only the first writes the run, and all return its student.
 
     Args:
         settings: of the run.
         out: the run directory.
-        teacher: used in place of the one that `settings` names.
+        teacher: replaces the one that `settings` names.
         resume: continue from the last checkpoint.
         progress: called after each round and each step on the grid.
     """
@@ -239,7 +239,7 @@ def run_settings(
             run = Run.create(out, settings, resume=resume)
             with run.locked():
                 result = run_loop(settings, source, test, run, progress, real)
-                # NIR is written by a package above this one.
+                # By name, because the package that writes NIR imports this one.
                 import_module("export.to_nir").write(result.graph, run.graph_path)
                 run.record_artifact(run.graph_path)
         else:
@@ -248,7 +248,7 @@ def run_settings(
 
 
 def source_of(teacher: str | os.PathLike[str] | nn.Module | None) -> str | None:
-    """What the configuration says of a teacher."""
+    """The name of a teacher in the configuration."""
     if teacher is None:
         return None
     if isinstance(teacher, nn.Module):

@@ -1,4 +1,4 @@
-"""What goes wrong in a training without an error: silent layers, images all alike."""
+"""Failures of a training that raise no error: silent layers, collapsed images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 Policy = Literal["warn", "end", "stop"]
 
-NEAR = 2.0  # levels of 256; images that differ less, root mean square, are twins
+NEAR = 2.0  # gray levels; images with a smaller RMS difference are twins
 COLLAPSED = 0.5  # share of a round's images that have a twin
-COMPARED = 256  # images of a round at most
+COMPARED = 256  # largest number of images of a round that are compared
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def firing_rates(student: Network, images: torch.Tensor) -> dict[str, float]:
     """Spikes per neuron and step of each layer, in evaluation mode.
 
     Args:
-        student: left in the mode that it is in.
+        student: its training mode is restored.
         images: on the encoding's grid, [B, C, H, W].
     """
     training = student.training
@@ -41,7 +41,7 @@ def firing_rates(student: Network, images: torch.Tensor) -> dict[str, float]:
 
 
 def twins(images: NDArray[np.uint8]) -> float:
-    """Share of the images [N, C, H, W] that another one is nearly equal to."""
+    """The share of the images [N, C, H, W] that have a nearly equal twin."""
     chosen = images[:: max(1, len(images) // COMPARED)]
     flat = chosen.reshape(len(chosen), -1).astype(np.float64)
     squares = (flat**2).sum(1)
@@ -51,17 +51,17 @@ def twins(images: NDArray[np.uint8]) -> float:
 
 
 def silent(rates: Mapping[str, float], rate: float) -> list[str]:
-    """A text per layer that does not spike at all; `rate` is the learning rate."""
+    """One warning for each layer that never spikes; `rate` is the learning rate."""
     return [
         f"layer {name!r} does not spike once on the newest images; the learning rate"
-        f" may be too high: lower training.learning_rate, {rate:g} now"
+        f" may be too high: lower training.learning_rate, which is {rate:g}"
         for name, value in rates.items()
         if value == 0
     ]
 
 
 def collapsed(images: NDArray[np.uint8]) -> list[str]:
-    """A text if the images of one round are nearly all alike."""
+    """A warning if at least half of a round's images have a twin."""
     share = twins(images)
     if len(images) < 2 or share < COLLAPSED:
         return []
@@ -73,10 +73,10 @@ def collapsed(images: NDArray[np.uint8]) -> list[str]:
 
 
 def tell(troubles: list[str], where: str, policy: Policy) -> None:
-    """Warn of each trouble, or stop.
+    """Log each trouble as a warning.
 
     Raises:
-        TrainingError: there are some, and the policy is to stop.
+        TrainingError: there are troubles, and the policy is "stop".
     """
     for trouble in troubles:
         log.warning("%s: %s", where, trouble)
@@ -88,12 +88,12 @@ def check_speaks(rates: Mapping[str, float], policy: Policy) -> None:
     """Refuse a finished student whose last layer is silent: its scores are constant.
 
     Raises:
-        TrainingError: it is, and the policy is another than to warn.
+        TrainingError: the layer is silent, and the policy is not "warn".
     """
     name = list(rates)[-1]
     if rates[name] == 0 and policy != "warn":
         raise TrainingError(
             f"the finished student is silent: its last layer {name!r} does not spike"
-            " once on synthetic images, so that every image gets the same scores; lower"
+            " once on synthetic images, so every image gets the same scores; lower"
             " training.learning_rate or grid.learning_rate, or train for more steps"
         )

@@ -1,9 +1,8 @@
-"""Distillation: invent images, let the student learn from them, put it on the grid.
+"""Distillation: synthesize images, train the student on them, put it on the grid.
 
-For comparison it can learn from real images; then none are invented.
+For comparison, the student can learn from real images; then none are synthesized.
 
-Every round draws its randomness from the seed and the round's number, whatever was
-drawn before.
+The random numbers of a round depend only on the seed and the round's number.
 """
 
 from __future__ import annotations
@@ -32,10 +31,11 @@ from stars.distillation.teacher_start import (
     start_from,
 )
 from stars.errors import ConfigError, TrainingError
-from stars.graph.encoding import DirectEncoding
+from stars.graph.encoding import LEVELS, DirectEncoding
 from stars.losses import LOSSES, READ_ACTIVATIONS
 from stars.networks.architectures import blueprint
 from stars.networks.batch_norm import fuse
+from stars.networks.grid_layers import rounded
 from stars.networks.lif import LIFConstants
 from stars.networks.network import Network
 from stars.networks.outputs import Outputs, gathered_outputs
@@ -56,22 +56,22 @@ from stars.runtime.distributed import (
 from stars.synthesis import synthesizer
 from stars.teacher.teacher import Teacher
 
-RATE_IMAGES = 200  # of the bank, on which the firing rates are measured
-SCALE_IMAGES = 512  # of the bank, on which a student's scales are measured
+RATE_IMAGES = 200  # images of the bank that firing rates are measured on
+SCALE_IMAGES = 512  # images of the bank that a student's scales are measured on
 
 
 class Distillation:
-    """One distillation: all that lives between its rounds.
+    """One distillation: student, synthesizer, image bank and optimizer.
 
     Args:
         config: of the run.
         teacher: frozen.
-        real: training images to learn from instead of invented ones; their labels are
-            for losses that ask for them, all others learn from the teacher.
+        real: training images to learn from instead of synthetic ones. Only losses that
+            ask for labels read their labels; all others learn from the teacher.
 
     Raises:
-        ConfigError: an unknown name, option or device, or values that do not go
-            together.
+        ConfigError: an unknown name, option or device, or values that contradict each
+            other.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Distillation:
         self.try_losses()
 
     def round(self, number: int) -> dict[str, float]:
-        """Synthesize if need be, then train; what to log. `number` starts at 1.
+        """Run one round; the values to log. `number` starts at 1.
 
         Raises:
             TrainingError: the synthesis, a loss, or the student is not finite.
@@ -159,13 +159,13 @@ class Distillation:
         return {**terms, **values, "student_steps": self.schedule.last_epoch}
 
     def synthesize(self, number: int) -> dict[str, float]:
-        """Add one round's images to the bank; the priors' last values.
+        """Add one round's images to the bank; the values to log.
 
-        With them the length of each one's gradient, and "teacher_images": how many
-        images the teacher has judged in the round.
+        These are the priors' last values, the lengths of their gradients, and
+        "teacher_images": how many images the teacher has processed.
 
         Raises:
-            TrainingError: they are not finite.
+            TrainingError: an image or a value is not finite.
         """
         self.student.eval().requires_grad_(requires_grad=False)
         with self.teacher.counted() as judged:
@@ -188,7 +188,7 @@ class Distillation:
 
     @torch.no_grad()
     def troubles(self) -> list[str]:
-        """What is wrong with the last round's images, and with the student on them."""
+        """Warnings about the last round's images and the student's rates on them."""
         newest = self.bank.newest(RATE_IMAGES)
         images = self.teacher.normalize(torch.from_numpy(newest).to(self.device))
         rates = firing_rates(self.student, quantized(images, self.encoding))
@@ -198,12 +198,12 @@ class Distillation:
         return alike + silent(rates, self.config.training.learning_rate)
 
     def try_losses(self) -> None:
-        """Evaluate the losses once on blank images, before a round's work is lost.
+        """Evaluate the losses once on blank images, so that mistakes show at once.
 
-        The batch is that of training, so that nothing is compiled for this alone.
+        The batch has the size of training, so that no extra kernel is compiled.
 
         Raises:
-            ConfigError: a loss needs what these networks do not have, or none of them
+            ConfigError: a loss needs something that these networks lack, or no loss
                 trains the head.
         """
         shape = (self.config.training.batch_size, *self.teacher.spec.input_shape)
@@ -222,8 +222,8 @@ class Distillation:
             for gradient in torch.autograd.grad(loss, weights, allow_unused=True)
         ):
             raise ConfigError(
-                f"{sorted(values)} alone would leave the student's class scores"
-                " untrained; add a loss that sees them, such as kl"
+                f"loss {sorted(values)} alone does not train the student's class"
+                " scores; add a loss that reads them, such as kl"
             )
 
     def on_grid(self, progress: Progress) -> Network:
@@ -260,7 +260,7 @@ class Distillation:
         *,
         bf16: bool,
     ) -> dict[str, float]:
-        """One step of `network` on images of the bank; the losses.
+        """Train `network` for one step on images of the bank; the losses.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -288,8 +288,8 @@ class Distillation:
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Augmented and mixed images of the bank, normalized, [B, C, H, W].
 
-        And the share of each class in them, [B, K]; None where they were invented. Of a
-        batch that processes share, the rows of this one.
+        And the share of each class in them, [B, K]; None for synthetic images. With
+        several processes, only this process's rows.
         """
         training = self.config.training
         images, places = self.bank.drawn(training.batch_size, rng)
@@ -300,7 +300,7 @@ class Distillation:
         return share(mixed), None if labels is None else share(labels)
 
     def labels(self, places: Tensor, weights: Tensor) -> Tensor | None:
-        """Those of real images at these places, mixed as they are; else None."""
+        """The mixed labels of the real images at these places; None without any."""
         if self.real is None:
             return None
         classes = torch.from_numpy(self.real.labels)[places]
@@ -308,7 +308,7 @@ class Distillation:
         return mix(one_hot.to(self.device), weights)
 
     def see(self, images: Tensor) -> Outputs:
-        """The student's outputs on normalized images, rounded like the chip's input."""
+        """The student's outputs on normalized images, rounded to the chip's input."""
         inputs = quantized(images, self.encoding)
         if self.membranes:
             return with_membranes(self.student, inputs)
@@ -316,7 +316,7 @@ class Distillation:
         return outputs
 
     def file(self) -> StudentFile:
-        """What the student's file says beside the weights."""
+        """The description in the student's file."""
         spec, student = self.teacher.spec, self.config.student
         return StudentFile(
             architecture=self.architecture,
@@ -330,7 +330,7 @@ class Distillation:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rounds change."""
+        """Everything that rounds change, and the checksums of the inputs."""
         return {
             "student": self.student.state_dict(),
             "synthesizer": self.synthesizer.state_dict(),
@@ -342,46 +342,44 @@ class Distillation:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Continue from a checkpoint.
 
         Raises:
-            ConfigError: it was made with another teacher, or other real images.
+            ConfigError: it was made with another teacher or other real images.
         """
         if state.get("teacher") != self.checksums["teacher"]:
             raise ConfigError(
                 "the checkpoint was made with another teacher than"
-                f" '{self.config.teacher.source}' is now; start a new run"
+                f" '{self.config.teacher.source}'; start a new run"
             )
         if state.get("data") != self.checksums["data"]:
             raise ConfigError(
                 "the checkpoint was made with other training images than"
-                f" {self.config.data!r} gives now; start a new run"
+                f" {self.config.data!r}; start a new run"
             )
         self.student.load_state_dict(state["student"])
         self.synthesizer.load_state_dict(state["synthesizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        if state["scales"] is not None:
+        if state.get("scales") is not None:
             self.scales = {k: v.to(self.device) for k, v in state["scales"].items()}
         if self.real is None:
             self.bank.fill(state["bank"])
 
 
 def portion(total: int, parts: int, number: int) -> int:
-    """The `number`th of `parts` portions of `total`; all add up to it.
+    """The `number`th of `parts` portions that add up to `total`.
 
-    They differ by one where it cannot be divided. `number` starts at 1.
+    Portions differ by at most one. `number` starts at 1.
     """
     return number * total // parts - (number - 1) * total // parts
 
 
 def quantized(images: Tensor, encoding: DirectEncoding) -> Tensor:
-    """Images on the encoding's 8-bit grid; the rounding's gradient is the identity."""
-    step = 2.0**encoding.exponent
-    on_grid = (images / step).round().clamp(-127, 127) * step
-    return images + (on_grid - images).detach()
+    """Images rounded to the encoding's 8-bit grid; gradients pass straight through."""
+    return rounded(images, encoding.exponent, LEVELS)
 
 
 def seed_everything(seed: int, number: int) -> None:
-    """Set torch's generators for one round."""
+    """Seed torch's generators for one round."""
     torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""What a distillation reports: accuracies, firing rates, and what is wrong there."""
+"""The report of a distillation: accuracies, firing rates and warnings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from stars.errors import DataError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
 from stars.graph.spiking_graph import SpikingGraph
+from stars.graph.trace import HEALTHY_RATES
 from stars.grid.certificate import Certificate, certify
 from stars.networks.network import Network
 from stars.networks.outputs import Outputs
 from stars.networks.student import to_graph
 from stars.teacher.teacher import Teacher
-
-HEALTHY_RATES = (0.01, 0.6)  # spikes per neuron and step
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,15 @@ class Students:
 
 @dataclass(frozen=True)
 class DistillResult:
-    """The on-grid student, and measurements of the last step, never of the best.
+    """The student on the grid, and measurements at the last step, never the best one.
 
     Args:
-        graph: what ships.
+        graph: the student to deploy.
         certificate: of the graph.
         rates: spikes per neuron and step of each layer, on images of the bank.
-        teacher_accuracy, student_accuracy, grid_accuracy: on the real test images, 0 to
-            1; None without any.
-        seconds: of synthesis, training and fine-tuning, interrupted parts too.
+        teacher_accuracy, student_accuracy, grid_accuracy: on real test images, 0 to 1;
+            None without any.
+        seconds: of synthesis, training and fine-tuning, with all interrupted parts.
     """
 
     graph: SpikingGraph
@@ -57,7 +56,7 @@ class DistillResult:
     seconds: float
 
     def accuracies(self) -> dict[str, float | None]:
-        """The three, by name."""
+        """The three accuracies by name."""
         return {
             "teacher": self.teacher_accuracy,
             "student": self.student_accuracy,
@@ -65,7 +64,7 @@ class DistillResult:
         }
 
     def warnings(self) -> list[str]:
-        """What a user must know before the student ships: dead layers, inexactness."""
+        """Warnings before deployment: layers with unusual rates, and inexactness."""
         low, high = HEALTHY_RATES
         found = [
             f"layer {name!r} fires at {100 * rate:.1f} % a step, expected"
@@ -78,7 +77,7 @@ class DistillResult:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the graph, as plain values."""
+        """Everything except the graph, as plain values."""
         return {
             **{f"{name}_accuracy": value for name, value in self.accuracies().items()},
             "rates": dict(self.rates),
@@ -96,14 +95,14 @@ def measure(
     metadata: Mapping[str, str],
     seconds: float,
 ) -> DistillResult:
-    """The graph of the on-grid student, and how good it is.
+    """The graph of the student on the grid, and its measurements.
 
     Args:
-        students: both.
+        students: before and on the grid.
         teacher: on the CPU.
         test: real images; None for none.
         images: uint8 [N, C, H, W], for the firing rates.
-        metadata: goes into the graph.
+        metadata: of the graph.
         seconds: to report.
     """
     encoding = students.encoding
@@ -125,7 +124,7 @@ def measure(
 
 
 def check_images(images: LabeledImages, teacher: Teacher, kind: str) -> None:
-    """Refuse images of a `kind`, test or training, that are not what the teacher names.
+    """Refuse images that do not fit the teacher; `kind` is "test" or "training".
 
     Raises:
         DataError: another shape, or a label that the teacher does not have.
@@ -144,7 +143,7 @@ def check_images(images: LabeledImages, teacher: Teacher, kind: str) -> None:
 
 
 def accuracy(network: Network, encoding: DirectEncoding, test: LabeledImages) -> float:
-    """Share of `test` whose largest final membrane is the label's."""
+    """The share of `test` whose largest final membrane is the label's."""
 
     def scores(images: NDArray[np.uint8]) -> Tensor:
         inputs = encoding.encode(images, 1)[0].astype(np.float32)
@@ -155,7 +154,7 @@ def accuracy(network: Network, encoding: DirectEncoding, test: LabeledImages) ->
 
 
 def teacher_accuracy(teacher: Teacher, test: LabeledImages) -> float:
-    """Share of `test` that the teacher names rightly."""
+    """The share of `test` that the teacher classifies correctly."""
 
     def scores(images: NDArray[np.uint8]) -> Tensor:
         outputs: Outputs = teacher(teacher.normalize(torch.from_numpy(images)))

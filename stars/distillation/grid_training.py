@@ -1,9 +1,9 @@
-"""Grid training: the student on the power-of-two grid, fine-tuned on the same images.
+"""Grid training: puts the student on the power-of-two grid and fine-tunes it.
 
-BN is folded, every layer's weights become 8-bit integers times a power of two, and the
-network learns on with straight-through rounding in float32; no autocast, for bf16 on
-the grid is another network. After every step it is projected onto the bit budget, so
-that the certificate holds by construction and not by luck.
+BN is folded and every layer's weights become 8-bit integers times a power of two. Then
+the network trains on with straight-through rounding in float32. There is no autocast,
+because bf16 computes another network. After every step the network is projected onto
+the bit budget, so the certificate holds by construction.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from stars.networks.network import Network
 from stars.networks.student import lif_layers, to_graph
 
 ACCUMULATOR_LIMIT = 2**ACCUMULATOR_BITS - 1  # units
-HEADROOM = 0.8  # share of the budget that may be used before the fine-tuning starts
-COARSEST = 24  # how often a layer's step may double before we give up
+HEADROOM = 0.8  # share of the budget that may be used before fine-tuning
+COARSEST = 24  # how often a layer's step may double
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A layer that feeds a population, and what its inputs can be.
+    """A layer that feeds a population, and the range of its inputs.
 
     Args:
         layer: its name.
         low, high: interval of each input channel, in units of 2^exponent, [C].
-        exponent: of the input: 0 for spikes and their sums.
+        exponent: of the input's unit; 0 for spikes and their sums.
     """
 
     layer: str
@@ -50,13 +50,13 @@ class Arrival:
 
 @dataclass(frozen=True)
 class PopulationBudget:
-    """The layers that meet in one population.
+    """The layers that feed one population, and its bit budget.
 
     Args:
         name: of the population; "readout" for the last.
         arrivals: its weighted inputs.
         shortcuts: number of identity shortcuts; each adds a spike of weight 1.
-        limit: largest current, in units, that keeps its membrane in the register.
+        limit: largest current, in units, at which the membrane fits the register.
     """
 
     name: str
@@ -66,22 +66,22 @@ class PopulationBudget:
 
     @property
     def bias_limit(self) -> int:
-        """Steps of the unit that each layer's bias may have, so that the sum fits."""
+        """The largest bias of each layer, in units, so that the sum of biases fits."""
         return BIAS_LIMIT // len(self.arrivals)
 
     def unit(self, grids: Mapping[str, NodeGrid]) -> int:
-        """log2 of the finest step of what its layers hand on."""
+        """log2 of the finest step among the currents of its layers."""
         return min(grids[a.layer].weight_exponent + a.exponent for a in self.arrivals)
 
 
 def to_grid(student: Network, encoding: DirectEncoding) -> Network:
-    """A copy of `student` on the grid: BN folded, means as sums, steps chosen.
+    """A copy of `student` on the grid, with folded BN and with sums for means.
 
-    The step of each layer is the finest that holds its weights in 8 bits and leaves its
-    population inside the bit budget with some headroom.
+    Each layer gets the finest step with which its weights fit 8 bits and its population
+    fits the bit budget with some headroom.
 
     Raises:
-        LimitError: no step does.
+        LimitError: there is no such step.
     """
     graph = sum_pools(to_graph(student, encoding))
     parameters = {
@@ -102,7 +102,7 @@ def to_grid(student: Network, encoding: DirectEncoding) -> Network:
 
 
 def budgets(network: Network, encoding: DirectEncoding) -> tuple[PopulationBudget, ...]:
-    """Every population with its inputs' intervals and its bit budget.
+    """Every population with the intervals of its inputs and its bit budget.
 
     A leaky membrane stays below (1 - (1 - k)^T) / k times its largest current, with
     k = dt / tau of its own layer. A readout stays below T times its largest current.
@@ -149,12 +149,12 @@ def choose_grids(
 ) -> dict[str, NodeGrid]:
     """The finest steps with which every population fits its budget, by `grid_of`.
 
-    Unlike `stars.grid.quantize`, whose network learns no more, this leaves headroom to
-    learn in, and never clips a bias, however coarse the weights. Biases stay within 12
-    bits of the population's unit, as netx files hold them.
+    Unlike `stars.grid.quantize`, this leaves headroom for further training and never
+    clips a bias, even if weights become coarser. Biases fit 12 bits of the population's
+    unit, as in netx files.
 
     Raises:
-        LimitError: none does.
+        LimitError: no step fits.
     """
 
     def crowded(grids: Mapping[str, NodeGrid]) -> list[str]:
@@ -186,7 +186,7 @@ def has_headroom(
     grids: Mapping[str, NodeGrid],
     parameters: Mapping[str, tuple[Tensor, Tensor]],
 ) -> bool:
-    """Whether the largest current leaves room on such grids, and no bias is clipped."""
+    """Whether the largest current leaves headroom, and no bias is clipped."""
     unit = 2.0 ** population.unit(grids)
     biases = (parameters[a.layer][1].abs().max() for a in population.arrivals)
     current = float(largest_current(population, parameters).max())
@@ -199,7 +199,7 @@ def has_headroom(
 def largest_current(
     budget: PopulationBudget, parameters: Mapping[str, tuple[Tensor, Tensor]]
 ) -> Tensor:
-    """The largest |current| that any input can cause, per output channel, [C']."""
+    """The largest |current| that any input can cause, for each output channel [C']."""
     most: Tensor | float = float(budget.shortcuts)
     least: Tensor | float = 0.0
     for arrival in budget.arrivals:
@@ -215,7 +215,7 @@ def largest_current(
 
 
 class BudgetProjection:
-    """Puts a grid network back onto its bit budget; to be called after every step."""
+    """Projects a grid network onto its bit budget; call it after every step."""
 
     def __init__(self, network: Network, encoding: DirectEncoding) -> None:
         self.network = network
@@ -223,10 +223,10 @@ class BudgetProjection:
 
     @torch.no_grad()
     def __call__(self) -> int:
-        """Clamp weights and biases, shrink channels over budget; their number.
+        """Clamp weights and biases, and shrink channels over budget; their number.
 
-        Shrunk weights are rounded anew, and an identity shortcut does not shrink: so it
-        is repeated until the budget holds. Every turn takes at least a twentieth.
+        Shrinking repeats until the budget holds, because weights are rounded again and
+        an identity shortcut does not shrink. Each turn shrinks by at least a twentieth.
         """
         return sum(self._project(budget) for budget in self.budgets)
 
@@ -257,10 +257,10 @@ class BudgetProjection:
 def current_on_grid(
     budget: PopulationBudget, layers: Mapping[str, GridLayer]
 ) -> Tensor:
-    """`largest_current` of weights and biases as they are rounded, [C']."""
+    """`largest_current` of the rounded weights and biases, [C']."""
     return largest_current(budget, {n: layer.on_grid() for n, layer in layers.items()})
 
 
 def limits(exponent: int, count: int) -> tuple[float, float]:
-    """The interval of `count` steps of 2^exponent to each side."""
+    """The interval of +-`count` steps of 2^exponent."""
     return -count * 2.0**exponent, count * 2.0**exponent

@@ -1,4 +1,4 @@
-"""ImageBank: the synthetic images that stand in for the data nobody may touch."""
+"""ImageBank: the synthetic images that replace the training data."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from stars.files.writing import atomic
 
 
 class ImageBank:
-    """Images as a camera would give them: uint8 [M, C, H, W]; the oldest make room.
+    """Up to `capacity` images, uint8 [M, C, H, W]; new ones replace the oldest.
 
     Args:
-        capacity: M at most.
+        capacity: the largest M.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -33,11 +33,11 @@ class ImageBank:
         """Append pixels / 255 in 0..1, [N, C, H, W], rounded to uint8."""
         new = as_pixels(images)
         both = new if self.images is None else torch.cat([self.images, new])
-        # A copy: a view would carry what it left out into every checkpoint.
+        # A copy, because a view would save the dropped images in every checkpoint.
         self.images = both[-self.capacity :].clone()
 
     def drawn(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """`count` images, uint8 [count, C, H, W], drawn with replacement, and places.
+        """`count` images drawn with replacement, uint8 [count, C, H, W], and places.
 
         Raises:
             DataError: the bank is empty.
@@ -47,7 +47,7 @@ class ImageBank:
         return self.at(places), places
 
     def at(self, places: Tensor) -> Tensor:
-        """The images at these places, 0 the oldest: uint8 [N, C, H, W].
+        """The images at these places, uint8 [N, C, H, W]; place 0 is the oldest.
 
         Raises:
             DataError: the bank is empty.
@@ -55,7 +55,7 @@ class ImageBank:
         return self.held()[places]
 
     def held(self) -> Tensor:
-        """What is held here, uint8.
+        """The images that this process holds, uint8.
 
         Raises:
             DataError: the bank is empty.
@@ -65,15 +65,15 @@ class ImageBank:
         return self.images
 
     def whole(self) -> Tensor:
-        """All images, the oldest first: uint8 [M, C, H, W]; what `fill` takes."""
+        """All images, the oldest first: uint8 [M, C, H, W]."""
         return self.at(torch.arange(len(self)))
 
     def fill(self, images: Tensor) -> None:
-        """Hold uint8 [M, C, H, W], and nothing else."""
+        """Replace the content by uint8 [M, C, H, W]."""
         self.images = images
 
     def newest(self, count: int) -> NDArray[np.uint8]:
-        """The last `count` images that were added, or all: uint8 [N, C, H, W].
+        """The newest `count` images, or all if these are fewer: uint8 [N, C, H, W].
 
         Raises:
             DataError: the bank is empty.
@@ -85,10 +85,10 @@ class ImageBank:
         return images
 
     def write_png(self, path: Path | None, rows: int = 10, columns: int = 16) -> None:
-        """The newest images as one picture of `rows` x `columns`, all or nothing.
+        """Write the newest images as one picture of `rows` x `columns`, atomically.
 
-        Three channels are shown in color; of any other number the first, in gray.
-        A process that is not to write, but holds some of the images, gives no path.
+        Three channels are shown in color, otherwise the first channel in gray. A
+        process that must not write, but holds some of the images, gives no path.
         """
         newest = self.newest(rows * columns)
         if path is None:
@@ -106,5 +106,5 @@ class ImageBank:
 
 
 def as_pixels(images: Tensor) -> Tensor:
-    """Pixels / 255 in 0..1 as uint8, on the CPU."""
+    """Pixels / 255 in 0..1 -> uint8 on the CPU."""
     return (images.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8)

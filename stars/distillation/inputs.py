@@ -1,4 +1,4 @@
-"""What a distillation reads: a teacher and images."""
+"""Reads the inputs of a distillation: a teacher and images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from stars.teacher.teacher import Teacher
 def read_inputs(
     config: DistillConfig, teacher: Teacher | None = None
 ) -> tuple[Teacher, LabeledImages | None, LabeledImages | None]:
-    """(Teacher, test images or None, real training images or None).
+    """The teacher, the test images or None, and the training images or None.
 
     Args:
         config: names all three.
-        teacher: used in place of the one that `config` names.
+        teacher: replaces the one that `config` names.
 
     Raises:
         StarsError: one of them cannot be read.

@@ -1,6 +1,6 @@
-"""The loop: rounds with checkpoints, the grid, and what the run directory gets.
+"""The loop: rounds with checkpoints, then the grid, evaluation and the files.
 
-A run that is killed and resumed ends where the uninterrupted one does.
+A run that is killed and resumed gives the same student as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from stars.run_directory import Progress, Run
 from stars.runtime.distributed import from_first, processes
 from stars.teacher.teacher import Teacher
 
-SHARED_IMAGES = 0.01  # of the test images; data sets do hold a few pictures twice
+SHARED_IMAGES = 0.01  # share of test images; data sets hold a few pictures twice
 
 
 def run_rounds(
     distillation: Distillation, run: Run | None, progress: Progress
 ) -> float:
-    """All rounds that are left, each with a checkpoint; seconds, earlier ones too.
+    """Run the remaining rounds, each with a checkpoint; the seconds of all rounds.
 
     A process without a run takes part and writes nothing.
     """
@@ -45,7 +45,9 @@ def run_rounds(
         except TrainingError as error:
             step = distillation.schedule.last_epoch + 1
             raise TrainingError(f"round {number}, step {step}: {error}") from error
-        troubles = distillation.troubles()  # the bank asks all processes for images
+        troubles = (
+            distillation.troubles()
+        )  # in all processes: each holds part of the bank
         if run:
             tell(troubles, f"round {number}", distillation.config.trouble)
         seconds += time.monotonic() - started
@@ -69,23 +71,23 @@ def distill(
     progress: Progress,
     real: LabeledImages | None = None,
 ) -> DistillResult:
-    """Distill `teacher` into `run`: checkpoints, metrics, picture and both students.
+    """Distill `teacher` into `run`, and write all files of the run.
 
-    Goes on from the run's last checkpoint when there is one.
-    An error before the first one takes back the directory.
+    Continues from the run's last checkpoint if there is one. An error before the first
+    checkpoint removes the directory.
 
     Args:
         config: of the run.
         teacher: frozen.
-        test: real images, for the printed accuracies alone; nothing is chosen on them.
+        test: real images, only for the accuracies; nothing is chosen on them.
         run: an open run directory.
         progress: called after each round and step.
-        real: training images to learn from instead of invented ones.
+        real: training images to learn from instead of synthetic ones.
 
     Raises:
         ConfigError: an unknown name or option.
-        DataError: test or training images have another shape or more classes than the
-            teacher, or are the same.
+        DataError: test or training images do not fit the teacher, or they are the
+            same.
         TrainingError: a loss is not finite, or the student is silent.
         LimitError: the student cannot be put on the grid.
     """
@@ -96,8 +98,8 @@ def distill(
             check_images(real, teacher, "training")
             if test is not None and test.share_in(real) > SHARED_IMAGES:
                 raise DataError(
-                    f"the test images are among those of {config.data!r} to train on;"
-                    " give others as test data, or 'none'"
+                    f"the test images are among the training images {config.data!r};"
+                    " give other test data, or 'none'"
                 )
         distillation = Distillation(config, teacher, real)
         seconds = run_rounds(distillation, run, progress)
@@ -144,7 +146,7 @@ def distill(
 def follow(
     config: DistillConfig, teacher: Teacher, real: LabeledImages | None = None
 ) -> None:
-    """What all processes but the first do while that one runs `distill`.
+    """Take part in the `distill` that the first process runs.
 
     Raises:
         ConfigError, TrainingError, LimitError: as there.
@@ -155,4 +157,4 @@ def follow(
 
 
 def unseen(stage: str, done: int, total: int, values: dict[str, float]) -> None:
-    """A progress that shows nothing."""
+    """Show no progress."""

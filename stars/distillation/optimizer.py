@@ -1,4 +1,4 @@
-"""The optimizer of a student, and how its learning rate rises and falls."""
+"""The optimizer of a student, and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ WARM_UP = 0.15  # share of the steps in which the learning rate rises
 
 
 def descent(student: Network, config: TrainingConfig) -> tuple[AdamW, OneCycleLR]:
-    """AdamW with a one-cycle learning rate, higher for the head.
+    """AdamW with a one-cycle learning rate, which is higher for the head.
 
-    The head sees mean firing rates, which are below 1, and is to give the teacher's
-    scores, which go beyond 10: its weights have the longest way, and Adam goes about
-    one learning rate a step. They do not decay either.
+    The head reads mean firing rates below 1 and must give scores beyond 10. So its
+    weights change most, and Adam moves them by about one learning rate a step. They
+    have no weight decay.
 
     Args:
-        student: its head is a layer of its own.
-        config: `learning_rate`, and `head_rate` times as much for the head; `steps`.
+        student: a network with a Head.
+        config: `learning_rate`, times `head_rate` for the head; `weight_decay`;
+            `steps`.
 
     Source: Loshchilov & Hutter 2019 (AdamW), arXiv:1711.05101; Smith & Topin 2019 (one
         cycle), arXiv:1708.07120.

@@ -30,7 +30,7 @@ def architecture(
     """The name and the options of the student's architecture.
 
     Raises:
-        ConfigError: it is to be the teacher's, and that is a module of the user's own.
+        ConfigError: it is "teacher", but the teacher is the user's own module.
     """
     if student.architecture != "teacher":
         return student.architecture, student.options
@@ -46,8 +46,8 @@ def check_same_architecture(student: Blueprint, teacher: nn.Module) -> Network:
     """The teacher's network, whose weights fit a student of this blueprint.
 
     Raises:
-        ConfigError: the teacher is a module of the user's own, or its layers are not
-            those of the student.
+        ConfigError: the teacher is the user's own module, or its layers differ from
+            the student's.
     """
     where = '[student] start is "teacher"'
     if not isinstance(teacher, Network):

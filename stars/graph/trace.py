@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from stars.errors import GraphError
 from stars.graph.nodes.base import Array
 
+HEALTHY_RATES = (0.01, 0.6)  # spikes per neuron and step
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:

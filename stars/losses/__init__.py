@@ -1,6 +1,6 @@
-"""Distillation losses by name: student's and teacher's Outputs -> scalar.
+"""Distillation losses by name: (student's Outputs, teacher's Outputs) -> scalar.
 
-Holds one file for each paper, and the table of them.
+Holds one file for each paper, and a table of the losses.
 Import from it: `LOSSES`.
 It may import `stars.networks` and what that may import.
 All of it needs torch.
@@ -36,4 +36,4 @@ LOSSES: dict[str, Loss] = {
     "layerwise": layerwise,
 }
 
-READ_ACTIVATIONS = ("layerwise",)  # rows that look at what every layer gives
+READ_ACTIVATIONS = ("layerwise",)  # losses that read Outputs.activations

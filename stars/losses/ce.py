@@ -1,4 +1,4 @@
-"""Cross-entropy with the class that the teacher gives, or the data set."""
+"""Cross-entropy with the teacher's class, or with the data set's labels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def ce(student: Outputs, teacher: Outputs, *, labels: bool = False) -> Tensor:
 
     Args:
         student: logits [T, B, K]; their mean over T is zbar.
-        teacher: logits [1, B, K], v; only their largest matters.
-        labels: learn from the data set's labels and not from the teacher.
+        teacher: logits [1, B, K], v; only the largest one matters.
+        labels: whether y is the data set's labels instead of the teacher's class.
 
     Returns:
-        Scalar in nats, mean over the batch; >= 0, and 0 only in the limit.
+        Scalar in nats, mean over the batch; positive, and 0 only in the limit.
 
     Raises:
-        ConfigError: labels, and the images have none, for they were invented.
+        ConfigError: `labels` is set, but the images are synthetic and have none.
 
     Source: the usual loss of a classifier; hard targets beside soft ones in Hinton,
         Vinyals & Dean 2015, arXiv:1503.02531, section 2.
@@ -33,6 +33,8 @@ def ce(student: Outputs, teacher: Outputs, *, labels: bool = False) -> Tensor:
     """
     if labels:
         if teacher.labels is None:
-            raise ConfigError("ce: invented images have no labels; give real ones")
+            raise ConfigError(
+                "ce: synthetic images have no labels; set data to real images"
+            )
         return F.cross_entropy(student.mean_logits.float(), teacher.labels)
     return F.cross_entropy(student.mean_logits.float(), predicted(teacher))

@@ -19,35 +19,35 @@ def hta_kl(
     masked: bool = False,
     per_step: bool = False,
 ) -> Tensor:
-    """Forward KL for the teacher's likely classes, reverse KL for the others.
+    """Forward and reverse KL, weighted by the gaps in likely and unlikely classes.
 
     L = tau^2 / B sum_b [ w_h KL(p || q) + w_t KL(q || p) ]
 
-    p = softmax(v / tau) sorted downwards, q = softmax(zbar / tau) in the same order;
+    p = softmax(v / tau) in descending order, q = softmax(zbar / tau) in the same order;
     head = {cumulative p <= d} and always the top class, tail = the other classes;
-    g_h, g_t = sum |p - q| over head and tail, w_h = g_h / (g_h + g_t), w_t = 1 - w_h;
-    the weights take no gradient, and where g_h + g_t = 0 the sample's loss is 0.
+    g_h, g_t = sum |p - q| over head and tail, w_h = g_h / (g_h + g_t), w_t = 1 - w_h.
+    The weights get no gradient. If g_h + g_t = 0, the sample's loss is 0.
 
     Args:
         student: logits [T, B, K]; their mean over T is zbar.
         teacher: logits [1, B, K], v; detached here.
         temperature: tau > 0, dimensionless.
         head: d in 0..1, the cumulative probability at which the head ends.
-        masked: sum the forward KL over the head alone, the reverse over the tail.
-        per_step: the mean of the loss of every step's scores, not that of their mean.
+        masked: whether the forward KL sums only the head, the reverse only the tail.
+        per_step: whether to average the losses of all steps, instead of their scores.
 
     Returns:
         Scalar in nats; 0 where the two distributions agree. Not negative unless
-        `masked`: a part of a divergence can be.
+        `masked`, because a part of a divergence can be.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option is out of its range.
 
     Source: arXiv:2504.20445, abstract: a mask over cumulative probability splits head
         and tail, adaptive weights, forward and reverse KL. Weights by the gaps of head
         and tail: Wu et al. 2024 (AKL), arXiv:2404.02657.
-    Differs: the paper's equations were not at hand; threshold, weights, and how the two
-        divergences are joined are our reading after AKL.
+    Differs: we did not have the paper's equations; threshold, weights and the sum of
+        the two divergences are our reading, after AKL.
     """
     check_share(head, "head", "hta_kl")
     scores = student.logits if per_step else student.mean_logits[None]
@@ -66,7 +66,7 @@ def hta_kl(
 
 
 def head_mask(p: Float[Tensor, "B K"], share: float) -> Bool[Tensor, "B K"]:
-    """The likeliest classes whose probabilities add up to `share`, or the first one."""
+    """The likeliest classes that add up to at most `share`; at least the first one."""
     values, order = p.sort(dim=1, descending=True, stable=True)
     in_head = values.cumsum(1) <= share
     in_head[:, 0] = True

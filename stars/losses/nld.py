@@ -28,14 +28,14 @@ def nld(
     paper:     q = softmax((zbar + lam e) / tau),  e = m + s xi
     released:  q = (1 - lam) softmax(zbar / tau) + lam softmax(n / tau),  n = m + s^2 xi
 
-    m and s are the mean and the deviation (over K - 1) of a sample's K scores zbar. The
-    noise takes no gradient. It comes from torch's generator of the device that the
-    scores are on: `torch.manual_seed` repeats it.
+    m and s are the mean and the standard deviation (over K - 1) of a sample's K scores
+    zbar. The noise gets no gradient. It comes from torch's generator of the scores'
+    device, so `torch.manual_seed` makes it repeatable.
 
     Args:
         student: logits [T, B, K]; their mean over T is zbar.
         teacher: logits [1, B, K], v; detached here.
-        form: which of the two.
+        form: which equation.
         temperature: tau > 0, dimensionless.
         noise: lam in 0..1; with 0 both forms are `kl`.
 
@@ -43,13 +43,13 @@ def nld(
         Scalar in nats; >= 0, and with lam = 0 it is 0 iff the distributions agree.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option is out of its range.
 
     Source: arXiv:2511.06902 (AAAI 2026). "released" is what the authors' code computes,
-        with tau = 2 and lam = .1 as there; "paper" is the paper's form as a third
-        party's notes give it.
-    Differs: that the noise takes no gradient, that its mean and deviation are over the
-        classes of a sample, and that zbar is the mean over the steps is our reading.
+        with its tau = 2 and lam = 0.1; "paper" is the paper's form, from a third
+        party's notes.
+    Differs: three points are our reading: the noise gets no gradient, its mean and
+        deviation are over the classes of a sample, and zbar is the mean over the steps.
     """
     check_share(noise, "noise", "nld")
     scores = student.mean_logits.float()
@@ -64,7 +64,7 @@ def nld(
 
 
 def like(scores: Float[Tensor, "B K"], power: int) -> Float[Tensor, "B K"]:
-    """Noise m + s^power xi with the mean and the deviation of each row of `scores`."""
+    """Noise m + s^power xi, with the mean and deviation of each row of `scores`."""
     scores = scores.detach()
     mean, deviation = scores.mean(1, keepdim=True), scores.std(1, keepdim=True)
     return mean + deviation**power * torch.randn_like(scores)
@@ -73,7 +73,7 @@ def like(scores: Float[Tensor, "B K"], power: int) -> Float[Tensor, "B K"]:
 def mixture(
     log_a: Float[Tensor, "B K"], log_b: Float[Tensor, "B K"], share: float
 ) -> Float[Tensor, "B K"]:
-    """log((1 - share) a + share b), without leaving the logarithms."""
+    """log((1 - share) a + share b), computed from the logarithms."""
     if share in (0, 1):
         return log_b if share else log_a
     return torch.logaddexp(log_a + math.log(1 - share), log_b + math.log(share))

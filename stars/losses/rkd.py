@@ -1,4 +1,4 @@
-"""RKD: relational knowledge distillation, by distances and by angles."""
+"""RKD, relational knowledge distillation: by distances and by angles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stars.errors import ConfigError
 from stars.losses.softened import check_not_negative
 from stars.networks.outputs import Outputs
 
-SMALLEST_LENGTH = 1e-3  # below it a difference is not scaled up
+SMALLEST_LENGTH = 1e-3  # shorter differences are not scaled to length 1
 
 
 def rkd(
@@ -35,11 +35,11 @@ def rkd(
         Scalar, dimensionless, >= 0; 0 iff the relations agree.
 
     Raises:
-        ConfigError: a negative or no weight, or fewer samples than a relation needs.
+        ConfigError: a weight is negative, both are 0, or there are too few samples.
 
     Source: Park et al. 2019, arXiv:1904.05068, section 3.2.
-    Differs: means over pairs and triplets of distinct samples for the paper's sums;
-        the default weights' ratio of 1 to 2 is a choice of ours.
+    Differs: means over pairs and triplets of distinct samples instead of sums; the
+        default weights 1 and 2 are our choice.
     """
     check_not_negative(distance, "distance", "rkd")
     check_not_negative(angle, "angle", "rkd")
@@ -59,13 +59,13 @@ def rkd(
 
 
 def distances(features: Float[Tensor, "B F"]) -> Float[Tensor, " P"]:
-    """Distances of the pairs i < j over their mean."""
+    """The distances of the pairs i < j, divided by their mean."""
     pairs = F.pdist(features)
     return pairs / pairs.mean().clamp(min=SMALLEST_LENGTH)
 
 
 def angles(features: Float[Tensor, "B F"]) -> Float[Tensor, " N"]:
-    """Cosines at j of all triplets (i, j, k) of distinct samples."""
+    """The cosines at j of all triplets (i, j, k) of distinct samples."""
     batch = len(features)
     edges = F.normalize(features[None] - features[:, None], dim=2, eps=SMALLEST_LENGTH)
     cosines = edges @ edges.transpose(1, 2)

@@ -35,22 +35,21 @@ def samd(
         student: maps [T, B, C, H, W], F_S: spikes of the last stage.
         teacher: maps [1, B, C', H', W'], F_T; logits [1, B, K], v; head [K, C'], w.
             Detached here.
-        form: which of the two. The released one is small: at most .12 nats at tau = 2.
-            The paper's takes the maps as they are, so that it grows with the number of
-            steps and channels.
+        form: which equation. "released" is at most 0.12 nats at tau = 2. "paper" does
+            not scale the maps, so it grows with the number of steps and channels.
         temperature: tau > 0, dimensionless.
 
     Returns:
         Scalar in nats; >= 0, and 0 iff the two (scaled) maps agree up to a constant.
 
     Raises:
-        ConfigError: temperature is not positive, a network does not show its maps, or
+        ConfigError: temperature is not positive, a network's outputs hold no maps, or
             the teacher's head does not read their mean.
 
-    Source: arXiv:2511.06902 (AAAI 2026). "released" follows the authors' code, as does
-        y; "paper" is the paper's form with tau = 2 as a third party's notes give it.
-    Differs: maps of unequal sizes are averaged down to the smaller, which is ours. The
-        teacher is frozen and in evaluation mode; in the authors' code it is neither.
+    Source: arXiv:2511.06902 (AAAI 2026). "released" and y follow the authors' code;
+        "paper" is the paper's form with tau = 2, from a third party's notes.
+    Differs: maps of unequal sizes are averaged to the smaller size. The teacher is
+        frozen and in evaluation mode; in the authors' code it is neither.
     """
     spikes, saliency = spike_map(student), class_map(teacher).detach()
     height = min(spikes.shape[1], saliency.shape[1])
@@ -66,17 +65,17 @@ def samd(
 def spike_map(student: Outputs) -> Float[Tensor, "B H W"]:
     """Spikes summed over steps and channels."""
     if student.maps is None:
-        raise ConfigError("samd: the student does not show the maps of its last stage")
+        raise ConfigError("samd: the student's outputs hold no maps of its last stage")
     return student.maps.float().sum((0, 2))
 
 
 def class_map(teacher: Outputs) -> Float[Tensor, "B H W"]:
-    """What each place says for the class that the teacher gives, if it says for it."""
+    """The positive evidence of each place for the class that the teacher predicts."""
     maps, head = teacher.maps, teacher.head
     if maps is None or head is None:
         raise ConfigError(
-            "samd: the teacher does not show the maps that its last Linear layer reads"
-            " the mean of; a network of your own must have a module that returns them"
+            "samd: the teacher's outputs hold no maps; your own network needs a module"
+            " that returns maps [B, C, H, W], whose mean the last Linear layer reads"
         )
     if maps.shape[2] != head.shape[1]:
         raise ConfigError(
@@ -88,6 +87,6 @@ def class_map(teacher: Outputs) -> Float[Tensor, "B H W"]:
 
 
 def scaled(maps: Float[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-    """The maps in 0..1, by the least and the largest value of the whole batch."""
-    low, high = maps.amin(), maps.amax()  # torch 2.11 cannot derive aminmax
+    """The maps scaled to 0..1 by the minimum and maximum of the whole batch."""
+    low, high = maps.amin(), maps.amax()  # torch 2.11 cannot differentiate aminmax
     return (maps - low) / (high - low + SCALE_EPS)

@@ -1,4 +1,4 @@
-"""Softened class scores and the divergences between them, for the losses here."""
+"""Softened class scores, divergences between them, and checks of options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stars.runtime.device import wide
 def log_softened(
     scores: Float[Tensor, "*N K"], temperature: float, loss: str
 ) -> Float[Tensor, "*N K"]:
-    """Logarithm of softmax(scores / tau) over the last axis, float32 or wider.
+    """The logarithm of softmax(scores / tau) over the last axis, float32 or wider.
 
     Raises:
         ConfigError: the temperature of `loss` is not positive.
@@ -27,20 +27,20 @@ def log_softened(
 def divergence(
     log_p: Float[Tensor, "*N K"], log_q: Float[Tensor, "*N K"]
 ) -> Float[Tensor, "*N"]:
-    """KL(p || q) in nats, for each row."""
+    """KL(p || q) of each row, in nats."""
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def predicted(teacher: Outputs) -> Int[Tensor, " B"]:
-    """The class that the teacher gives each sample: the label where there is none."""
+    """The class that the teacher predicts for each sample."""
     return teacher.mean_logits.argmax(1)
 
 
 def check_share(value: float, name: str, loss: str) -> None:
-    """Refuse an option of `loss` that is not a share.
+    """Refuse an option of `loss` outside of 0..1.
 
     Raises:
-        ConfigError: not in 0..1.
+        ConfigError: it is outside.
     """
     if not 0 <= value <= 1:
         raise ConfigError(f"{loss}: {name} is {value}; it must be in 0..1")

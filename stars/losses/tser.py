@@ -23,7 +23,7 @@ def tser(
     soft: float = 0.5,
     entropy: float = 0.01,
 ) -> Tensor:
-    """Cross-entropy and KL at every step, less a share of the student's entropy.
+    """Cross-entropy and KL at every step, minus the student's weighted entropy.
 
     L = 1/T sum_t [ (1 - a) CE(z_t, y) + a tau^2 KL(p || q_t) - g H(q_t) ]
 
@@ -42,13 +42,13 @@ def tser(
         agrees with the teacher.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option is out of its range.
 
     Source: arXiv:2503.03144 (CVPR 2025), abstract: logit distillation at every step,
         and an entropy regularization.
-    Differs: the paper's equations were not at hand. The form of the three terms is a
-        reading of the abstract, their weights and the entropy's sign follow a third
-        party, the defaults are ours. y is the teacher's class, not a true label.
+    Differs: we did not have the paper's equations. The three terms are our reading of
+        the abstract, their weights and the entropy's sign follow a third party, the
+        defaults are ours. y is the teacher's class, not a true label.
     """
     check_share(soft, "soft", "tser")
     check_not_negative(entropy, "entropy", "tser")

@@ -16,7 +16,7 @@ from stars.networks.vgg import vgg
 ARCHITECTURES: dict[str, Callable[..., Blueprint]] = {
     "resnet": resnet,
     "vgg": vgg,
-    # Named ones are the two above with other defaults; every option is still theirs.
+    # The others are these two with other defaults; every option can still be set.
     "resnet8": partial(resnet, widths=(16, 32, 64), depths=(1, 1, 1)),
     "resnet20": partial(resnet, widths=(16, 32, 64), depths=(3, 3, 3)),
     "resnet18": partial(resnet, widths=(64, 128, 256, 512), depths=(2, 2, 2, 2)),
@@ -33,8 +33,8 @@ def blueprint(
     """The blueprint of the named architecture.
 
     Raises:
-        ConfigError: unknown name or option (the message lists what there is), or a
-            value of another type or that the builder refuses.
+        ConfigError: unknown name or option (the message lists the known ones), or a
+            value that has another type or that the builder refuses.
     """
     if name not in ARCHITECTURES:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""BatchNorm2d over the images of all processes, and as few kernels.
+"""BatchNorm2d over the images of all processes, compiled to a few kernels.
 
-torch's own reads bfloat16 slowly on CPUs, and its SyncBatchNorm runs on GPUs alone.
+torch's BatchNorm2d is slow for bfloat16 on CPUs; its SyncBatchNorm needs GPUs.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from stars.runtime.compiling import kernel
 from stars.runtime.device import wide
 from stars.runtime.distributed import gathered, processes, sum_in_place
 
-IMAGE = (0, 2, 3)  # the axes of [B, C, H, W] that the statistics are over
+IMAGE = (0, 2, 3)  # the axes of [B, C, H, W] that statistics are taken over
 COLUMN = (slice(None), None, None)  # [C] beside [B, C, H, W]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's BatchNorm2d, affine, whose batch is that of all processes.
+    """torch's affine BatchNorm2d over the joint batch of all processes.
 
-    Same eps, momentum, biased variance to normalize with and unbiased one to remember.
+    As in torch, it normalizes with the biased variance and remembers the unbiased one.
 
     Args:
         features: C.
-        widens: gives float32 or wider, whatever it reads; else what it reads.
+        widens: whether it returns at least float32; else it returns its input's dtype.
 
     Attributes:
-        fused: compile it; else it is torch's where there is one process.
+        fused: whether it is compiled; if not, one process alone runs torch's own.
     """
 
     running_mean: Tensor
@@ -42,7 +42,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.fused = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]; of several processes, each as many images."""
+        """[B, C, H, W] -> [B, C, H, W]; B must be equal in all processes."""
         if not self.fused and (processes() == 1 or not self.training):
             with torch.autocast(x.device.type, enabled=False):
                 return super().forward(wide(x)) if self.widens else super().forward(x)
@@ -69,7 +69,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 def global_moments(x: Tensor, *, fused: bool) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel over all processes' x, [C] each.
 
-    Var = mean of the shares' variances + variance of their means.
+    Var = mean of the processes' variances + variance of their means.
     """
     variance, mean = kernel(moments, x.dtype, fused=fused)(x)
     if processes() == 1:
@@ -80,11 +80,11 @@ def global_moments(x: Tensor, *, fused: bool) -> tuple[Tensor, Tensor]:
 
 
 class Normalized(torch.autograd.Function):
-    """y = gamma z + beta,  z = (x - mean) / s, of a shared batch of N.
+    """y = gamma z + beta,  z = (x - mean) / s, for N values a channel.
 
-    With sums over all processes, and without them where the statistics are constants,
     dx = gamma / s (dy - sum dy / N - z sum(dy z) / N),  dgamma = sum dy z,
-    dbeta = sum dy; the last two are left as each process's own part.
+    dbeta = sum dy. The sums in dx are over all processes; they are left out if the
+    statistics are constants. dgamma and dbeta are sums over this process's rows.
 
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167, section 3.
     """
@@ -128,7 +128,7 @@ class Normalized(torch.autograd.Function):
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Biased variance and mean of each channel, [C] each."""
+    """The biased variance and the mean of each channel, [C] each."""
     mean = wide(x).mean(IMAGE)
     return (wide(x) - mean[COLUMN]).square().mean(IMAGE), mean
 
@@ -136,14 +136,14 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def normalized(
     x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Scale (x - mean) + shift of each channel."""
+    """Scale (x - mean) + shift, for each channel."""
     return ((wide(x) - mean[COLUMN]) * scale[COLUMN] + shift[COLUMN]).to(dtype)
 
 
 def sums(
     gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sum of dy, and of dy z, of each channel."""
+    """The sums of dy and of dy z, for each channel."""
     dy = wide(gradient)
     z = (wide(x) - mean[COLUMN]) * inverse[COLUMN]
     return dy.sum(IMAGE), (dy * z).sum(IMAGE)
@@ -168,7 +168,7 @@ def through_line(gradient: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def fuse(module: nn.Module) -> None:
-    """Compile every BatchNorm2d of ours in it."""
+    """Compile every BatchNorm2d of this class in `module`."""
     for layer in module.modules():
         if isinstance(layer, BatchNorm2d):
             layer.fused = True

@@ -1,9 +1,8 @@
-"""Blueprint: a network's topology as data, before it is an ANN or a spiking network.
+"""Blueprint: a network's topology as data, for both the ANN and the spiking network.
 
 An architecture is a function that returns a Blueprint. `Network` runs it in torch,
 with ReLU for the teacher and LIF for the student. `stars.networks.student.to_graph`
-walks the same list to make the SpikingGraph: no tracing, no second description of a
-topology.
+turns the same list into a SpikingGraph, without tracing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from stars.errors import ConfigError
 from stars.graph.nodes.base import Shape
 
-DEEPEST = 1000  # blocks or convolutions of one network
+DEEPEST = 1000  # largest number of blocks or convolutions of a network
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,11 @@ def check_stages(
     depths: Sequence[int],
     stem_stride: int,
 ) -> None:
-    """Refuse stages that no network can be built of.
+    """Refuse stages of which no network can be built.
 
     Raises:
-        ConfigError: widths and depths differ in length, a value is below 1, too many
-            blocks, or the images are not square.
+        ConfigError: widths and depths differ in length, a value is below 1, there are
+            too many blocks, or the images are not square.
     """
     if len(widths) != len(depths) or not widths:
         raise ConfigError(

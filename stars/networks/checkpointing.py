@@ -1,9 +1,8 @@
-"""Activation checkpointing: keep a network's spikes, and compute the rest again.
+"""Activation checkpointing: store a network's spikes and recompute the rest.
 
-A block is what ends in one activation: its ConvBN layers, a pool before them, and the
-population, over all T steps. Only what blocks hand on is kept; the backward pass runs
-each block once more. Blocks, and not pieces of T, because BatchNorm's statistics are
-over T and B together: pieces of T would be another network.
+A block is one activation with the ConvBN layers and pool before it, over all T steps.
+Only the outputs of blocks are stored; the backward pass runs each block again. T is not
+split, because BatchNorm's statistics are over T and B together.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ Run = Callable[[dict[str, Tensor], Sequence[Layer]], None]  # adds the layers' v
 
 @dataclass(frozen=True)
 class Block:
-    """Layers that are computed again together.
+    """Layers that are recomputed together.
 
     Args:
         layers: in execution order.
-        inputs: layers before it that it reads.
-        outputs: of its layers, those that are read after it.
+        inputs: names of earlier layers that it reads.
+        outputs: names of its layers that are read later.
     """
 
     layers: tuple[Layer, ...]
@@ -36,11 +35,11 @@ class Block:
 
 
 def blocks(blueprint: Blueprint, last_stage: str) -> tuple[Block, ...]:
-    """All layers but the head, one block up to each activation.
+    """All layers but the head, in blocks that each end in an activation.
 
     Args:
         blueprint: of the network.
-        last_stage: a layer that is read beside the head's source.
+        last_stage: a layer that is read in addition to the head's source.
     """
     *body, head = blueprint.layers
     parts: list[list[Layer]] = [[]]
@@ -61,22 +60,22 @@ def blocks(blueprint: Blueprint, last_stage: str) -> tuple[Block, ...]:
 
 
 def sources(spec: Layer) -> tuple[str, ...]:
-    """The layers that a layer reads."""
+    """The names of the layers that a layer reads."""
     return spec.sources if isinstance(spec, Activation) else (spec.source,)
 
 
 def run_recomputed(
     run: Run, values: dict[str, Tensor], block: Block, modules: nn.ModuleDict
 ) -> None:
-    """What `run(values, block.layers)` does, keeping the block's outputs alone.
+    """Call `run(values, block.layers)`, but store only the block's outputs.
 
-    Gradients and running statistics are the same, bit for bit.
+    Gradients and running statistics are bit-exact.
 
     Args:
         run: computes layers.
-        values: with the block's inputs; its outputs are added.
+        values: holds the block's inputs; the block's outputs are added.
         block: to run.
-        modules: the layers' own, by name.
+        modules: of the layers, by name.
     """
     norms = [
         module
@@ -106,7 +105,7 @@ def run_recomputed(
 
 @contextmanager
 def nothing_remembered(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
-    """Within it, a training pass changes copies of the layers' running statistics."""
+    """Makes training passes update copies of the layers' running statistics."""
     kept = [(norm, name, x) for norm in norms for name, x in norm.named_buffers()]
     for norm, name, x in kept:
         setattr(norm, name, x.clone())

@@ -1,8 +1,7 @@
-"""A frozen ANN for gradients to its images: BatchNorm and ReLU as one kernel.
+"""A frozen ANN for gradients to its images, with BatchNorm and ReLU in one kernel.
 
-In evaluation BatchNorm is a scale and a shift of each channel. Left to the ReLU behind
-it, the two read what the convolution gave once, forward and backward, in the precision
-in which it gave it.
+In evaluation mode, BatchNorm is a scale and a shift of each channel. The ReLU behind it
+applies both, so each pass reads the convolution's output only once, in its precision.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Lines = Sequence[tuple[Tensor | None, Tensor | None]]  # scale and shift of each
 
 
 class Scaled(NamedTuple):
-    """scale values + shift, not yet computed: values [N, C, H, W], the others [C]."""
+    """scale values + shift, to be computed later: values [N, C, H, W], others [C]."""
 
     values: Tensor
     scale: Tensor
@@ -31,20 +30,20 @@ class Scaled(NamedTuple):
 
 
 class FrozenBatchNorm2d(BatchNorm2d):
-    """Evaluation alone, with the parameters and statistics of another."""
+    """BatchNorm for evaluation with the parameters and statistics of another."""
 
     def __init__(self, norm: BatchNorm2d) -> None:
         super().__init__(norm.num_features)
         self._parameters, self._buffers = norm._parameters, norm._buffers
 
     def forward(self, x: Tensor) -> Scaled:  # type: ignore[override]
-        """[N, C, H, W], whatever precision -> what it is to become."""
+        """[N, C, H, W] of any precision -> values with their scale and shift."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return Scaled(x, scale, self.bias - self.running_mean * scale)
 
 
 class FrozenConvBN(ConvBNLayer):
-    """Convolution, then a BatchNorm that the activation computes."""
+    """Convolution, then a BatchNorm that the next activation computes."""
 
     def __init__(self, spec: ConvBN, layer: ConvBNLayer) -> None:
         super().__init__(spec)
@@ -59,7 +58,7 @@ class FrozenSumReLU(nn.Module):
     """ReLU of the sum of its inputs, computed in float32 or wider."""
 
     def forward(self, *currents: Tensor | Scaled) -> Tensor:
-        """[N, C, H, W] each -> [N, C, H, W] in the precision of the first."""
+        """[N, C, H, W] each -> [N, C, H, W] in the first one's precision."""
         values = [x.values if isinstance(x, Scaled) else x for x in currents]
         lines = [x[1:] if isinstance(x, Scaled) else (None, None) for x in currents]
         result: Tensor = SumReLUFunction.apply(lines, *values)
@@ -85,7 +84,7 @@ class SumReLUFunction(torch.autograd.Function):
 
 
 def sum_relu(values: Sequence[Tensor], lines: Lines) -> Tensor:
-    """relu(sum_i scale_i values_i + shift_i); of a plain tensor, the values alone."""
+    """relu(sum_i scale_i values_i + shift_i); plain tensors have no scale or shift."""
     total = torch.zeros((), device=values[0].device)
     for value, (scale, shift) in zip(values, lines, strict=True):
         x = wide(value)
@@ -98,7 +97,7 @@ def sum_relu(values: Sequence[Tensor], lines: Lines) -> Tensor:
 def sum_relu_backward(
     gradient: Tensor, result: Tensor, scales: Sequence[Tensor | None]
 ) -> list[Tensor]:
-    """D / d values_i, in the precision of the result."""
+    """The gradients of the values, in the precision of the result."""
     through = torch.where(result > 0, wide(gradient), 0.0)
     return [
         (through if scale is None else through * scale[:, None, None]).to(result.dtype)
@@ -107,7 +106,7 @@ def sum_relu_backward(
 
 
 def frozen(network: Network) -> Network:
-    """A trained ANN as above, on the same parameters and under the same names."""
+    """The same network with fused kernels; it shares parameters and layer names."""
 
     def convolution(spec: ConvBN) -> nn.Module:
         return FrozenConvBN(spec, cast("ConvBNLayer", network.layers[spec.name]))

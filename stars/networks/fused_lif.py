@@ -1,10 +1,9 @@
-"""A spiking population over time as one kernel forward and one backward.
+"""A spiking population over all steps, with one forward and one backward kernel.
 
-The forward pass keeps nothing but the currents; the backward pass runs the membranes
-again and takes the gradient by hand, term by term in the order of Norse's own graph, so
-that both passes have the bits of `stars.networks.lif.norse_loop` on finite currents. A
-law test holds them equal. Each pass is compiled by torch; without a compiler the same
-functions run as they stand.
+The forward pass stores only the currents. The backward pass recomputes the membranes
+and adds the terms of the gradient in the order of Norse's graph. Both passes are
+bit-exact with `stars.networks.lif.norse_loop` on finite currents, which a test checks.
+torch compiles each pass; without a compiler the same functions run uncompiled.
 """
 
 from __future__ import annotations
@@ -25,29 +24,29 @@ Surrogate = Callable[[Tensor, Tensor, float], Tensor]  # gradient of z, u, slope
 
 
 def super_spike(gradient: Tensor, u: Tensor, _: float) -> Tensor:
-    """Times 1 / (|u| + 1)^2."""
+    """The gradient times 1 / (|u| + 1)^2."""
     return gradient / (u.abs() + 1.0).pow(2)
 
 
 def triangle(gradient: Tensor, u: Tensor, slope: float) -> Tensor:
-    """Times slope max(0, 1 - |u|)."""
+    """The gradient times slope max(0, 1 - |u|)."""
     return gradient * slope * torch.relu(1 - u.abs())
 
 
 def tanh(gradient: Tensor, u: Tensor, slope: float) -> Tensor:
-    """Times the derivative of the hyperbolic tangent at slope u."""
+    """The gradient times the derivative of tanh at slope u."""
     return gradient * (1 - (u * slope).tanh().pow(2))
 
 
 def circ(gradient: Tensor, u: Tensor, slope: float) -> Tensor:
-    """Times slope^3 / (slope^2 + u^2)^(3/2), in Norse's own terms."""
+    """The gradient times slope^3 / (slope^2 + u^2)^(3/2), as Norse writes it."""
     squares = slope**2 + u.pow(2)
     bracket = -(u.pow(2) / (2 * squares.pow(1.5))) + 1 / (2 * squares.sqrt())
     return gradient * bracket * 2 * slope
 
 
 def heavi_erfc(gradient: Tensor, u: Tensor, slope: float) -> Tensor:
-    """Times 2 exp(-(slope u)^2) / sqrt(pi)."""
+    """The gradient times 2 exp(-(slope u)^2) / sqrt(pi)."""
     root = torch.as_tensor(torch.pi).sqrt()
     return (2 * torch.exp(-((slope * u).pow(2)))) / root * gradient
 
@@ -65,11 +64,11 @@ COMPILED_SURROGATES = ("super", "triangle")
 
 @dataclass(frozen=True)
 class Cell:
-    """What one kernel is made for.
+    """The constants that a kernel is compiled for.
 
     Args:
         k: dt / tau.
-        k_synapse: dt / tau_synapse, None where the current is not filtered.
+        k_synapse: dt / tau_synapse, None for a current that is not filtered.
         threshold: volts.
         surrogate: a row of SURROGATES.
         slope: of the surrogate.
@@ -85,7 +84,7 @@ class Cell:
 
 
 class Population(torch.autograd.Function):
-    """Spikes [T, N] of the sum of currents [T, N], or [N] where they are held."""
+    """Spikes [T, N] for a sum of currents [T, N]; a current [N] is held for T steps."""
 
     @staticmethod
     def forward(  # noqa: D102
@@ -105,9 +104,9 @@ class Population(torch.autograd.Function):
 
 
 def over_time(currents: Sequence[Tensor], steps: int) -> list[Tensor]:
-    """Currents [T, N]; those that are held, [N], repeated.
+    """Currents [T, N]; a held current [N] is repeated.
 
-    Repeated in memory: a kernel that reads one row T times takes minutes to compile.
+    It is copied, because a kernel that reads one row T times takes minutes to compile.
     """
     return [
         c.detach() if c.ndim == 2 else c.detach().repeat(steps, 1) for c in currents
@@ -121,8 +120,8 @@ def forward_kernel(cell: Cell, dtype: torch.dtype) -> Callable[..., Tensor]:
     def run(*currents: Tensor) -> Tensor:
         x = total(currents)
         fired = [v > cell.threshold for v in membranes(x, cell)]
-        # One by one, and through the currents' own type: a stack of booleans, or
-        # booleans made bfloat16 at once, compile to kernels 7 to 30 times slower.
+        # Convert each step by way of the currents' type: stacking booleans, or making
+        # them bfloat16 directly, compiles to kernels that are 7 to 30 times slower.
         return torch.stack([z.to(x.dtype).to(dtype) for z in fired])
 
     return compiled(run)
@@ -130,9 +129,9 @@ def forward_kernel(cell: Cell, dtype: torch.dtype) -> Callable[..., Tensor]:
 
 @cache
 def backward_kernel(cell: Cell, *, held: bool) -> Callable[..., Tensor]:
-    """Gradient of the spikes, and the currents -> the gradient of their sum.
+    """(Gradient of the spikes, currents) -> gradient of the currents' sum.
 
-    Of currents that are held, over the steps, in the order of Norse's graph.
+    For held currents it is summed over the steps in the order of Norse's graph.
     """
 
     def run(gradient: Tensor, *currents: Tensor) -> Tensor:
@@ -146,12 +145,12 @@ def backward_kernel(cell: Cell, *, held: bool) -> Callable[..., Tensor]:
 
 
 def total(currents: Sequence[Tensor]) -> Tensor:
-    """Their sum; spikes that autocast made bfloat16 count in float32."""
+    """The sum of the currents in float32 or wider, also for bfloat16 currents."""
     return reduce(operator.add, map(wide, currents))
 
 
 def membranes(currents: Tensor, cell: Cell) -> list[Tensor]:
-    """Membranes before the reset, T of [N].
+    """The membranes [N] before the reset, of each of T steps.
 
     LIFBox: v' = v + k (x - v). With a synapse: i' = i + x, v' = v + k (i' - v),
     i = i' - k_synapse i'.
@@ -171,9 +170,9 @@ def membranes(currents: Tensor, cell: Cell) -> list[Tensor]:
 
 
 def current_gradients(currents: Tensor, gradient: Tensor, cell: Cell) -> list[Tensor]:
-    """Gradient of each step's current [N], the last step's first.
+    """The gradient of each step's current [N], from the last step to the first.
 
-    The reset is part of the graph, as in Norse: d v / d z = -v'.
+    As in Norse, gradients pass through the reset: d v / d z = -v'.
     """
     surrogate = SURROGATES[cell.surrogate]
     of_v = torch.zeros_like(currents[0])

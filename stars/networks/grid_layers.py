@@ -1,6 +1,6 @@
-"""A network whose weights and biases are on the power-of-two grid, in torch.
+"""A torch network whose weights and biases are on the power-of-two grid.
 
-Rounding passes gradients straight through, so the same network trains and runs.
+Gradients pass straight through the rounding, so the same network trains and runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stars.networks.network import Network
 
 
 def rounded(x: Tensor, exponent: int, limit: int | None) -> Tensor:
-    """Round x to the grid 2^exponent, +-limit steps; the gradient is the identity."""
+    """`x` rounded to multiples of 2^exponent, at most +-limit; the gradient is 1."""
     step = 2.0**exponent
     steps = (x / step).round()
     on_grid = (steps if limit is None else steps.clamp(-limit, limit)) * step
@@ -30,8 +30,8 @@ class GridLayer(nn.Module):
     """A convolution or a linear layer whose weights and biases are on the grid.
 
     Args:
-        weight, bias: to start from, any values.
-        grid: where they are rounded to.
+        weight, bias: initial values, which need not be on the grid.
+        grid: the steps and limits of the rounding.
         spec: of the convolution; None for the head.
     """
 
@@ -45,7 +45,7 @@ class GridLayer(nn.Module):
         self.spec = spec
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's current, exact in float32 while the budget holds."""
+        """The layer's current; exact in float32 within the bit budget."""
         weight, bias = self.on_grid()
         with torch.autocast(x.device.type, enabled=False):
             if self.spec is None:
@@ -54,7 +54,7 @@ class GridLayer(nn.Module):
             return conv2d(x.float(), weight, bias, stride, padding)
 
     def on_grid(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias, rounded."""
+        """Weight and bias on the grid."""
         grid = self.grid
         return (
             rounded(self.weight, grid.weight_exponent, grid.weight_limit),
@@ -62,7 +62,7 @@ class GridLayer(nn.Module):
         )
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias, rounded, float64."""
+        """Weight and bias on the grid, float64."""
         weight, bias = self.on_grid()
         return weight.double(), bias.double()
 
@@ -74,7 +74,7 @@ def grid_network(
     grids: Mapping[str, NodeGrid],
     backend: Backend = "norse-eager",
 ) -> Network:
-    """A network of `GridLayer`s with zero weights."""
+    """A network of `GridLayer`s, with zero weights."""
 
     def convolution(spec: ConvBN) -> nn.Module:
         shape = (spec.channels[1], spec.channels[0], spec.kernel, spec.kernel)

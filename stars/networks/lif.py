@@ -1,7 +1,6 @@
-"""The student's neurons: Norse's own steps in a loop over time, and the layer they are.
+"""The student's neurons: a loop over Norse's steps, and the layer around it.
 
-Norse stays the definition of the neuron; `stars.networks.fused_lif` computes the same
-bits faster.
+Norse defines the neuron; `stars.networks.fused_lif` computes the same bits faster.
 """
 
 from __future__ import annotations
@@ -26,27 +25,26 @@ from stars.networks.norse_names import (
 )
 from stars.runtime.device import wide
 
-DT = 2.0**-10  # seconds a step; a power of two, so that dt / tau is exact
+DT = 2.0**-10  # seconds per step; a power of two, so that dt / tau is exact
 
 Backend = Literal["norse-eager", "fused"]
 
 
 @dataclass(frozen=True)
 class LIFConstants:
-    """One layer's neuron, the same for all of its members.
+    """The constants that all neurons of a layer share.
 
     Args:
         tau: membrane time constant, seconds; dt / tau must be 2^-j for the grid.
         threshold: spike where v > threshold, volts.
-        surrogate: Norse's name of the derivative that replaces the step's, a row of
-            SURROGATES; "super" is 1 / (|v - threshold| + 1)^2 in Norse 1.1, which
-            ignores its slope there.
-        slope: Norse's alpha, for the surrogates that read it.
+        surrogate: Norse's name of the surrogate gradient, a row of SURROGATES. "super"
+            is 1 / (|v - threshold| + 1)^2; Norse 1.1 ignores its slope.
+        slope: Norse's alpha, for the surrogates that use it.
         tau_synapse: time constant of the current, seconds (Norse's LIF, CUBA); None
             for a current that is not filtered (Norse's LIFBox).
 
     Raises:
-        ConfigError: an unknown surrogate; lists what there is.
+        ConfigError: an unknown surrogate; the message lists the known ones.
     """
 
     tau: float = 2 * DT
@@ -62,7 +60,7 @@ class LIFConstants:
             )
 
     def cell(self, steps: int) -> Cell:
-        """The fused kernels' constants, for T steps."""
+        """The constants of the fused kernels, for T steps."""
         return Cell(
             k=DT * (1.0 / self.tau),
             k_synapse=None if self.tau_synapse is None else DT * (1 / self.tau_synapse),
@@ -75,9 +73,9 @@ class LIFConstants:
     def norse_step(
         self, like: Tensor
     ) -> tuple[Callable[[Tensor, Any], tuple[Tensor, Any]], Any]:
-        """Norse's step with these constants, and its state at rest for `like`.
+        """Norse's step with these constants, and its resting state for `like`.
 
-        Leak and reset are 0.
+        Leak and reset potentials are 0.
         """
         rest = torch.zeros_like(like)
         common = {
@@ -101,10 +99,10 @@ class LIFConstants:
 def norse_loop(
     currents: Tensor, constants: LIFConstants, steps: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Spikes and membranes after the reset of T steps from rest, by Norse's step.
+    """The spikes, and membranes after the reset, of T steps of Norse from rest.
 
     Args:
-        currents: [T, N], or [N] that is held for all steps.
+        currents: [T, N], or [N], which is held for all steps.
         constants: of the layer.
         steps: T.
     """
@@ -119,13 +117,14 @@ def norse_loop(
 
 
 class LIFLayer(nn.Module):
-    """A population of alike LIF neurons over time, from rest at every call.
+    """A population of equal LIF neurons over T steps; each call starts from rest.
 
     Args:
         constants: of its neurons.
         steps: T.
-        encodes: takes [B, ...] and holds it for all steps; else takes [T B, ...].
-        backend: Norse's loop or the fused kernels; a recorded pass is always Norse's.
+        encodes: whether it takes [B, ...] and holds it for all steps; else it takes
+            [T B, ...].
+        backend: Norse's loop or the fused kernels; recorded passes always use Norse.
     """
 
     def __init__(
@@ -139,9 +138,9 @@ class LIFLayer(nn.Module):
         self.observer: Callable[[Tensor, Tensor], None] | None = None
 
     def forward(self, *currents: Tensor) -> Tensor:
-        """Currents that add -> spikes [T B, C, H, W]; T is the slow half of an axis.
+        """Currents, which are summed -> spikes [T B, C, H, W], T slowest.
 
-        Spikes are exact in bfloat16, so under autocast that is what they are.
+        Under autocast the spikes are bfloat16, in which 0 and 1 are exact.
         """
         rows = [current.permute(0, 2, 3, 1) for current in currents]  # channels last
         slow = () if self.encodes else (self.steps,)

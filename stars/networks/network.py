@@ -1,8 +1,8 @@
-"""Network: a Blueprint as a torch module, as ANN or as spiking network.
+"""Network: a Blueprint as a torch module, either an ANN or a spiking network.
 
 The steps are folded into the batch, [T B, C, H, W] with T slowest, so that convolutions
-see one large batch. The image is held for all steps, so what comes before the first
-activation is computed once on [B, C, H, W]; that activation unfolds it over T.
+process one large batch. The image is held for all steps. So the layers before the first
+activation run once on [B, C, H, W], and that activation repeats their output T times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stars.runtime.device import wide
 
 
 class ConvBNLayer(nn.Module):
-    """Convolution, then BatchNorm2d in float32 whatever autocast chose before."""
+    """Convolution, then BatchNorm2d, which always gives float32 or wider."""
 
     def __init__(self, spec: ConvBN) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class ConvBNLayer(nn.Module):
         return self.bn(self.conv(x))  # type: ignore[no-any-return]
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight [out, in, kh, kw] and bias [out] with BN's statistics in them.
+        """Weight [out, in, kh, kw] and bias [out], with BN folded in.
 
         W' = W gamma / s, b' = beta - mean gamma / s, s = sqrt(var + eps); float64.
         """
@@ -55,7 +55,7 @@ class ConvBNLayer(nn.Module):
 
 
 class HeadLayer(nn.Linear):
-    """The class scores."""
+    """The linear layer that gives class scores."""
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight [out, in] and bias [out], float64."""
@@ -75,16 +75,16 @@ class Network(nn.Module):
 
     Args:
         blueprint: the topology.
-        activation: makes the module of one Activation; ReLU, or a LIF layer that gives
-            [T B, ...] from [T B, ...], or from [B, ...] where `encodes` is set.
+        activation: makes the module of an Activation: ReLU, or a LIF layer that gives
+            [T B, ...] from [T B, ...], or from [B, ...] if `encodes` is set.
         steps: T; 1 for an ANN.
-        convolution: makes the module of one ConvBN.
+        convolution: makes the module of a ConvBN.
         head: makes the module of the Head.
-        sum_pooling: pools hand on sums; the layers after them have the 1 / area.
+        sum_pooling: whether pools return sums; the next layer then has the 1 / area.
 
     Attributes:
-        checkpointing: keep spikes alone for the backward pass and compute the rest
-            again: less memory, more time, the same bits; see `recompute`.
+        checkpointing: whether the backward pass recomputes everything but spikes: less
+            memory, more time, the same bits; see `stars.networks.checkpointing`.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class Network(nn.Module):
         self.checkpointing = False
 
     def forward(self, images: Tensor, *, layers: bool = False) -> Outputs:
-        """Images [B, C, H, W], normalized -> Outputs over the steps.
+        """Normalized images [B, C, H, W] -> the Outputs of all steps.
 
         Args:
             images: a batch.
-            layers: whether the outputs hold what each activation layer gives.
+            layers: whether to include the output of each activation layer.
 
         Raises:
-            DataError: images of another shape than the blueprint's.
+            DataError: images have another shape than the blueprint's.
         """
         shape = self.blueprint.input_shape
         if images.shape[1:] != shape:
@@ -176,7 +176,7 @@ class Network(nn.Module):
 
 
 def last_stage(blueprint: Blueprint) -> str:
-    """The layer whose output is pooled, or flattened, for the head."""
+    """The name of the layer whose output is pooled or flattened for the head."""
     layers = {spec.name: spec for spec in blueprint.layers}
     head = blueprint.layers[-1]
     if not isinstance(head, Head):
@@ -186,5 +186,5 @@ def last_stage(blueprint: Blueprint) -> str:
 
 
 def ann(blueprint: Blueprint) -> Network:
-    """The blueprint with ReLU: a teacher."""
+    """The blueprint as a teacher, with ReLU."""
     return Network(blueprint, lambda _: SumReLU()).to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""What is used of Norse, imported without its warnings.
+"""The names of Norse that we use, imported without warnings.
 
-Norse compiles functions on import in a way that torch deprecates; a user can do nothing
-about that.
+On import Norse compiles functions in a way that torch deprecates. Users cannot change
+that.
 """
 
 from __future__ import annotations

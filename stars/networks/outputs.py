@@ -1,4 +1,4 @@
-"""Outputs: what a network's forward pass returns, and all that a loss may see."""
+"""Outputs: the result of a network's forward pass, which losses and priors read."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ class Outputs:
 
     Args:
         logits: [T, B, K], the readout's input at each step.
-        features: [T, B, F], what the head reads: pooled ReLU features or firing rates.
-        maps: [T, B, C, H, W], the last stage before it is pooled: ReLU features or
-            spikes. The tensor of the pass itself, not a copy; None where a network of
-            the user's own does not show it.
-        head: [K, F], the weights with which a teacher's head reads its features; None
-            for a student.
-        labels: [B, K], the share of each class in a teacher's image by the data set,
-            where there is one; None where images were invented.
-        membranes: of every spiking layer, [T, B, C, H, W] each: before the reset, in
-            units of the threshold. None unless they were asked for.
-        activations: what each activation layer gives, by its name, [T, B, C, H, W]:
-            ReLU features or spikes. The tensors of the pass itself. None unless they
-            were asked for.
-        scales: the teacher's activation that a firing rate of 1 stands for, by the
-            layer's name, [C]; None unless the student started from the teacher.
+        features: [T, B, F], the head's input: pooled ReLU features or firing rates.
+        maps: [T, B, C, H, W], the output of the last stage before pooling: ReLU
+            features or spikes. Not a copy. None if a user's own network has no such
+            output.
+        head: [K, F], the weights of a teacher's head; None for a student.
+        labels: [B, K], the share of each class in an image by the data set; only in a
+            teacher's outputs, None for synthetic images.
+        membranes: of every spiking layer, [T, B, C, H, W] each, before the reset, in
+            units of the threshold. None unless requested.
+        activations: the output of each activation layer by name, [T, B, C, H, W]: ReLU
+            features or spikes. Not copies. None unless requested.
+        scales: by layer name, the teacher's activation that a firing rate of 1 stands
+            for, [C]; None unless the student started from the teacher.
     """
 
     logits: Float[Tensor, "T B K"]
@@ -47,17 +45,17 @@ class Outputs:
 
     @property
     def mean_logits(self) -> Float[Tensor, "B K"]:
-        """Mean over the steps: the readout's last membrane divided by T."""
+        """The mean over the steps: the readout's last membrane divided by T."""
         return self.logits.mean(0)
 
     @property
     def mean_features(self) -> Float[Tensor, "B F"]:
-        """Mean over the steps."""
+        """The mean over the steps."""
         return self.features.mean(0)
 
 
 def gathered_outputs(outputs: Outputs) -> Outputs:
-    """The outputs for all processes' rows."""
+    """The outputs for the rows of all processes."""
     maps, labels, membranes = outputs.maps, outputs.labels, outputs.membranes
     activations = outputs.activations
     return replace(

@@ -31,8 +31,8 @@ def resnet(
 
         block:  y = act(BN(conv(act(BN(conv(x))))) + shortcut(x))
 
-    The shortcut is the identity, or a 1 x 1 ConvBN where shape changes: two currents
-    into one activation. Global average pooling and a linear head follow.
+    The shortcut is the identity, or a 1 x 1 ConvBN where the shape changes. Both
+    currents enter one activation. Global average pooling and a linear head follow.
 
     Args:
         input_shape: (C, H, W).
@@ -40,18 +40,17 @@ def resnet(
         widths: channels of each stage.
         depths: blocks of each stage; (1, 1, 1) is ResNet-8, (2, 2, 2, 2) ResNet-18.
         stem_stride: stride of the first convolution; 2 quarters the work.
-        stem_width: its channels; None for those of the first stage.
+        stem_width: channels of the first convolution; None for the first stage's.
 
     Raises:
         ConfigError: widths and depths differ in length, or a value is below 1.
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2 (networks for CIFAR-10);
         stem_width: Zagoruyko & Komodakis 2016 (WRN), arXiv:1605.07146, table 1.
-    Differs: projection shortcuts (option B) instead of zero padding. A WRN of ours has
-        its activations after BN and sum, as a ResNet has, not before the convolutions:
-        BN folds into the convolution before it only in this order, and a teacher whose
-        BN layers read convolutions, not sums, has the statistics that the student's
-        layers have. No dropout.
+    Differs: projection shortcuts (option B) instead of zero padding. Our WRN has its
+        activations after BN and sum, as a ResNet, not before the convolutions. Only in
+        this order does BN fold into the convolution before it, and do the teacher's BN
+        layers read convolutions, as the student's do. No dropout.
     """
     check_stages("resnet", input_shape, widths, depths, stem_stride)
     channels = widths[0] if stem_width is None else stem_width

@@ -1,4 +1,4 @@
-"""Student: the spiking network of a Blueprint; build, record, to_graph."""
+"""Students: build the spiking network of a Blueprint, record it, make its graph."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stars.errors import GraphError
 from stars.graph.encoding import DirectEncoding
 from stars.graph.nodes import (
     LIF,
@@ -33,11 +34,11 @@ from stars.networks.lif import DT, Backend, LIFConstants, LIFLayer
 from stars.networks.network import ConvBNLayer, Network
 from stars.networks.outputs import Outputs
 
-INITIAL_GAIN = 2.0  # BN weight at the start: about a quarter of the neurons spike
+INITIAL_GAIN = 2.0  # initial BN weight, at which about a quarter of neurons spike
 
 
 class Folded(Protocol):
-    """A layer that can say its effective weight and bias."""
+    """A layer that returns its effective weight and bias."""
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias, float64."""
@@ -74,7 +75,7 @@ def lif_layers(network: Network) -> dict[str, LIFLayer]:
 
 @contextmanager
 def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Within it, a pass fills the dict: name -> (spikes, membranes), [T, B, ...]."""
+    """Makes passes fill the dict: name -> (spikes, membranes), [T, B, ...]."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def keep(name: str, spikes: Tensor, membranes: Tensor) -> None:
@@ -93,7 +94,7 @@ def recorded(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
 
 @contextmanager
 def all_kept(network: Network) -> Iterator[None]:
-    """Within it, no pass computes a block again: who looks on sees each one once."""
+    """Disables activation checkpointing, so that hooks fire once per layer."""
     checkpointing, network.checkpointing = network.checkpointing, False
     try:
         yield
@@ -102,9 +103,9 @@ def all_kept(network: Network) -> Iterator[None]:
 
 
 def with_membranes(network: Network, images: Tensor) -> Outputs:
-    """A pass whose outputs hold the membranes, computed once more from its currents.
+    """The outputs of a pass with the membranes, which are recomputed from its currents.
 
-    Gradients flow to the currents; the reset passes none.
+    Gradients flow to the currents, but not through the reset.
 
     Args:
         network: a student.
@@ -138,7 +139,11 @@ def to_graph(
     encoding: DirectEncoding,
     metadata: Mapping[str, str] | None = None,
 ) -> SpikingGraph:
-    """The student as a SpikingGraph: BN folded, one node a layer, names kept."""
+    """The student as a SpikingGraph: BN is folded, each layer is one node, names stay.
+
+    Raises:
+        GraphError: a layer filters its current (`tau_synapse`).
+    """
     nodes: dict[str, Node] = {"input": Input(network.blueprint.input_shape)}
     edges: list[tuple[str, str]] = []
     pool = SumPool2d if network.sum_pooling else AvgPool2d
@@ -149,6 +154,11 @@ def to_graph(
         node: Node
         if isinstance(spec, Activation):
             constants = lif_layers(network)[spec.name].constants
+            if constants.tau_synapse is not None:
+                raise GraphError(
+                    f"layer {spec.name!r} has tau_synapse {constants.tau_synapse};"
+                    " expected None, because LIF nodes do not filter their currents"
+                )
             node = LIF.uniform(
                 shape, tau=constants.tau, v_threshold=constants.threshold
             )
@@ -176,6 +186,6 @@ def to_graph(
 
 
 def effective(layer: nn.Module) -> tuple[Array, Array]:
-    """What `folded` says, as numpy."""
+    """The weight and bias that `folded` returns, as numpy arrays."""
     weight, bias = cast("Folded", layer).folded()
     return weight.detach().cpu().numpy(), bias.detach().cpu().numpy()

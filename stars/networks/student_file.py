@@ -1,4 +1,4 @@
-"""student.safetensors: a student's weights, and all that is needed to run them."""
+"""student.safetensors: a student's weights and everything needed to run them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ METADATA_KEY = "stars.student"
 
 @dataclass(frozen=True)
 class StudentFile:
-    """What student.safetensors says beside the weights.
+    """The description of the network in student.safetensors.
 
     Args:
         architecture, options, input_shape, classes: of the blueprint.
         steps: T.
-        surrogate: of the neurons; no part of what runs.
+        surrogate: of the neurons; only training uses it.
         encoding: how images become the input.
-        grids: of each layer, by name; empty off the grid.
+        grids: of each layer, by name; empty for a student that is not on the grid.
     """
 
     architecture: str
@@ -49,19 +49,19 @@ class StudentFile:
 
     @classmethod
     def from_json(cls, text: str) -> StudentFile:
-        """What `to_json` wrote.
+        """The description that `to_json` wrote.
 
         Raises:
-            ValueError: something else.
+            ValueError: the text is no such description.
         """
         return TypeAdapter(cls).validate_json(text, strict=True)
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """The description as one line of JSON."""
         return json.dumps(asdict(self))
 
     def empty_network(self) -> Network:
-        """The network, its weights not loaded yet."""
+        """The network without its trained weights."""
         plan = blueprint(
             self.architecture, self.input_shape, self.classes, self.options
         )
@@ -72,10 +72,10 @@ class StudentFile:
 
 
 def save(network: Network, file: StudentFile, path: Path) -> None:
-    """Write weights and description as one .safetensors file, all or nothing."""
+    """Write weights and description as one .safetensors file, atomically."""
     tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
     with atomic(path) as temporary:
-        # As bytes: the library's own writing raises no OSError where the disk is full.
+        # As bytes, because the library raises no OSError when the disk is full.
         temporary.write_bytes(to_bytes(tensors, {METADATA_KEY: file.to_json()}))
 
 
@@ -83,7 +83,7 @@ def load(path: Path) -> tuple[Network, StudentFile]:
     """The network that `save` wrote, in evaluation mode, and its description.
 
     Raises:
-        FormatError: missing, not safetensors, not a student of ours, or damaged.
+        FormatError: the file is missing or damaged, or holds no student.
     """
     try:
         tensors, texts = read_tensors(path.read_bytes())

@@ -36,12 +36,12 @@ def vgg(
         stem_stride: stride of the first convolution.
 
     Raises:
-        ConfigError: widths and depths differ in length, a value is below 1, or an odd
-            size would have to be halved.
+        ConfigError: widths and depths differ in length, a value is below 1, or a pool
+            would have to halve an odd size.
 
     Source: Simonyan & Zisserman 2015, arXiv:1409.1556, section 2.
-    Differs: average instead of max pooling (no hardware target has a maximum), BN, a
-        global mean and one linear layer at the end.
+    Differs: average instead of max pooling, because no hardware target has a maximum;
+        BN; a global mean and one linear layer at the end.
     """
     check_stages("vgg", input_shape, widths, depths, stem_stride)
     layers: list[Layer] = []

@@ -1,4 +1,4 @@
-"""Reading .safetensors of strangers: tensors, and what the file says about itself."""
+"""Reads untrusted .safetensors files: tensors and the texts in the header."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Network = TypeVar("Network", bound=nn.Module)
 def read_tensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(Tensors by name, the texts in the header) of a .safetensors file's bytes.
 
-    The library holds the header against the file's size before it allocates.
+    The library checks the header against the file's size before it allocates memory.
 
     Raises:
-        FormatError: not safetensors, or damaged.
+        FormatError: not a safetensors file, or a damaged one.
     """
     try:
         tensors = load(content)
@@ -35,10 +35,10 @@ def read_tensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 def filled(make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
     """The network that `make` builds, with these weights.
 
-    It is built without memory first: a file of few bytes may describe any network.
+    It is first built without memory, because a small file may describe a huge network.
 
     Raises:
-        FormatError: other names or shapes, or a value that is not finite.
+        FormatError: names or shapes differ, or a value is not finite.
     """
     try:
         with torch.device("meta"):

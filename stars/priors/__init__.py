@@ -1,6 +1,6 @@
-"""Synthesis priors by name: a SynthesisState -> scalar that images minimize.
+"""Synthesis priors by name: SynthesisState -> scalar that the images minimize.
 
-Holds one file for each paper, and the table of them.
+Holds one file for each paper, and a table of the priors.
 Import from it: `PRIORS`, `SynthesisState`.
 It may import `stars.losses`, `stars.teacher` and what these may import.
 All of it needs torch.
@@ -38,7 +38,7 @@ PRIORS: dict[str, Prior] = {
     "membrane_tail": membrane_tail,
 }
 
-# Rows that read the student's membranes, which its pass then computes once more.
+# Priors that read the student's membranes, which must then be recomputed.
 READ_MEMBRANES = {"membrane_tail"}
 
 __all__ = ["PRIORS", "READ_MEMBRANES", "Prior", "SynthesisState"]

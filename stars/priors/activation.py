@@ -1,4 +1,4 @@
-"""Activation: images that the teacher's features respond to."""
+"""Activation: the teacher's features respond strongly to the images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def activation(state: SynthesisState) -> Tensor:
         Scalar <= 0.
 
     Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, the activation loss.
-    Differs: the mean over features, as in the authors' code, for the paper's sum.
+    Differs: the mean over features, as in the authors' code, instead of the sum.
     """
     return -wide(state.teacher.mean_features).abs().mean()

@@ -1,4 +1,4 @@
-"""ADV: images on which the student does not yet follow the teacher."""
+"""ADV: images on which the student still differs from the teacher."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def adversarial(
     Args:
         state: of one step.
         divergence: D.
-        where: "agree" has m_b = 1 where both name one class, else 0; "everywhere" 1.
+        where: "agree" sets m_b = 1 if both predict one class, else 0; "everywhere" 1.
         temperature: tau > 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Balance: over the batch, the teacher sees every class equally often."""
+"""Balance: the teacher predicts every class equally often in a batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def balance(state: SynthesisState) -> Tensor:
     L = sum_k pbar_k log pbar_k,  pbar = mean_b softmax(v_b)
 
     Returns:
-        Scalar in -log K..0, nats; smallest where the classes are equally likely.
+        Scalar in -log K..0, nats; smallest if the classes are equally likely.
 
     Source: Chen et al. 2019 (DAFL), arXiv:1904.01186, the information entropy loss.
     """

@@ -11,7 +11,7 @@ from stars.runtime.device import wide
 
 
 def batch_norm(state: SynthesisState) -> Tensor:
-    """Distance of the batch's channel statistics from the teacher's.
+    """Distance of the batch's channel statistics from the teacher's running ones.
 
     L = sum_l |mean(a_l) - mu_l|_2 + |var(a_l) - sigma^2_l|_2
 
@@ -37,9 +37,9 @@ def batch_norm(state: SynthesisState) -> Tensor:
 
 
 def gap_moments(inputs: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Per channel of [B, C, H, W]: mean of the distance from `mean`, and its square's.
+    """Mean of a - `mean` and of its square, for each channel of a [B, C, H, W].
 
-    About the running mean, so that the difference of squares does not cancel.
+    They are taken about the running mean, which avoids cancellation in the variance.
     """
     gap = wide(inputs) - mean[:, None, None]
     count = gap.numel() / gap.shape[1]

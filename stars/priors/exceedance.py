@@ -1,4 +1,4 @@
-"""Soft exceedances: how much of a BatchNorm's input lies beyond a threshold."""
+"""Soft exceedances: the share of a BatchNorm's input beyond a threshold."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from stars.runtime.compiling import kernel
 from stars.runtime.device import wide
 from stars.teacher.teacher import BatchNormTap
 
-SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead, whatever its input
-NODES = 401  # of the quadrature over -8..8 deviations
+SMALLEST_GAIN = 1e-6  # of BatchNorm; below it a channel is dead for any input
+NODES = 401  # nodes of the quadrature over -8..8 standard deviations
 
 
 @dataclass(frozen=True)
 class Channels:
-    """What one BatchNorm2d read and what it knows, in deviations.
+    """The input and the statistics of one BatchNorm2d.
 
     Args:
         inputs: a, [B, C, H, W].
-        mean, deviation: mu and sigma, running, [C, 1, 1].
+        mean, deviation: running mu and sigma, [C, 1, 1].
         gain, shift: gamma and beta, [C, 1, 1].
-        mean_over_batch: the tap's, for means over the rows of `inputs`.
-        fused: whether it may be computed by a compiled kernel.
+        mean_over_batch: of the tap; turns means over `inputs` into those of the batch.
+        fused: whether to compute it with a compiled kernel.
     """
 
     inputs: Tensor
@@ -47,7 +47,7 @@ class Channels:
         Args:
             k: one for all channels, or [C, 1, 1].
             softness: tau.
-            sign: 1 or -1, likewise.
+            sign: 1 or -1, for all channels, or [C, 1, 1].
         """
         scale = sign / (softness * self.deviation)
         offset = -self.mean * scale - k / softness
@@ -55,11 +55,11 @@ class Channels:
         return self.mean_over_batch(mean(self.inputs, scale, offset))
 
     def beyond_zero(self, softness: float) -> Float[Tensor, " C"]:
-        """mean_{B,H,W} sigmoid((gamma z + beta) / (tau |gamma|)): a ReLU opens."""
+        """mean_{B,H,W} sigmoid((gamma z + beta) / (tau |gamma|)): BN's output > 0."""
         return self.beyond(self._zero(), softness, torch.sign(self.gain))
 
     def beyond_zero_expected(self, softness: float) -> Float[Tensor, " C"]:
-        """The same for z ~ N(0, 1)."""
+        """The value of `beyond_zero` for z ~ N(0, 1)."""
         return gaussian_exceedances(self._zero().flatten(), softness)
 
     def _zero(self) -> Tensor:
@@ -67,7 +67,7 @@ class Channels:
 
 
 def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
-    """Those layers that have running statistics."""
+    """The layers that have running statistics."""
     for tap in taps:
         layer = tap.layer
         mean, variance = layer.running_mean, layer.running_var
@@ -91,7 +91,7 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
 
 
 def mean_sigmoid(inputs: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, " C"]:
-    """Mean over B, H and W of sigmoid(scale a + offset), a [B, C, H, W]."""
+    """The mean over B, H and W of sigmoid(scale a + offset), a [B, C, H, W]."""
     soft = torch.sigmoid(torch.addcmul(offset, wide(inputs), scale))
     return soft.sum((0, 2, 3)) / (inputs.numel() / inputs.shape[1])
 
@@ -106,7 +106,7 @@ def gaussian_exceedance(k: float, softness: float) -> float:
 
 
 def gaussian_exceedances(k: Float[Tensor, " C"], softness: float) -> Tensor:
-    """`gaussian_exceedance` of many k at once, to 1e-5 for softness from 0.1."""
+    """`gaussian_exceedance` of many k, accurate to 1e-5 for softness >= 0.1."""
     z = torch.linspace(-8.0, 8.0, NODES, device=k.device)
     density = torch.exp(-0.5 * z**2)
     soft = torch.sigmoid((z - k[:, None]) / softness)

@@ -1,4 +1,4 @@
-"""TAR of the student: membranes cross their threshold as often as activations do."""
+"""TAR of the student: membranes cross the threshold as often as activations do."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from stars.priors.state import SynthesisState
 def membrane_tail(
     state: SynthesisState, *, softness: float = 0.25, membrane_softness: float = 0.25
 ) -> Tensor:
-    """Squared gap between the soft exceedances of student and teacher, for each stage.
+    """Squared gap between the soft exceedances of student and teacher, per stage.
 
     p_S = mean sigmoid((v' - threshold) / tau_v)  over steps, batch, neurons, layers
     p_T = mean sigmoid((gamma z + beta) / (tau |gamma|))  over batch, pixels, layers
     L = mean_stages (p_S - p_T)^2
 
-    A stage is the layers of one image size; stages are matched from the last one, for
-    as many as both networks have. p_T is the target and gets no gradient.
+    A stage is the layers of one image size. Stages are matched from the last one, as
+    far as both networks have them. p_T is the target and gets no gradient.
 
     Args:
-        state: its taps and the student's membranes are read.
-        softness: tau > 0, in deviations of BN's input.
-        membrane_softness: tau_v > 0, in thresholds.
+        state: only its taps and the student's membranes are read.
+        softness: tau > 0, in standard deviations of BN's input.
+        membrane_softness: tau_v > 0, in units of the threshold.
 
     Returns:
-        Scalar in 0..1; 0 iff the shares agree in every stage.
+        Scalar in 0..1; 0 iff p_S = p_T in every stage.
 
     Raises:
         ConfigError: a softness is not positive, or the student's membranes were not
@@ -64,7 +64,7 @@ def membrane_tail(
 
 
 def by_stage(shares: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """Means over neighbors of one image size: (size, share) -> [stages]."""
+    """Means over consecutive layers of one image size: (size, share) -> [stages]."""
     stages: list[list[Tensor]] = []
     before = None
     for size, share in shares:

@@ -1,4 +1,4 @@
-"""RCA, Relational Consistency Alignment: samples relate alike in both networks."""
+"""RCA, Relational Consistency Alignment: both networks relate samples equally."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def relational(
     variant: Literal["gram", "rank", "distance"] = "gram",
     temperature: float = 0.1,
 ) -> Tensor:
-    """Difference of the two networks' relations between samples.
+    """Difference between the two networks' relations of samples.
 
     R = f^ f^'  with  f^ = (f - mean_b f) / |f - mean_b f|
     gram:      L = 1 / (B (B - 1)) sum_{i != j} (R_T - R_S)_ij^2
     rank:      L = 1 / B sum_i KL(P_T,i || P_S,i),  P_i = softmax_{j != i}(R_ij / tau)
     distance:  L = mean_{i < j} huber(D_T - D_S)_ij,  D_ij = |f_i - f_j| over their mean
 
-    f_T is the teacher's penultimate feature, f_S the student's mean firing rate there.
+    f_T are the teacher's penultimate features, f_S the student's mean firing rates.
 
     Args:
         state: of one step.
         variant: which relations, and how they are compared.
-        temperature: tau > 0 of rank.
+        temperature: tau > 0; only rank uses it.
 
     Returns:
         Scalar >= 0, for gram in 0..4; 0 iff the relations agree.
 
     Raises:
-        ConfigError: fewer samples than a relation needs, or temperature not positive.
+        ConfigError: there are too few samples, or temperature is not positive.
 
     Source: STARS, arXiv:2605.27409, abstract (the term and its purpose). distance: Park
         et al. 2019 (RKD), arXiv:1904.05068, section 3.2.
@@ -48,7 +48,7 @@ def relational(
     batch, needed = state.images.shape[0], 3 if variant == "rank" else 2
     if batch < needed:
         raise ConfigError(
-            f"relational: {variant} needs at least {needed} samples a batch"
+            f"relational: {variant} needs at least {needed} samples, found {batch}"
         )
     if not temperature > 0:
         raise ConfigError(f"relational: temperature is {temperature}; it must be > 0")
@@ -65,13 +65,13 @@ def relational(
 
 
 def others(relations: Float[Tensor, "B B"]) -> Float[Tensor, "B B-1"]:
-    """Each sample's relations to the others: the table without its diagonal."""
+    """The table without its diagonal: each sample's relations to the others."""
     batch = len(relations)
     off_diagonal = ~torch.eye(batch, dtype=torch.bool, device=relations.device)
     return relations[off_diagonal].view(batch, batch - 1)
 
 
 def similarities(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
-    """Cosine similarities of the batch-centered rows."""
+    """The cosine similarities of the rows, after subtracting their mean."""
     centered = F.normalize(features - features.mean(0), dim=1)
     return centered @ centered.T

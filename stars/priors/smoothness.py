@@ -1,4 +1,4 @@
-"""Total variation and length of the images: what natural images have little of."""
+"""Total variation and norm of the images, which are small for natural images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stars.priors.state import SynthesisState
 
 
 def total_variation(state: SynthesisState) -> Tensor:
-    """How much neighboring pixels differ.
+    """Total variation: the differences between neighboring pixels.
 
     L = sum_d |x - shift_d(x)|_2  over right, down and both diagonals
 
@@ -30,7 +30,7 @@ def total_variation(state: SynthesisState) -> Tensor:
 
 
 def l2(state: SynthesisState) -> Tensor:
-    """Length of the normalized images, |x|_2 over the batch.
+    """The norm |x|_2 of all normalized images of the batch.
 
     Source: Yin et al. 2020, arXiv:1912.08795, equation 3, R_l2.
     """

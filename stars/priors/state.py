@@ -1,4 +1,4 @@
-"""SynthesisState: all that a prior may see of one synthesis step."""
+"""SynthesisState: what a prior can read of one synthesis step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stars.teacher.teacher import BatchNormTap
 
 @dataclass(frozen=True)
 class SynthesisState:
-    """One batch of synthetic images and what both networks say of it.
+    """One batch of synthetic images and the outputs of both networks.
 
     Args:
         images: [B, C, H, W], normalized; gradients flow to them.
-        labels: [B], the classes that the generator was asked for.
+        labels: [B], the requested classes.
         teacher: its outputs, T = 1.
-        taps: what each BatchNorm2d of the teacher saw.
-        see: the student, frozen, in evaluation mode; gradients pass through the
+        taps: the input of each BatchNorm2d of the teacher.
+        see: runs the frozen student in evaluation mode; gradients pass through the
             surrogate to the images.
     """
 
@@ -34,5 +34,5 @@ class SynthesisState:
 
     @cached_property
     def student(self) -> Outputs:
-        """What the student says of the images; run once, when a prior first asks."""
+        """The student's outputs; it runs once, when a prior first asks for them."""
         return self.see(self.images)

@@ -1,7 +1,7 @@
-"""TAR, Tail-Aware Regularization: as much mass beyond the thresholds as expected.
+"""TAR, Tail-Aware Regularization: matches the mass beyond thresholds.
 
-Matching mean and variance leaves the tails free: by Cantelli's inequality P(z >= k) may
-then be anything from 0 to 1 / (1 + k^2). A spiking student responds to just that mass.
+Mean and variance do not fix the tails: by Cantelli's inequality, P(z >= k) may be
+anything from 0 to 1 / (1 + k^2). A spiking student responds to exactly this mass.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ def tail(
     softness: float = 0.25,
     band: tuple[float, float] = (0.05, 0.3),
 ) -> Tensor:
-    """Gap between soft exceedances of the teacher's BN inputs and what is expected.
+    """Gap between the soft exceedances of the teacher's BN inputs and their targets.
 
     p_lck = mean_{B,H,W} sigmoid((z - k) / tau),  z = (a_lc - mu_lc) / sigma_lc
     gaussian:  L = mean_l mean_c sum_k (p_lck - E sigmoid((z - k) / tau))^2, z ~ N(0,1)
-    relu:      the same with one k for each channel, where BN's output is zero:
-               p_lc = mean sigmoid((gamma z + beta) / (tau |gamma|)), E likewise
+    relu:      the same with one k for each channel, at which BN's output is zero:
+               p_lc = mean sigmoid((gamma z + beta) / (tau |gamma|)), E for z ~ N(0,1)
     band:      L = mean_l mean_c sum_k max(low - p_lck, 0)^2 + max(p_lck - high, 0)^2
 
     Args:
-        state: its taps are read.
-        variant: what is expected.
-        thresholds: k, in deviations above the teacher's running mean; not for relu.
-        softness: tau > 0, in deviations.
+        state: only its taps are read.
+        variant: which targets.
+        thresholds: k, in standard deviations above the running mean; not for relu.
+        softness: tau > 0, in standard deviations.
         band: low and high of band, 0 <= low <= high <= 1; meant for thresholds = [1].
 
     Returns:
-        Scalar >= 0; 0 iff every exceedance is the expected one, or inside the band.
+        Scalar >= 0; 0 iff every exceedance equals its target, or is inside the band.
 
     Raises:
-        ConfigError: no threshold, softness is not positive, or the band is none.
+        ConfigError: no threshold, a softness that is not positive, or an invalid band.
 
     Source: STARS, arXiv:2605.27409, abstract (soft exceedance over teacher-derived
         thresholds).
     Differs: the paper's equation is not public; every variant is our reading. The
-        Gaussian target is an assumption, not a fact of the teacher; relu is the
-        teacher's own threshold where BN feeds a ReLU, not where a sum does.
+        Gaussian target is an assumption about the teacher. relu uses the teacher's own
+        threshold only if BN feeds a ReLU directly, not through a sum.
     """
     if not thresholds or not softness > 0:
         raise ConfigError(
@@ -73,7 +73,7 @@ def gap(
     softness: float,
     band: tuple[float, float],
 ) -> Tensor:
-    """`tail` of one layer: mean over its channels, sum over the thresholds."""
+    """`tail` of one layer: the mean over channels of the sum over thresholds."""
     if variant == "relu":
         expected = layer.beyond_zero_expected(softness)
         return (layer.beyond_zero(softness) - expected).square().mean()

@@ -1,4 +1,4 @@
-"""torch.compile for small kernels, kept between runs; left out without a compiler."""
+"""torch.compile for small kernels, cached between runs; needs a C++ compiler."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ R = TypeVar("R")
 
 
 def compiled(run: Callable[P, R]) -> Callable[P, R]:
-    """`run` through torch.compile, for any size; as it is where no compiler is."""
+    """`run` compiled by torch for any size, or `run` itself without a compiler."""
     if not compiler_ready():
         return run
-    # Code of its own: torch counts the kernels of one piece of code, and stops at 8.
+    # A copy of the code, because torch compiles at most 8 kernels per code object.
     code = run.__code__.replace()
     own = FunctionType(code, run.__globals__, run.__name__, None, run.__closure__)
     return torch.compile(own, dynamic=True)
@@ -33,29 +33,27 @@ def compiled(run: Callable[P, R]) -> Callable[P, R]:
 def kernel(
     run: Callable[P, R], _: Hashable = None, *, fused: bool = True
 ) -> Callable[P, R]:
-    """`compiled`, once for each function and each kind of its arguments.
+    """`run` compiled once for each kind of arguments; `run` itself if not `fused`.
 
-    A kind is what torch compiles anew for: a type of numbers, how many there are. Where
-    nothing is to be fused, `run` as it is.
+    A kind is what makes torch compile again, such as dtypes or the number of tensors.
     """
     return compiled(run) if fused else run
 
 
 @cache
 def compiler_ready() -> bool:
-    """Whether torch.compile can build kernels; if not, the log says so once.
+    """Whether torch.compile can build kernels; if not, log a warning once.
 
-    Kernels are kept in the user's cache folder, so that only a first run builds them.
+    Kernels are kept in the user's cache folder, so only a first run builds them.
     """
     named = os.environ.get("CXX", "g++").split()[:1]
     if not any(shutil.which(name) for name in (*named, "clang++")):
         log.warning(
-            "backend 'fused' needs a C++ compiler and found none; running the same"
-            " arithmetic uncompiled, with the same bits, more slowly (install g++, or"
-            " set CXX)"
+            "backend 'fused' found no C++ compiler; it runs uncompiled, with the same"
+            " bits, but more slowly (install g++, or set CXX)"
         )
         return False
-    # It warns of a CUDA toolkit without a GPU, whatever is compiled.
+    # This logger warns about a CUDA toolkit without a GPU, even for CPU code.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     folder = platformdirs.user_cache_path("stars") / "kernels"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))

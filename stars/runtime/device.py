@@ -1,4 +1,4 @@
-"""The torch device that a configuration names, if it is there."""
+"""The torch device that a configuration names, and a widening of dtypes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def device(name: str) -> torch.device:
     """The device of that name.
 
     Raises:
-        ConfigError: no such kind of device, or none of it in this machine.
+        ConfigError: this machine has no such device.
     """
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if "cuda:0" in there:
         there.append("cuda")
     if name not in there:
-        raise ConfigError(f"device {name!r} is not there; this machine has {there}")
+        raise ConfigError(f"device {name!r} is not available; this machine has {there}")
     return torch.device(name)
 
 
 def wide(x: Tensor) -> Tensor:
-    """`x` in float32, or in float64 if that is what it is."""
+    """`x` in float32, or unchanged if it is float64."""
     return x if x.dtype == torch.float64 else x.float()

@@ -1,11 +1,11 @@
-"""Several processes that train as one: who they are, and what they tell each other.
+"""Data-parallel training in several processes: ranks, shares and sums.
 
-Every process draws the whole batch's random numbers and works on its own rows of it.
-What the losses and priors see is gathered, so each process computes the loss of the
-whole batch; the gradient of that loss stops at a process's own rows, and those of the
-parameters are summed. So N processes do what one does, up to the order of sums.
+Every process draws the random numbers of the whole batch and works on its own rows.
+Losses and priors see the gathered rows, so each process computes the loss of the whole
+batch. The gradient of that loss reaches only the process's own rows, and the gradients
+of the parameters are summed. So N processes compute what one does, up to rounding.
 
-All of it is the identity in a process of its own.
+With one process, every function here is the identity.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ from torch import Tensor, distributed as dist
 
 from stars.errors import ConfigError, MissingDependencyError, TrainingError
 
-TIMEOUT = timedelta(minutes=10)  # that a process waits for the others
-FAILURES = "stars/failures"  # counts those of the group, in its store
+TIMEOUT = timedelta(minutes=10)  # how long a process waits for the others
+FAILURES = "stars/failures"  # key of the failure count in the group's store
 
 Value = TypeVar("Value")
 
 
 class Group:
-    """Within it, the processes that a launcher started are one group.
+    """A context in which the processes of a launcher form one group.
 
-    Launchers say so by WORLD_SIZE, as torchrun and `accelerate launch` do; without it
-    nothing is set up, and nothing imported. When processes fail, one alone raises what
-    it failed by, the others leave with exit code 1.
+    torchrun and `accelerate launch` set WORLD_SIZE; without it nothing is set up or
+    imported. If processes fail, only one raises its error; the others exit with code 1.
 
     Attributes:
-        first: whether this process is the one that writes.
+        first: whether this process has rank 0, which writes all files.
 
     Raises:
-        MissingDependencyError: there is more than one process, and no accelerate.
+        MissingDependencyError: several processes need accelerate, which is missing.
     """
 
     first: bool
@@ -48,7 +47,7 @@ class Group:
     def __enter__(self) -> Group:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             join()
-        self.first = number() == 0
+        self.first = rank() == 0
         return self
 
     def __exit__(
@@ -60,7 +59,7 @@ class Group:
         if processes() == 1:
             return
         if error is None:
-            # Together: a process that leaves while another still sends is aborted.
+            # Wait: a process that leaves while another one sends is aborted.
             dist.barrier()
             dist.destroy_process_group()
         elif isinstance(error, Exception) and not first_to_fail():
@@ -68,10 +67,10 @@ class Group:
 
 
 def leave(code: int) -> NoReturn:
-    """End a process that was one of a group, and take nothing down.
+    """Exit from a process of a group without cleaning up.
 
-    A thread that gloo leaves behind aborts an interpreter now and then as it ends
-    ("terminate called without an active exception"), after all work was done.
+    When the interpreter ends, a leftover thread of gloo sometimes aborts it ("terminate
+    called without an active exception"), although all work is done.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -79,7 +78,7 @@ def leave(code: int) -> NoReturn:
 
 
 def join() -> None:
-    """Make this process a member of its launcher's group, on its own device.
+    """Join the launcher's group, on a device of this process's own.
 
     Raises:
         MissingDependencyError: accelerate is not installed.
@@ -97,30 +96,30 @@ def join() -> None:
 
 
 def first_to_fail() -> bool:
-    """Whether no other process of the group has failed before; to be asked once."""
+    """Whether this process is the first of the group to fail; call it once."""
     try:
         store = dist.distributed_c10d._get_default_store()
         return store.add(FAILURES, 1) == 1
-    except RuntimeError:  # it went away with the process that kept it
+    except RuntimeError:  # the process that kept the store is gone
         return False
 
 
 def processes() -> int:
-    """How many there are in the group."""
+    """The number of processes in the group."""
     there = dist.is_available() and dist.is_initialized()
     return dist.get_world_size() if there else 1
 
 
-def number() -> int:
-    """Which one of them this is; 0 is the one that writes."""
+def rank() -> int:
+    """The rank of this process; rank 0 writes all files."""
     return dist.get_rank() if processes() > 1 else 0
 
 
 def own_device(name: str) -> str:
-    """The device of this process: of "cuda", the one with its number on the machine.
+    """The device of this process: for "cuda" the one of its local rank.
 
     Raises:
-        ConfigError: a device with a number, which not all can have.
+        ConfigError: a numbered device, which several processes cannot share.
     """
     if processes() == 1 or name == "cpu":
         return name
@@ -132,10 +131,10 @@ def own_device(name: str) -> str:
 
 
 def check_batch(size: int, where: str) -> None:
-    """Refuse a batch that has not as many rows for each process.
+    """Refuse a batch size that the number of processes does not divide.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: it is not divisible.
     """
     if size % processes():
         raise ConfigError(
@@ -145,10 +144,10 @@ def check_batch(size: int, where: str) -> None:
 
 
 def check_alike(value: object, what: str) -> None:
-    """Refuse to go on when processes have different values.
+    """Refuse values that differ between processes.
 
     Raises:
-        ConfigError: they have.
+        ConfigError: they differ.
     """
     if processes() == 1:
         return
@@ -160,7 +159,7 @@ def check_alike(value: object, what: str) -> None:
 
 
 def from_first(value: Value) -> Value:
-    """What the first process gave for `value`."""
+    """The `value` of rank 0, in every process."""
     if processes() == 1:
         return value
     values = [value]
@@ -170,18 +169,18 @@ def from_first(value: Value) -> Value:
 
 
 def share(batch: Tensor) -> Tensor:
-    """This process's rows of [B, ...]: [B / processes, ...]; B must be a multiple."""
+    """This process's rows of [B, ...]: [B / processes, ...]; B must be divisible."""
     if processes() == 1:
         return batch
     rows = len(batch) // processes()
-    return batch[number() * rows : (number() + 1) * rows]
+    return batch[rank() * rows : (rank() + 1) * rows]
 
 
 def gathered(rows: Tensor, dim: int = 0) -> Tensor:
-    """The rows of all processes along `dim`, in their order; inverse of `share`.
+    """The rows of all processes along `dim`, by rank; the inverse of `share`.
 
-    Gradients reach a process's own rows. That is the whole gradient where all processes
-    go on to compute the same loss of what they get here.
+    Gradients reach only a process's own rows. They are complete if all processes
+    compute the same loss from the gathered rows.
     """
     if processes() == 1:
         return rows
@@ -190,9 +189,9 @@ def gathered(rows: Tensor, dim: int = 0) -> Tensor:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """The mean of all processes' `x`; for gradients the same holds as for `gathered`.
+    """The mean of `x` over the processes; gradients behave as those of `gathered`.
 
-    A mean over the rows of each share becomes the mean over the rows of the batch.
+    It turns the mean over each process's rows into the mean over the whole batch.
     """
     if processes() == 1:
         return x
@@ -201,7 +200,7 @@ def mean_over_processes(x: Tensor) -> Tensor:
 
 
 def sum_in_place(x: Tensor) -> Tensor:
-    """`x`, which now holds the sum of all processes' values."""
+    """`x`, overwritten by its sum over the processes."""
     if processes() > 1:
         with together():
             dist.all_reduce(x)
@@ -209,7 +208,7 @@ def sum_in_place(x: Tensor) -> Tensor:
 
 
 def sum_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Sum what `backward` left in the optimizer's parameters over the processes."""
+    """Sum the gradients of the optimizer's parameters over the processes."""
     if processes() == 1:
         return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -223,16 +222,16 @@ def sum_gradients(optimizer: torch.optim.Optimizer) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Around what needs every process.
+    """A context for calls that need every process.
 
     Raises:
-        TrainingError: one did not take part.
+        TrainingError: a process did not take part.
     """
     try:
         yield
     except RuntimeError as error:
         raise TrainingError(
-            f"process {number()} of {processes()} lost the others; one of them stopped,"
+            f"process {rank()} of {processes()} lost the others; one of them stopped,"
             f" or did not answer in time ({str(error).splitlines()[0]})"
         ) from error
 
@@ -251,7 +250,7 @@ class Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # noqa: D102
-        return gradient.narrow(ctx.dim, number() * ctx.rows, ctx.rows), None
+        return gradient.narrow(ctx.dim, rank() * ctx.rows, ctx.rows), None
 
 
 class MeanOverProcesses(torch.autograd.Function):

@@ -1,6 +1,6 @@
-"""Data-free synthesis: one file for each method, and the table of them.
+"""Data-free synthesis: one file for each method, and a table of the methods.
 
-Holds the methods, the generator, the critic that scores images, and their views.
+Holds the methods, the generator, the critic that scores images, and image views.
 Import from it: `synthesizer`, `METHODS`; their defaults are in `stars.config.recipes`.
 It may import `stars.priors`, `stars.teacher` and what these may import.
 All of it needs torch.
@@ -28,13 +28,13 @@ from stars.teacher.teacher import Teacher
 
 
 class Synthesizer(Protocol):
-    """Makes images in rounds; between rounds the student learns from them."""
+    """Makes images in rounds; the student learns from them between rounds."""
 
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
-        """Images, pixels / 255 [N, C, H, W], and the terms' last values.
+        """Images, pixels / 255 [N, C, H, W], and the values of the last step's terms.
 
-        Beside each term NAME stands "gradient/NAME", the length of its gradient. In
-        every process all images, whether the processes shared the work or not.
+        The values hold "gradient/NAME", the length of the gradient, for each term NAME.
+        Every process returns all images.
         """
         ...
 
@@ -43,7 +43,7 @@ class Synthesizer(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         ...
 
 
@@ -64,7 +64,7 @@ def synthesizer(
     """The method that `config` names, with its options.
 
     Raises:
-        ConfigError: an unknown method or option; lists what there is.
+        ConfigError: an unknown method or option; the message lists the known ones.
     """
     if config.method in METHODS:
         method = METHODS[config.method]
@@ -73,7 +73,7 @@ def synthesizer(
     else:
         raise ConfigError(
             f"synthesis method {config.method!r} is unknown; there are"
-            f" {sorted(METHODS)}, or module:class for one of your own"
+            f" {sorted(METHODS)}, or module:class for your own"
         )
     what = f"synthesis method {config.method!r}"
     return method(

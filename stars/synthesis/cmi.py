@@ -1,4 +1,4 @@
-"""CMI, contrastive model inversion: every image is told apart from all before it."""
+"""CMI, contrastive model inversion: new images must differ from all earlier ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from stars.config.models import SynthesisConfig
 from stars.errors import ConfigError
 from stars.objective import Term
 from stars.runtime.device import wide
-from stars.runtime.distributed import gathered, processes, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Cheapest,
@@ -27,20 +26,20 @@ from stars.synthesis.critic import (
 from stars.synthesis.views import shifted, zoomed
 from stars.teacher.teacher import BatchNormTap, Teacher
 
-PROJECTION = 256  # length of h
+PROJECTION = 256  # length of the vector h
 
 
 class ContrastiveInversion:
-    """Each round: a new generator and new codes z become one batch of images.
+    """Each round optimizes a new generator and new codes z into one batch of images.
 
         L = priors + c (mean_b CE_b + mean_m CE_m)
         CE_i = -log softmax_j(h(f_i^local) . h(f_j^global) / tau)_i
 
     i and j run over the batch b and the m remembered images of earlier rounds. f is the
-    mean over the image of what every BatchNorm2d of the teacher reads, h a projection
-    of length 1 that is trained through all rounds; local and global are two random
-    views of one image. A round gives the `batch_size` images of the step with the
-    smallest loss, whatever `harvest` says. Every step passes the teacher twice.
+    mean over the image of the inputs of all BatchNorm2d layers of the teacher. h is a
+    projection to length 1, trained through all rounds. local and global are two random
+    views of one image. A round returns the `batch_size` images of the step with the
+    smallest loss and ignores `harvest`. Every step runs the teacher twice.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -48,17 +47,17 @@ class ContrastiveInversion:
         config: batch size, steps, learning rate.
         contrast: c.
         temperature: tau > 0.
-        memory: images whose features are remembered.
-        negatives: of them that a step sees.
+        memory: number of images whose features are remembered.
+        negatives: number of them that a step compares with.
 
     Raises:
         ConfigError: temperature is not positive.
 
     Source: Fang et al. 2021, arXiv:2105.08584, section 3.3; both means, the detached
         global view and the network h in the authors' code.
-    Differs: square local views; 4,096 remembered images and 1,024 negatives, in the
-        code 40,960 and 4,096; the bank starts empty, not with images that were inverted
-        before.
+    Differs: square local views; 4,096 remembered images and 1,024 negatives instead of
+        40,960 and 4,096 in the code; the memory starts empty, not with images of an
+        earlier inversion.
     """
 
     def __init__(
@@ -84,9 +83,7 @@ class ContrastiveInversion:
         self.head = nn.Sequential(
             nn.Linear(length, length), nn.ReLU(), nn.Linear(length, PROJECTION)
         ).to(self.critic.device)
-        for parameter in self.head.parameters():
-            # It sees the whole batch in every process; the sum is to be that once.
-            parameter.register_hook(lambda gradient: gradient / processes())
+        self.critic.sees_whole_batch(self.head)
         self.optimizer = torch.optim.Adam(self.head.parameters(), config.learning_rate)
         self.memory = torch.zeros(0, 2 * length, device=self.critic.device)
 
@@ -102,15 +99,13 @@ class ContrastiveInversion:
         )
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            with critic.autocast():
-                pixels = generator(share(codes))
+            pixels = critic.make(generator, codes)
             images = critic.normalized(shifted(pixels))
             state = critic.state(images, labels, student)
             total, values = critic.score(state, images, last=last)
             part = critic.normalized(zoomed(pixels))
-            local, whole = map(
-                gathered, (self._features(part), instance_means(state.taps))
-            )
+            local = critic.whole(self._features(part))
+            whole = critic.whole(instance_means(state.taps))
             contrastive = self._contrastive(local, whole)
             values["contrastive"] = float(contrastive.detach())
             if last:
@@ -120,9 +115,9 @@ class ContrastiveInversion:
             return total, values
 
         values = descend(self.config.steps, loss, optimizer, self.optimizer)
-        images, features = best.tensors
-        self.memory = torch.cat([self.memory, features])[-self.capacity :].clone()
-        return gathered(images), values
+        memory = torch.cat([self.memory, *best.whole])
+        self.memory = memory[-self.capacity :].clone()
+        return best.images(), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -130,7 +125,7 @@ class ContrastiveInversion:
         return {**parts, "memory": self.memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         restore(state, head=self.head, optimizer=self.optimizer)
         self.memory = state["memory"].to(self.critic.device)
 
@@ -157,5 +152,5 @@ class ContrastiveInversion:
 
 
 def instance_means(taps: list[BatchNormTap] | tuple[BatchNormTap, ...]) -> Tensor:
-    """Mean over the image of every BatchNorm2d's inputs, [B, sum of channels]."""
+    """The mean over the image of all BatchNorm2d inputs, [B, sum of channels]."""
     return torch.cat([wide(tap.inputs).mean((2, 3)) for tap in taps], 1)

@@ -1,4 +1,4 @@
-"""What the methods share: drawing, judging images, and going down a loss."""
+"""Critic: what every synthesis method needs, in one process or in several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stars.networks.outputs import Outputs, gathered_outputs
 from stars.objective import Term, evaluated, total_of
 from stars.priors import SynthesisState
 from stars.runtime.device import wide
-from stars.runtime.distributed import gathered, sum_gradients
+from stars.runtime.distributed import gathered, processes, share, sum_gradients
 from stars.synthesis.generator import Generator
 from stars.teacher.teacher import Teacher
 
@@ -24,15 +24,15 @@ Student = Callable[[Tensor], Outputs]  # normalized images -> its outputs
 
 
 class StepLoss(Protocol):
-    """The loss of one step and its terms' values; `last` is the round's last step."""
+    """Returns a step's loss and its terms' values; `last` marks the last step."""
 
     def __call__(self, *, last: bool) -> tuple[Tensor, dict[str, float]]:
-        """One step forward."""
+        """Run one forward pass."""
         ...
 
 
 class Stateful(Protocol):
-    """A module or an optimizer."""
+    """A module or an optimizer, as a checkpoint sees it."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -45,10 +45,12 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Critic:
-    """Judges images by the teacher, the student and the priors.
+    """Draws noise and labels, makes images of them, and scores the images.
 
-    Where processes share the batch, all draw the same noise and labels and each works
-    on its own rows of them, which `share` gives; the priors see the whole batch.
+    A method written with it need not know about processes. `noise` and `labels` are
+    those of the whole batch, the same in every process. `make` gives the images of this
+    process's rows. `state`, `score`, `Cheapest` and `Harvest` take these images, and
+    the priors see those of the whole batch.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -62,11 +64,11 @@ class Critic:
 
     @property
     def device(self) -> torch.device:
-        """Where the teacher is."""
+        """The teacher's device."""
         return next(self.teacher.parameters()).device
 
     def generator(self, classes: int = 0) -> Generator:
-        """A fresh one of the teacher's images; with labels where there are classes."""
+        """A new generator of the teacher's images; conditional if `classes` is set."""
         made = Generator(
             self.teacher.spec.input_shape,
             latent=self.config.latent,
@@ -77,39 +79,52 @@ class Critic:
         return made
 
     def autocast(self) -> torch.autocast:
-        """bf16 where the configuration asks for it."""
+        """Autocast to bf16 if the configuration asks for it."""
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.bf16
         )
 
+    def make(self, maker: Callable[..., Tensor], *batch: Tensor) -> Tensor:
+        """The images that `maker` makes of this process's rows of `batch` [B, ...]."""
+        with self.autocast():
+            return maker(*map(share, batch))
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """The rows of all processes; needed to compare images with each other."""
+        return gathered(rows)
+
+    def sees_whole_batch(self, module: torch.nn.Module) -> None:
+        """Register a module that reads `whole` rows, once before training.
+
+        Every process computes its full gradient, so the sum over processes is divided.
+        """
+        for parameter in module.parameters():
+            parameter.register_hook(lambda gradient: gradient / processes())
+
     def noise(self) -> Tensor:
-        """Standard normal [B, latent], of the whole batch."""
+        """Standard normal [B, latent]."""
         size = (self.config.batch_size, self.config.latent)
         return torch.randn(size).to(self.device)
 
     def labels(self) -> Tensor:
-        """[B]: each class equally often; where not all fit, any may come first.
-
-        Of the whole batch.
-        """
+        """[B]: each class equally often; in a small batch the first class is random."""
         batch, classes = self.config.batch_size, self.teacher.spec.classes
         start = torch.randint(classes, ()) if batch < classes else 0
         return ((torch.arange(batch) + start) % classes).to(self.device)
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """Pixels / 255 in 0..1 -> what the networks take."""
+        """Pixels / 255 in 0..1 -> normalized images."""
         return self.teacher.normalize(pixels * 255)
 
     def state(
         self, images: Tensor, labels: Tensor | None, student: Student
     ) -> SynthesisState:
-        """What both networks say of normalized images [B, C, H, W].
+        """The outputs of both networks for normalized images [B, C, H, W].
 
         Args:
-            images: gradients flow to them; this process's rows.
-            labels: the classes that were asked for, of the whole batch; None for the
-                teacher's own.
-            student: run once a prior asks for it, on this process's rows.
+            images: gradients flow to them.
+            labels: the requested classes; None for the classes that the teacher sees.
+            student: runs when a prior first asks for it.
         """
         with self.autocast(), self.teacher.tapped(shared=True) as taps:
             teacher = gathered_outputs(self.teacher(images))
@@ -125,13 +140,13 @@ class Critic:
     def score(
         self, state: SynthesisState, images: Tensor, *, last: bool
     ) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of the priors, and each one's value.
+        """The weighted sum of the priors, and each one's value.
 
         Args:
             state: of the step.
-            images: that it was made of, this process's rows.
-            last: also give "gradient/NAME", the length of d NAME / d images, to weigh
-                the priors by.
+            images: the images of `state`.
+            last: whether to add "gradient/NAME", the length of d NAME / d images, by
+                which a user can choose the weights.
         """
         terms = evaluated(self.priors, state)
         values = {name: float(term.detach()) for name, term in terms.items()}
@@ -143,7 +158,7 @@ class Critic:
 def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, float]:
     """|d term / d images|_2 over the whole batch, as "gradient/NAME".
 
-    0 for a term that does not depend on the images, which are this process's rows.
+    0 for a term that does not depend on the images.
     """
     lengths = {}
     for name, term in terms.items():
@@ -161,10 +176,9 @@ def gradient_lengths(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, f
 def descend(
     steps: int, loss: StepLoss, *optimizers: torch.optim.Optimizer
 ) -> dict[str, float]:
-    """Take `steps` steps down the loss; the last one's values.
+    """Take `steps` optimizer steps; the values of the last one.
 
-    Of what they optimize, every process holds all, and has the part of the gradient
-    that comes from its own rows.
+    Gradients are summed over the processes, each of which computes those of its rows.
     """
     values: dict[str, float] = {}
     for step in range(1, steps + 1):
@@ -184,48 +198,67 @@ def states(**parts: Stateful) -> dict[str, Any]:
 
 
 def restore(state: Mapping[str, Any], **parts: Stateful) -> None:
-    """Give each part its state back."""
+    """Load each part's state."""
     for name, part in parts.items():
         part.load_state_dict(state[name])
 
 
 class Cheapest:
-    """The tensors of the step with the smallest loss."""
+    """Keeps the images of the step with the smallest loss.
+
+    Attributes:
+        whole: further tensors of that step, with the rows of the whole batch.
+    """
 
     def __init__(self) -> None:
         self.cost = float("inf")
-        self.tensors: tuple[Tensor, ...] = ()
+        self.rows: Tensor | None = None
+        self.whole: tuple[Tensor, ...] = ()
 
-    def offer(self, loss: Tensor, *tensors: Tensor) -> None:
-        """Keep them where none were cheaper; a loss that is no number never is."""
+    def offer(self, loss: Tensor, pixels: Tensor, *whole: Tensor) -> None:
+        """Keep the images if the loss is the smallest so far; NaN never is."""
         cost = float(loss.detach())
-        if cost < self.cost or not self.tensors:
-            self.cost, self.tensors = cost, tuple(t.detach() for t in tensors)
+        if cost < self.cost or self.rows is None:
+            self.cost, self.rows = cost, pixels.detach()
+            self.whole = tuple(t.detach() for t in whole)
+
+    def images(self) -> Tensor:
+        """[B, C, H, W], the whole batch."""
+        if self.rows is None:
+            raise AssertionError("no step was offered")
+        return gathered(self.rows)
 
 
-class LaterSteps:
-    """The images that the steps of a round gave, after its first third.
+class Harvest:
+    """Collects the `harvest` x `batch_size` images that a generator's round returns.
 
     Args:
-        config: number of steps; unless `harvest_from` is "steps", nothing is kept.
+        config: with `harvest_from` "steps" they are drawn from the steps after the
+            first third of the round, else they are made at its end.
     """
 
     def __init__(self, config: SynthesisConfig) -> None:
-        wanted = config.harvest_from == "steps"
-        self.skipped = config.steps // 3 if wanted else config.steps
+        self.config = config
+        self.wanted = config.harvest_from == "steps"
+        self.skipped = config.steps // 3 if self.wanted else config.steps
         self.batches: list[Tensor] = []
 
     def offer(self, pixels: Tensor) -> None:
-        """Keep a step's images, [B, C, H, W], unless the step is an early one."""
+        """Keep a step's images, [B, C, H, W], unless the step is too early."""
         if self.skipped > 0:
             self.skipped -= 1
         else:
             self.batches.append(pixels.detach())
 
-    def drawn(self, count: int) -> Tensor:
-        """`count` of the images, drawn without replacement, or all if they are fewer.
+    def images(self, make: Callable[[], Tensor]) -> Tensor:
+        """[N, C, H, W]; all images of the steps if these are fewer.
 
-        Of a batch that processes share, the images of all processes.
+        Args:
+            make: gives a batch of new images.
         """
+        if not self.wanted:
+            with torch.no_grad():
+                return torch.cat([gathered(make()) for _ in range(self.config.harvest)])
         images = torch.cat([gathered(batch) for batch in self.batches])
+        count = self.config.harvest * self.config.batch_size
         return images[torch.randperm(len(images))[:count].to(images.device)]

@@ -1,4 +1,4 @@
-"""DeepInversion: the pixels themselves are optimized, no generator."""
+"""DeepInversion: optimizes pixels directly, without a generator."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import share
 from stars.synthesis.critic import Critic, Student, descend
 from stars.teacher.teacher import Teacher
 
 
 class DeepInversion:
-    """Each round: one batch of noise becomes images of the classes asked for.
+    """Each round optimizes one batch of noise into images of the requested classes.
 
-    A round gives `batch_size` images, whatever `harvest` says.
+    A round returns `batch_size` images and ignores `harvest`.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
-        priors: terms of a SynthesisState; with `adversarial:divergence=js` it is
-            Adaptive DeepInversion.
+        priors: terms of a SynthesisState; with `adversarial:divergence=js` the method
+            is Adaptive DeepInversion.
         config: batch size, steps, learning rate.
-        shift: every step sees the batch rolled by up to this many pixels each way.
+        shift: every step rolls the batch by up to this many pixels in each direction.
 
     Source: Yin et al. 2020, arXiv:1912.08795, section 3, equations 1 to 4 and 8; roll,
         mirroring and clipping in the authors' code.
@@ -63,7 +62,7 @@ class DeepInversion:
             images.copy_(torch.maximum(torch.minimum(images, white), black))
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            rows = self._jittered(share(images))
+            rows = critic.make(self._jittered, images)
             state = critic.state(rows, labels, student)
             return critic.score(state, rows, last=last)
 
@@ -72,11 +71,11 @@ class DeepInversion:
         return (images.detach() * deviation + mean).clamp(0, 1), values
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep: nothing, for every round starts from noise."""
+        """An empty state, because every round starts from noise."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
 
     def _jittered(self, images: Tensor) -> Tensor:
         down, right = torch.randint(-self.shift, self.shift + 1, (2,)).tolist()

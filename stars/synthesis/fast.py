@@ -1,4 +1,4 @@
-"""Fast: a generator that learns to be adapted in a few steps."""
+"""Fast: a generator that is trained to adapt in a few steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import gathered, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Cheapest,
@@ -26,11 +25,12 @@ from stars.teacher.teacher import Teacher
 
 
 class FastGenerator:
-    """Each round: a copy of the meta generator and its codes become one batch.
+    """Each round adapts a copy of the meta generator and its codes to one batch.
 
-    The copy's gradients of all steps, summed, are the meta generator's gradient (first
-    order MAML): it learns the features that all batches have in common. A round gives
-    the `batch_size` images of the step with the smallest loss, whatever `harvest` says.
+    The meta generator's gradient is the sum of the copy's gradients over all steps
+    (first-order MAML), so it learns the features that all batches share. A round
+    returns the `batch_size` images of the step with the smallest loss and ignores
+    `harvest`.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -73,8 +73,7 @@ class FastGenerator:
         optimizer.add_param_group({"params": [codes], "lr": self.code_rate})
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            with critic.autocast():
-                pixels = copy(share(codes))
+            pixels = critic.make(copy, codes)
             images = critic.normalized(shifted(pixels))
             state = critic.state(images, labels, student)
             total, values = critic.score(state, images, last=last)
@@ -85,14 +84,14 @@ class FastGenerator:
         optimizer.register_step_pre_hook(lambda *_: self._learn_from(copy))
         values = descend(self.config.steps, loss, optimizer)
         self.optimizer.step()
-        return gathered(best.tensors[0]), values
+        return best.images(), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
         return states(generator=self.generator, optimizer=self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         restore(state, generator=self.generator, optimizer=self.optimizer)
 
     def _learn_from(self, copy: Generator) -> None:

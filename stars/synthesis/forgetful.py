@@ -1,4 +1,4 @@
-"""A conditional generator whose label layer forgets at the start of every round."""
+"""A conditional generator whose label layer is reset at the start of each round."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import gathered, share
-from stars.synthesis.critic import ADAM_BETAS, Critic, LaterSteps, Student, descend
+from stars.synthesis.critic import ADAM_BETAS, Critic, Harvest, Student, descend
 from stars.teacher.teacher import Teacher
 
 
 class ForgetfulGenerator:
-    """Each round: forget the label layer, train for some steps, harvest images.
+    """Each round resets the label layer, trains the generator, and harvests images.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.
@@ -23,8 +22,8 @@ class ForgetfulGenerator:
         config: batch size, steps, learning rate.
 
     Source: Tran et al. 2024 (NAYER), arXiv:2310.00258.
-    Differs: noise and one-hot labels replace the text encoder; see the generator. The
-        BN prior has no moving average.
+    Differs: noise and one-hot labels replace the text encoder; see `Generator`. The BN
+        prior has no moving average.
     """
 
     def __init__(
@@ -41,34 +40,27 @@ class ForgetfulGenerator:
         optimizer = torch.optim.Adam(
             self.generator.parameters(), self.config.learning_rate, betas=ADAM_BETAS
         )
-        later = LaterSteps(self.config)
+        harvest = Harvest(self.config)
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
             noise, labels = self.critic.noise(), self.critic.labels()
-            with self.critic.autocast():
-                pixels = self.generator(share(noise), share(labels))
-                images = self.critic.normalized(pixels)
-            later.offer(pixels)
+            pixels = self.critic.make(self.generator, noise, labels)
+            images = self.critic.normalized(pixels)
+            harvest.offer(pixels)
             state = self.critic.state(images, labels, student)
             return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, optimizer)
-        if self.config.harvest_from == "steps":
-            return later.drawn(self.config.harvest * self.config.batch_size), values
-        return self._harvest(), values
+        return harvest.images(self._made), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
         return dict(self.generator.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         self.generator.load_state_dict(state)
 
-    def _harvest(self) -> Tensor:
-        with torch.no_grad(), self.critic.autocast():
-            batches = [
-                self.generator(share(self.critic.noise()), share(self.critic.labels()))
-                for _ in range(self.config.harvest)
-            ]
-        return torch.cat([gathered(batch) for batch in batches])
+    def _made(self) -> Tensor:
+        critic = self.critic
+        return critic.make(self.generator, critic.noise(), critic.labels())

@@ -1,4 +1,4 @@
-"""A generator that is trained on and on: DAFL and DFQ, which differ by their priors."""
+"""A generator that trains through all rounds: DAFL and DFQ, by their priors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.objective import Term
-from stars.runtime.distributed import gathered, share
 from stars.synthesis.critic import (
     ADAM_BETAS,
     Critic,
-    LaterSteps,
+    Harvest,
     Student,
     descend,
     restore,
@@ -23,9 +22,9 @@ from stars.teacher.teacher import Teacher
 
 
 class LastingGenerator:
-    """An unconditional generator that, with its optimizer, lives through all rounds.
+    """An unconditional generator that trains, with its optimizer, through all rounds.
 
-    No class is asked for: the label of an image is what the teacher sees in it, and the
+    No class is requested: the label of an image is the teacher's prediction, and the
     prior `balance` keeps the classes equally frequent.
 
     Args:
@@ -36,9 +35,9 @@ class LastingGenerator:
     Source: DAFL: Chen et al. 2019, arXiv:1904.01186, section 3 (one-hot, activation and
         information entropy loss). DFQ: Choi et al. 2020, arXiv:2005.04136, section 3
         (adversarial, BN statistics, and the same two entropies).
-    Differs: in both papers a generator's step is followed by 1 to 10 steps of the
-        student on the newest images; here a round's images join a bank, from which the
-        student draws. DFQ trains several generators; here it is one.
+    Differs: in both papers, 1 to 10 steps of the student on the newest images follow
+        each step of the generator; here the student draws from a bank of all rounds'
+        images. DFQ trains several generators; here it is one.
     """
 
     def __init__(
@@ -54,31 +53,25 @@ class LastingGenerator:
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
         """Images for this student, pixels / 255 [N, C, H, W], and the last terms."""
         self.generator.train()
-
-        later = LaterSteps(self.config)
+        harvest = Harvest(self.config)
 
         def loss(*, last: bool) -> tuple[Tensor, dict[str, float]]:
-            with self.critic.autocast():
-                pixels = self.generator(share(self.critic.noise()))
-                images = self.critic.normalized(pixels)
-            later.offer(pixels)
+            pixels = self._made()
+            images = self.critic.normalized(pixels)
+            harvest.offer(pixels)
             state = self.critic.state(images, None, student)
             return self.critic.score(state, images, last=last)
 
         values = descend(self.config.steps, loss, self.optimizer)
-        if self.config.harvest_from == "steps":
-            return later.drawn(self.config.harvest * self.config.batch_size), values
-        with torch.no_grad(), self.critic.autocast():
-            batches = [
-                gathered(self.generator(share(self.critic.noise())))
-                for _ in range(self.config.harvest)
-            ]
-        return torch.cat(batches), values
+        return harvest.images(self._made), values
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
         return states(generator=self.generator, optimizer=self.optimizer)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         restore(state, generator=self.generator, optimizer=self.optimizer)
+
+    def _made(self) -> Tensor:
+        return self.critic.make(self.generator, self.critic.noise())

@@ -1,4 +1,4 @@
-"""Generator networks: noise, and perhaps a label, in; an image out."""
+"""Generator networks: noise, with or without a label, to images."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from stars.graph.nodes.base import Shape
 from stars.networks.batch_norm import BatchNorm2d
 from stars.runtime.device import wide
 
-LABEL_SCALE = 7.0  # of the one-hot vector, beside noise of deviation 1
+LABEL_SCALE = 7.0  # of the one-hot vector; the noise has deviation 1
 
 
 class Generator(nn.Module):
-    """Two upsampling stages after a linear layer that takes noise, or noise and label.
+    """A linear layer for noise, or noise and label, then two upsampling stages.
 
-    `forget` re-initializes that linear layer. A conditional generator that keeps it
-    learns one image per class; one that must start again each round does not.
+    `forget` re-initializes the linear layer. A conditional generator that keeps this
+    layer learns one image per class; resetting it each round avoids that.
 
     Args:
-        image_shape: (C, H, W); H and W are made from a quarter of them, rounded up.
+        image_shape: (C, H, W); the first stage has a quarter of H and W, rounded up.
         latent: length of the noise vector.
         width: channels of the last hidden layer; the first has twice as many.
-        classes: K, of one-hot labels beside the noise; 0 for noise alone.
+        classes: K, the length of one-hot labels; 0 for noise without labels.
 
     Source: layers as in Fang et al. 2022 (Fast), arXiv:2112.06253, authors' code;
         the re-initialized layer after Tran et al. 2024 (NAYER), arXiv:2310.00258.
-    Differs: one-hot labels instead of text embeddings, noise beside the label; half as
-        wide by default.
+    Differs: one-hot labels instead of text embeddings; noise in addition to the label;
+        half as wide by default.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Generator(nn.Module):
 
         Args:
             noise: standard normal.
-            labels: needed where there are classes.
+            labels: needed if `classes` is set.
         """
         if labels is not None:
             one_hot = F.one_hot(labels, self.classes).to(noise.dtype)

@@ -1,6 +1,6 @@
 """Random views of image batches, through which gradients flow.
 
-Where processes share a batch, all draw the windows of the whole one.
+Every process draws the windows of the whole batch and uses those of its rows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from stars.runtime.distributed import processes, share
 
 
 def shifted(pixels: Tensor) -> Tensor:
-    """Each image [B, C, H, W] moved by up to an eighth of its sides, and mirrored.
+    """Each image [B, C, H, W] shifted by up to an eighth of its sides, and mirrored.
 
-    Whole pixels; what comes in at the border is 0. Of 32 pixels, 4.
+    Shifts are whole pixels, up to 4 of 32; the border is filled with 0.
     """
     batch, (height, width) = processes() * len(pixels), pixels.shape[2:]
     rows, columns = (
@@ -26,11 +26,11 @@ def shifted(pixels: Tensor) -> Tensor:
 
 
 def zoomed(pixels: Tensor, smallest: float = 0.25) -> Tensor:
-    """A square part of each image [B, C, H, W] in its full size, and mirrored.
+    """A random square part of each image [B, C, H, W], enlarged and mirrored.
 
     Args:
         pixels: images.
-        smallest: share of the area that a part has at least.
+        smallest: the smallest share of the area.
     """
     batch = processes() * len(pixels)
     size = (smallest + (1 - smallest) * torch.rand(batch)).sqrt()
@@ -39,13 +39,13 @@ def zoomed(pixels: Tensor, smallest: float = 0.25) -> Tensor:
 
 
 def seen_through(pixels: Tensor, size: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """Windows of `size` times the image, by chance mirrored; bilinear.
+    """Windows of `size` times the image, mirrored at random, with bilinear sampling.
 
     Args:
-        pixels: [B, C, H, W]; of a batch that processes share, the rows of this one.
-        size: of each window, [B], those of the whole batch.
-        columns: of its center, in -1..1, [B].
-        rows: likewise.
+        pixels: [B, C, H, W], this process's rows.
+        size: of each window of the whole batch, [B].
+        columns: x of its center, in -1..1, [B].
+        rows: y of its center, in -1..1, [B].
     """
     mirror = torch.randint(2, size.shape) * 2 - 1
     nothing = torch.zeros_like(size)

@@ -1,4 +1,4 @@
-"""The ANN teacher: what describes it, the frozen module, its files, its training.
+"""The ANN teacher: its description, the frozen module, its files, its training.
 
 Import from it: the names below, and `training`.
 It may import `stars.networks`, `stars.data`, `stars.run_directory` and what these may

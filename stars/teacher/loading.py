@@ -1,4 +1,4 @@
-"""Teachers from files and from functions, and the file that describes itself.
+"""Loads teachers from files and functions, and saves self-describing files.
 
 A source is the bundled teacher, a .safetensors file, a .pt or .pth state dict for a
 named architecture, or the user's own `module:function`.
@@ -37,11 +37,12 @@ def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
     Args:
         source: "fashion-mnist" (bundled); a .safetensors or .pt / .pth state dict; or
             "module:function", which is imported and called, so it runs code.
-        spec: needed unless the file describes itself.
+        spec: needed unless the file contains its description.
 
     Raises:
-        ConfigError: the spec is missing, or does not fit a teacher.
-        FormatError: the file is missing, foreign, or does not fit the architecture.
+        ConfigError: the spec is missing, or it describes no teacher.
+        FormatError: the file is missing, of another kind, or does not fit the
+            architecture.
     """
     if source == BUNDLED:
         with read_asset(BUNDLED_TEACHER) as file:
@@ -77,13 +78,13 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
     """The state dict of a .pt file; only weights are unpickled.
 
     Raises:
-        FormatError: not a state dict, or it holds anything but tensors.
+        FormatError: no state dict, or one with values that are not tensors.
     """
     try:
         if is_zipfile(path):
             check_archive(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds
+    except Exception as error:  # torch.load raises a dozen types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(
             f"teacher '{path}': not a state dict that can be read safely ({reason})"
@@ -103,12 +104,12 @@ def from_state_dict(
     """A teacher of a named architecture with these weights.
 
     Raises:
-        ConfigError: no spec.
+        ConfigError: there is no spec.
         FormatError: names or shapes differ from the architecture's.
     """
     if spec is None or not spec.architecture:
         raise ConfigError(
-            f"teacher '{where}' does not describe itself: give architecture, options,"
+            f"teacher '{where}' contains no description: give architecture, options,"
             " input_shape, classes, mean and deviation in [teacher] of a config file"
         )
     plan = blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
@@ -145,13 +146,13 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
 
 
 def from_module(network: nn.Module) -> Teacher:
-    """A teacher from a module that says itself what must be known of it.
+    """A teacher from a module that describes itself by attributes.
 
     Args:
         network: with the attributes input_shape, classes, mean and deviation.
 
     Raises:
-        ConfigError: an attribute is missing, or the module is no teacher.
+        ConfigError: an attribute is missing, or the module cannot be a teacher.
     """
     where = f"{type(network).__module__}:{type(network).__qualname__}"
     needed = ("input_shape", "classes", "mean", "deviation")
@@ -179,11 +180,11 @@ def from_module(network: nn.Module) -> Teacher:
 
 
 def check_pass(teacher: Teacher, where: str) -> None:
-    """Run one blank image through and check the scores' shape.
+    """Run one blank image and check the shape of the scores.
 
     Raises:
-        ConfigError: the network does not take the image, gives other scores, or runs
-            none of its BatchNorm2d layers.
+        ConfigError: the network does not accept the image, returns scores of another
+            shape, or runs none of its BatchNorm2d layers.
     """
     spec = teacher.spec
     try:
@@ -191,7 +192,7 @@ def check_pass(teacher: Teacher, where: str) -> None:
             logits = teacher(torch.zeros(1, *spec.input_shape)).logits
     except (RuntimeError, ValueError, DataError) as error:
         raise ConfigError(
-            f"teacher {where!r} does not take an image of {spec.input_shape}: {error}"
+            f"teacher {where!r} does not accept an image of {spec.input_shape}: {error}"
         ) from error
     if logits.shape != (1, 1, spec.classes):
         raise ConfigError(
@@ -203,9 +204,9 @@ def check_pass(teacher: Teacher, where: str) -> None:
 
 
 def save(teacher: Teacher, path: Path) -> None:
-    """Write weights and description as one .safetensors file, all or nothing."""
+    """Write weights and description as one .safetensors file, atomically."""
     tensors = {k: v.contiguous() for k, v in teacher.network.state_dict().items()}
     with atomic(path) as temporary:
-        # As bytes: the library's own writing raises no OSError where the disk is full.
+        # As bytes, because the library raises no OSError when the disk is full.
         metadata = {METADATA_KEY: teacher.spec.to_json()}
         temporary.write_bytes(to_bytes(tensors, metadata))

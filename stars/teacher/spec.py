@@ -1,4 +1,4 @@
-"""What must be known of a teacher beside its weights."""
+"""TeacherSpec: the description of a teacher, which its weights do not contain."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from stars.files.json_toml import parse_json
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """What must be known of a teacher beside its weights.
+    """The description of a teacher: everything needed besides its weights.
 
     Args:
         architecture: a row of ARCHITECTURES; "" for the user's own module.
         options: the architecture's options.
         input_shape: (C, H, W).
         classes: K.
-        mean, deviation: per channel, of pixel / 255, that it was trained with.
-        notes: how it was made; free text by name.
+        mean, deviation: of pixel / 255, per channel, as in its training.
+        notes: how it was trained; values by name.
     """
 
     architecture: str
@@ -50,7 +50,7 @@ class TeacherSpec:
         """The spec that `to_json` wrote.
 
         Raises:
-            FormatError: not such a text.
+            FormatError: the text is no spec.
         """
         try:
             raw = parse_json(text)
@@ -75,15 +75,15 @@ class TeacherSpec:
             ) from error
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """The spec as one line of JSON."""
         return json.dumps(asdict(self))
 
 
 def spec_of(config: TeacherConfig) -> TeacherSpec | None:
-    """The spec in a [teacher] section; None when it names no input shape.
+    """The spec in a [teacher] section; None if the section has none.
 
     Raises:
-        ConfigError: some of input_shape, classes, mean, deviation, but not all.
+        ConfigError: only some of input_shape, classes, mean and deviation are given.
     """
     needed = (config.input_shape, config.classes, config.mean, config.deviation)
     if not any(needed):

@@ -1,7 +1,7 @@
-"""Teacher: a trained ANN, frozen, with taps on what its BatchNorm2d layers see.
+"""Teacher: a trained, frozen ANN with taps on the inputs of its BatchNorm2d layers.
 
-It may be one of ours (safetensors that describe themselves), a state dict for a named
-architecture, or the user's own module. Synthesis needs nothing of it but BatchNorm2d.
+It comes from a self-describing safetensors file, from a state dict for a named
+architecture, or from the user's own module. Synthesis needs only BatchNorm2d layers.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from stars.teacher.spec import TeacherSpec
 
 @dataclass(frozen=True)
 class BatchNormTap:
-    """One BatchNorm2d layer and what it was given in one pass.
+    """One BatchNorm2d layer and its input in one pass.
 
     Args:
         layer: the module, with running_mean, running_var, weight, bias.
-        inputs: [B, C, H, W], before normalization; of a batch that processes share, the
-            rows of this one.
-        fused: whether what is computed of them may be compiled.
-        shared: whether processes share the batch.
+        inputs: [B, C, H, W], before normalization, this process's rows.
+        fused: whether statistics of `inputs` are computed by compiled kernels.
+        shared: whether other processes hold further rows of the batch.
     """
 
     layer: nn.BatchNorm2d
@@ -41,7 +40,7 @@ class BatchNormTap:
     shared: bool = False
 
     def mean_over_batch(self, mean: Tensor) -> Tensor:
-        """The whole batch's mean, of what is a mean over the rows of `inputs`."""
+        """Turn a mean over the rows of `inputs` into that over the whole batch."""
         return mean_over_processes(mean) if self.shared else mean
 
 
@@ -49,14 +48,14 @@ class Teacher(nn.Module):
     """A frozen ANN in evaluation mode.
 
     Args:
-        network: gives class scores [B, K], or Outputs.
-        spec: what must be known beside it.
+        network: returns class scores [B, K], or Outputs.
+        spec: its description.
 
     Attributes:
-        fused: whether what is computed of its taps may be compiled.
+        fused: whether statistics of its taps are computed by compiled kernels.
 
     Raises:
-        ConfigError: it has no BatchNorm2d with running statistics, or no linear layer.
+        ConfigError: it has no BatchNorm2d with running statistics, or no Linear layer.
     """
 
     def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
@@ -64,8 +63,8 @@ class Teacher(nn.Module):
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         if not any(m.track_running_stats for m in norms):
             raise ConfigError(
-                "the teacher has no BatchNorm2d with running statistics; synthesis"
-                " matches them and cannot work without"
+                "the teacher has no BatchNorm2d with running statistics, but synthesis"
+                " matches them; use a teacher with BatchNorm2d layers"
             )
         linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
         if not linear:
@@ -78,9 +77,9 @@ class Teacher(nn.Module):
         self._last_stage: nn.Module | None = None
 
     def compiled(self) -> Teacher:
-        """This teacher, what is computed of its taps compiled, on the same parameters.
+        """A copy that shares the weights and compiles the BatchNorm statistics.
 
-        In a network of ours the ReLUs as well, with BatchNorm in them.
+        In our own architectures, BatchNorm and ReLU also run as one compiled kernel.
         """
         network = self.network
         if isinstance(network, Network):
@@ -90,24 +89,24 @@ class Teacher(nn.Module):
         return twin
 
     def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002
-        """Stay in evaluation mode: a teacher never learns."""
+        """Stay in evaluation mode: a teacher is never trained."""
         return super().train(mode=False)
 
     def forward(self, images: Tensor, *, layers: bool = False) -> Outputs:
         """Normalized images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
 
-        The features are what its last Linear layer reads, the maps [1, B, F, H, W] what
-        they are the mean of; None for a module of the user's own that has no such maps,
-        or of which `find_maps` was not asked.
+        The features are the input of the last Linear layer, and the mean over the image
+        of the maps [1, B, F, H, W]. The maps are None if a user's own module has no
+        such maps, or if `find_maps` was not called.
 
         Args:
             images: a batch.
-            layers: whether the outputs of a `Network` hold the activations of its
-                layers; another module shows none.
+            layers: whether to include the activations of all layers; only a `Network`
+                has them.
 
         Raises:
-            ConfigError: the user's own module gives no tensor, or does not use that
-                layer.
+            ConfigError: the user's own module returns no tensor, or does not run its
+                last Linear layer.
         """
         seen: list[Tensor] = []
         maps: list[Tensor] = []
@@ -139,28 +138,27 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def answer(self, images: Tensor, *, bf16: bool, layers: bool = False) -> Outputs:
-        """What `forward` gives, where no gradient is wanted.
+        """The outputs of `forward`, without gradients.
 
         Args:
             images: normalized, [B, C, H, W].
-            bf16: convolutions in bfloat16.
-            layers: as there.
+            bf16: whether convolutions run in bfloat16.
+            layers: as in `forward`.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             return self.forward(images, layers=layers)
 
     @torch.no_grad()
     def find_maps(self) -> None:
-        """Find, on one noise image, the last module whose mean the head reads.
+        """Find, with one noise image, the last module whose mean the head reads.
 
-        Maps of which the head does not read the mean over the image would give no class
-        activation map, so they are not shown.
+        Class activation maps need such a module; without one the maps stay None.
         """
         last: dict[nn.Module, Tensor] = {}
 
         def keep(module: nn.Module, _: object, y: object) -> None:
             if isinstance(y, Tensor) and y.ndim == 4 and y.shape[2] * y.shape[3] > 1:
-                last.pop(module, None)  # so that the order is that of the last calls
+                last.pop(module, None)  # so that the order is that of last calls
                 last[module] = y
 
         shape = (1, *self.spec.input_shape)
@@ -181,10 +179,10 @@ class Teacher(nn.Module):
 
     @contextmanager
     def tapped(self, *, shared: bool = False) -> Iterator[list[BatchNormTap]]:
-        """Within it, every pass appends what each BatchNorm2d saw, in order.
+        """Makes every pass append the input of each BatchNorm2d to a list, in order.
 
         Args:
-            shared: the images are this process's rows of a batch that processes share.
+            shared: whether other processes hold further rows of the batch.
         """
         taps: list[BatchNormTap] = []
 
@@ -201,7 +199,7 @@ class Teacher(nn.Module):
 
     @contextmanager
     def counted(self) -> Iterator[list[int]]:
-        """Within it, every pass appends its number of images."""
+        """Makes every pass append its number of images to a list."""
         images: list[int] = []
         hook = self.register_forward_hook(lambda _, x, __: images.append(len(x[0])))
         try:
@@ -210,7 +208,7 @@ class Teacher(nn.Module):
             hook.remove()
 
     def checksum(self) -> str:
-        """SHA-256 of the weights' names and bytes, whatever file they came from."""
+        """SHA-256 of the weights' names and bytes; the file format does not matter."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
@@ -219,7 +217,7 @@ class Teacher(nn.Module):
         return digest.hexdigest()
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> float32, as the teacher was trained."""
+        """uint8 [B, C, H, W] -> float32, normalized as in the teacher's training."""
         mean = torch.tensor(self.spec.mean, device=images.device)[:, None, None]
         deviation = torch.tensor(self.spec.deviation, device=images.device)
         return (images.float() / 255 - mean) / deviation[:, None, None]

@@ -1,4 +1,4 @@
-"""The recipe for ANN teachers: SGD, cosine decay, random flips and crops."""
+"""Trains ANN teachers: SGD, one-cycle learning rate, random flips and crops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from stars.teacher.teacher import Teacher
 
 @dataclass(frozen=True)
 class TeacherResult:
-    """What a training reports: of the last epoch, never of the best."""
+    """The result of a training at the last epoch, never the best one."""
 
     test_accuracy: float
     epochs: int
@@ -51,8 +51,8 @@ def train(
     Resumes from the run's last checkpoint when there is one.
 
     Raises:
-        DataError: training and test images differ in shape, are the same ones, or do
-            not fill a batch; the test images have a class that the others lack.
+        DataError: training and test images differ in shape, are the same, or do not
+            fill a batch; or the test images have classes that the others lack.
         TrainingError: the loss is not finite.
         ConfigError: the architecture refuses its options.
     """
@@ -62,7 +62,7 @@ def train(
 
 
 def check_data(data: LabeledImages, test: LabeledImages) -> None:
-    """Refuse a test split that cannot measure what `data` teaches.
+    """Refuse test images that do not fit the training images.
 
     Raises:
         DataError: another shape, the training images themselves, or unknown classes.
@@ -74,8 +74,8 @@ def check_data(data: LabeledImages, test: LabeledImages) -> None:
         )
     if np.array_equal(data.images, test.images):
         raise DataError(
-            "the test images are the training images: there is no test split, and an"
-            " accuracy on them would say nothing"
+            "the test images are the training images, so a test accuracy would mean"
+            " nothing; give data with a test split"
         )
     if test.classes > data.classes:
         raise DataError(
@@ -91,7 +91,7 @@ def train_into(
     run: Run,
     progress: Progress,
 ) -> TeacherResult:
-    """`train` on data that was checked."""
+    """`train`, without checking the data."""
     chosen = device(config.device)
     torch.manual_seed(config.seed)
     mean, deviation = data.statistics()
@@ -127,7 +127,7 @@ def fit(
     run: Run,
     progress: Progress,
 ) -> tuple[float, float]:
-    """Run the epochs that are left; (last test accuracy, seconds of earlier runs)."""
+    """Run the remaining epochs; the last test accuracy, and seconds of all epochs."""
     optimizer = torch.optim.SGD(
         parameter_groups(network, config.weight_decay),
         lr=config.learning_rate,
@@ -173,7 +173,7 @@ def fit(
 
 
 def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices and kernels; none on biases and BatchNorm."""
+    """Parameter groups: weight decay on matrices and kernels only."""
     parameters = list(network.parameters())
     return [
         {
@@ -193,7 +193,7 @@ def epoch_loss(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     rng: np.random.Generator,
 ) -> float:
-    """One pass over the data; the mean cross-entropy in nats.
+    """Train for one epoch; the mean cross-entropy in nats.
 
     Raises:
         TrainingError: it is not finite.
@@ -223,7 +223,7 @@ def epoch_loss(
 def shuffled(
     data: LabeledImages, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Full batches (uint8 images, labels) in a new order; the rest is left out."""
+    """Full batches (uint8 images, labels) in random order; a rest is dropped."""
     order = rng.permutation(len(data))
     for start in range(0, len(order) - batch_size + 1, batch_size):
         chosen = order[start : start + batch_size]
@@ -241,7 +241,7 @@ def normalize(images: Tensor, spec: TeacherSpec) -> Tensor:
 
 
 def test_accuracy(network: Network, spec: TeacherSpec, test: LabeledImages) -> float:
-    """Share of `test` that the network names rightly, in evaluation mode."""
+    """The share of `test` that the network classifies correctly."""
     network.eval()
     device = next(network.parameters()).device
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, computed_field
 
+from stars.graph.trace import HEALTHY_RATES
 from targets.parity_check.comparison import Comparison
 from targets.record import Record
 from targets.summary import SummarizedRecord, Summary
@@ -15,7 +16,6 @@ SILENT = (
     "SILENT: no neuron spiked on any input; equal zeros prove nothing, spikes cost no"
     " energy, and the biases alone decide the class"
 )
-RATES = (0.01, 0.60)  # spikes per neuron and step; outside, 0 mismatches say little
 
 
 class Tolerance(Record):
@@ -130,7 +130,7 @@ class ParityReport(SummarizedRecord):
     @property
     def rates_outside(self) -> tuple[str, ...]:
         """Layers whose rate is so low or so high that 0 mismatches say little."""
-        low, high = RATES
+        low, high = HEALTHY_RATES
         return tuple(n for n, rate in self.rates.items() if not low <= rate <= high)
 
     @computed_field  # type: ignore[prop-decorator]

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
+from stars.graph.trace import HEALTHY_RATES
 from stars.run_directory import Run
-from targets.parity_check.report import RATES, ParityReport
+from targets.parity_check.report import ParityReport
 from targets.report.activity import activity, sample, step_map
 from targets.report.model import (
     Accuracies,
@@ -259,7 +260,7 @@ def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
         source = f"the reference on {counted(found['activity'].images)}"
     else:
         return {}
-    low, high = RATES
+    low, high = HEALTHY_RATES
     rows = [
         Rate(layer=name, rate=rate, healthy=low <= rate <= high)
         for name, rate in rates.items()
@@ -269,7 +270,7 @@ def rates_of(manifest: Manifest, found: dict[str, Any]) -> dict[str, Any]:
 
 def warnings_of(report: Report) -> list[str]:
     """Warnings to read before the student is deployed, the worst first."""
-    low, high = RATES
+    low, high = HEALTHY_RATES
     silent = [row.layer for row in report.rates if row.rate == 0]
     found = []
     if silent:

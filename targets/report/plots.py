@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from targets.parity_check.report import RATES, ParityReport
+from stars.graph.trace import HEALTHY_RATES
+from targets.parity_check.report import ParityReport
 from targets.report.model import Accuracies, Gauge, Rate, StepMap
 from targets.report.sentences import counted, percent
 from targets.report.svg import (
@@ -137,8 +138,8 @@ def rates_plot(rates: Sequence[Rate]) -> Plot:
         )
         for row in rates
     ]
-    body, height = bar_rows(rows, marks=RATES)
-    low, high = (f"{100 * rate:.0f}" for rate in RATES)
+    body, height = bar_rows(rows, marks=HEALTHY_RATES)
+    low, high = (f"{100 * rate:.0f}" for rate in HEALTHY_RATES)
     outside = [row.layer for row in rates if not row.healthy]
     title = "Firing rate of each layer"
     summary = "Spikes per neuron and step; " + (

@@ -164,7 +164,7 @@ def test_a_run_is_not_made_twice_and_can_be_resumed(capsys):
     capsys.readouterr()
     before = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
     assert distill() == 2
-    assert "holds a run already; give another --out" in capsys.readouterr().err
+    assert "already holds a run; give another --out" in capsys.readouterr().err
     after = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
     assert after == before
     assert distill("--resume", "--json") == 0
@@ -226,14 +226,17 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
         (["--seed", "-1"], "seed: "),
         (["--preset", "fast"], "preset 'fast' is unknown"),
         (["--backend", "gpu"], "backend: "),
-        (["--device", "abacus"], "device 'abacus' is not there"),
+        (["--device", "abacus"], "device 'abacus' is not available"),
         (["--test-data", "gone.npz"], "'gone.npz': no such file"),
         (["--test-data", "fashion-mnist"], "(1, 28, 28), the teacher takes (1, 8, 8)"),
         (["--config", "gone.toml"], "config 'gone.toml': No such file"),
         (["--resume"], "holds no run to resume"),
         (["--data", "gone.npz"], "'gone.npz': no such file"),
         (["--data", "fashion-mnist"], "only the test images are bundled"),
-        (["--data", "test.npz"], "the test images are among those of 'test.npz'"),
+        (
+            ["--data", "test.npz"],
+            "the test images are among the training images 'test.npz'",
+        ),
         (["--loss", "l3"], "loss 'l3' is unknown; there are ['ce', 'feature_map',"),
         (["--loss", "kl:0.5"], "'kl:0.5': expected options as kl:key=value"),
         (["--loss", "kl:=3"], "'kl:=3': expected NAME or NAME:key=value,key=value"),
@@ -241,7 +244,7 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
         (["--loss", "kl:temperature=hot"], "option 'temperature' is 'hot'"),
         (["--loss", "kl:weight=-1"], "loss.0.weight: input should be greater than"),
         (["--loss", "kl:weight=1,weight=2"], "'weight' is given twice"),
-        (["--loss", "kl", "--loss", "kl"], "loss ['kl'] is configured more than once"),
+        (["--loss", "kl", "--loss", "kl"], "loss ['kl'] is configured twice"),
         (["--loss", "nld:form=own"], "option 'form' is 'own': input should be 'rel"),
         (
             ["--loss", "json:dumps"],
@@ -288,7 +291,7 @@ def test_a_wrong_file_is_one_clear_error(folder, capsys, text, message):
 def test_a_foreign_checkpoint_is_one_clear_error(folder, make_teacher, capsys):
     weights = make_teacher("vgg").network.state_dict()
     torch.save(weights, folder / "vgg.pt")
-    refused(capsys, distill("--teacher", "vgg.pt"), "does not describe itself")
+    refused(capsys, distill("--teacher", "vgg.pt"), "contains no description")
     text = TINY.format(data="test.npz", teacher="vgg.pt")
     described = text.replace("[student]", DESCRIPTION + "\n[student]", 1)
     (folder / "tiny.toml").write_text(described)
@@ -312,7 +315,7 @@ def of_large_images():
     ("name", "message"),
     [
         ("without_norm", "no BatchNorm2d with running statistics"),
-        ("of_large_images", "does not take an image of (1, 8, 8)"),
+        ("of_large_images", "does not accept an image of (1, 8, 8)"),
     ],
 )
 def test_a_teacher_that_cannot_teach_is_one_clear_error(folder, capsys, name, message):
@@ -374,7 +377,7 @@ def test_a_trained_teacher_can_be_distilled(capsys):
         (["--data", "gone.npz"], "'gone.npz': no such file"),
         (["--data", "fashion-mnist"], "only the test images are bundled"),
         (["--data", "test.npz"], "the test images are the training images"),
-        (["--device", "abacus"], "device 'abacus' is not there"),
+        (["--device", "abacus"], "device 'abacus' is not available"),
         (["--config", "tiny.toml"], "unknown key; known are"),
         ([], "90 training images do not fill one batch of 128"),
     ],

@@ -1,4 +1,4 @@
-"""Weighted sums, bound by name from a configuration."""
+"""Weighted sums of terms that a configuration names."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_the_gradient_passes_with_the_weights():
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ([], "no term with a weight is configured; there are .'constant', 'square'"),
-        ([TermConfig(name="square", weight=0)], "no term with a weight"),
+        ([], "no term has a weight above 0; allowed are .'constant', 'square'"),
+        ([TermConfig(name="square", weight=0)], "no term has a weight above 0"),
         ([TermConfig(name="cube")], "'cube' is unknown; there are .'constant'"),
         ([TermConfig(name="square", to=2)], "no option .'to'.; it has .'power'."),
         ([TermConfig(name="untouched", to=2)], "no option .'to'.; it has none"),
         ([TermConfig(name="square", power="2")], "option 'power' is '2': .*integer"),
         ([TermConfig(name="constant", levels=1.0)], "option 'levels' is 1.0"),
-        ([TermConfig(name="square")] * 2, ".'square'. is configured more than once"),
+        ([TermConfig(name="square")] * 2, ".'square'. is configured twice"),
     ],
 )
 def test_what_cannot_be_bound_is_told_with_what_there_is(terms, message):

@@ -1,4 +1,4 @@
-"""A run directory: made once, opened again, never half-written."""
+"""A run directory is created once, opened again, and never half-written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_new_run_holds_its_configuration_and_manifest(tmp_path: Path):
 
 def test_a_run_is_not_written_over(tmp_path: Path):
     Run.create(tmp_path / "a", CONFIG)
-    with pytest.raises(ConfigError, match="holds a run already; give another --out"):
+    with pytest.raises(ConfigError, match="already holds a run; give another --out"):
         Run.create(tmp_path / "a", CONFIG)
 
 
@@ -86,6 +86,21 @@ def test_an_error_leaves_a_directory_that_holds_somebody_elses_file(tmp_path: Pa
     with pytest.raises(TrainingError), run.begun():
         raise TrainingError("the loss became nan")
     assert [p.name for p in run.path.iterdir()] == ["notes.txt"]
+
+
+def test_keys_of_older_checkpoints_get_their_present_names(tmp_path: Path):
+    run = Run.create(tmp_path / "run", DistillConfig())
+    old = {"synthesiser": {"optimiser": 1}, "optimiser": 2, "round": 3}
+    run.save_checkpoint({"distillation": old})
+    now = {"synthesizer": {"optimizer": 1}, "optimizer": 2, "round": 3}
+    assert run.load_checkpoint() == {"distillation": now}
+
+
+def test_a_method_of_the_user_keeps_the_keys_of_its_state(tmp_path: Path):
+    run = Run.create(tmp_path / "run", DistillConfig())
+    state = {"distillation": {"synthesizer": {"optimiser": 1}}}
+    run.save_checkpoint(state)
+    assert run.load_checkpoint() == state
 
 
 def test_checkpoints_are_replaced_whole(tmp_path: Path):
@@ -165,7 +180,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     if damaged[damage] is not None:
         run.checkpoint_path.write_bytes(damaged[damage])
     assert run.load_checkpoint()["round"] == 1
-    told = "last.pt' is damaged" in caplog.text and "from 'previous.pt'" in caplog.text
+    told = (
+        "last.pt' is damaged" in caplog.text
+        and "the earlier 'previous.pt'" in caplog.text
+    )
     assert told == (damage != "gone")
 
 
@@ -214,12 +232,12 @@ def test_a_full_disk_leaves_nothing_that_complains_later(tmp_path: Path):
     try:
         run.save_checkpoint({"w": torch.zeros(100_000)})
     except DataError as error:
-        kept += [error, kept]  # a cycle, which is collected in no certain order
+        kept += [error, kept]  # a cycle, which is collected in any order
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert kept
     del kept
-    gc.collect()  # a warning that nobody catches is an error here
+    gc.collect()  # here, an uncaught warning is an error
 
 
 def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path: Path):

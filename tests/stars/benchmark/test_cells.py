@@ -1,4 +1,4 @@
-"""What the cells of each sweep are."""
+"""The cells of each sweep."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_variants_add_rca_and_tar_to_the_methods_own_priors():
     assert found["dafl", "rca"][3:] == ["relational"]
     assert found["dafl", "tar"][3:] == ["tail"]
     assert found["dafl", "both"][3:] == ["relational", "tail"]
-    # The recipe of forgetful has both already; its base has neither.
+    # The recipe of forgetful has both priors; its base has neither.
     assert found["forgetful", "base"] == ["batch_norm", "one_hot", "adversarial"]
 
 
@@ -62,7 +62,7 @@ def test_the_terms_of_stars_can_be_others():
         ({"variants": ["best"]}, r"variant \['best'\] is unknown; there are \['base'"),
         ({"methods": []}, "is unknown; there are"),
         ({"passes": 810}, "takes 40 passes of the teacher a round; a budget of 810"),
-        ({"base": {"prior": []}}, r"sets \['prior'\] itself; take it out"),
+        ({"base": {"prior": []}}, r"sets \['prior'\] itself; remove it"),
         ({"base": {"sead": 1}}, "sead: unknown key"),
     ],
 )

@@ -19,7 +19,7 @@ AT_ONCE = LIFConstants(tau=DT)  # no leak between steps: v' is the current
 
 
 def test_a_neuron_fires_where_the_teachers_activation_reaches_its_scale(make_teacher):
-    """The first population reads the image itself, so that nothing is approximate."""
+    """The first population reads the image itself, so nothing is approximate."""
     teacher = make_teacher("vgg")
     torch.manual_seed(0)
     images = 4 * torch.randn(5, 1, 8, 8)
@@ -37,7 +37,7 @@ def test_a_neuron_fires_where_the_teachers_activation_reaches_its_scale(make_tea
 
 
 def test_weights_read_spikes_for_activations(make_teacher):
-    """Spikes of amplitude A into W A are what A times the spikes are into W."""
+    """Spikes into weights W A give the same as A times the spikes into W."""
     teacher = make_teacher("vgg")
     student = converted(teacher, 2, AT_ONCE)
     first, second = (
@@ -73,5 +73,5 @@ def test_a_network_of_the_users_own_is_refused():
         torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 3)
     )
     teacher = Teacher(module, TeacherSpec("", {}, (1, 8, 8), 3, (0.5,), (0.5,)))
-    with pytest.raises(ConfigError, match="not an architecture of ours"):
+    with pytest.raises(ConfigError, match="not one of the architectures of stars"):
         converted(teacher, 2, AT_ONCE)

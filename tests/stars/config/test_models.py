@@ -1,4 +1,4 @@
-"""Configurations: unknown keys, ranges, TOML there and back, what goes over what."""
+"""Configurations: unknown keys, ranges, TOML round trips, precedence."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from stars.data.images import LabeledImages
 
 
 def test_it_is_the_share_of_all_images_over_uneven_chunks(monkeypatch):
-    """Ten images in chunks of four; the score names pixel 0; seven labels agree."""
+    """Ten images in chunks of four; pixel 0 is the prediction; seven labels agree."""
     monkeypatch.setattr(accuracy, "CHUNK", 4)
     named = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
     labels = named.copy()

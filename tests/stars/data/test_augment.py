@@ -1,4 +1,4 @@
-"""Augmentation moves pixels and makes none; chance comes from the passed generator."""
+"""Augmentation only moves pixels, with random numbers of the given generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def images(batch: int = 64, channels: int = 2) -> torch.Tensor:
-    """Every pixel of an image has another value, from 1."""
+    """Images in which every pixel has its own value, from 1."""
     one = torch.arange(1, channels * 5 * 6 + 1, dtype=torch.uint8)
     return one.reshape(1, channels, 5, 6).repeat(batch, 1, 1, 1)
 

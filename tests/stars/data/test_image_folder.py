@@ -1,4 +1,4 @@
-"""Image folders and Tiny ImageNet: what is read, and what is refused."""
+"""Reading image folders and Tiny-ImageNet, and refusing others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_training_folders_name_the_classes_of_the_test_images(tmp_path: Path
     assert data.load(str(tmp_path), "train").labels.tolist() == [0, 1]
     assert data.load(str(tmp_path), "test").labels.tolist() == [1]
     save(tmp_path / "test" / "emu" / "1.png", pixels(4, 4))
-    with pytest.raises(DataError, match=r"has classes \['emu'\], train/ has not"):
+    with pytest.raises(DataError, match=r"has classes \['emu'\], which train/ lacks"):
         data.load(str(tmp_path), "test")
 
 
@@ -99,8 +99,13 @@ def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path: Path, inner):
     images = tiny_imagenet(tmp_path / inner)
     train = data.load(f"tiny-imagenet:{tmp_path}", "train")
     assert train.images.shape == (4, 3, 64, 64)
-    assert train.labels.tolist() == [0, 0, 1, 1]  # n01 is class 0, whatever wnids says
-    # JPEG: near, not equal.
+    assert train.labels.tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]  # n01 is class 0 for any order of wnids
+    # JPEG: close, but not equal.
     gap = train.images[0].mean((1, 2)) - images[2].mean((0, 1))
     assert np.abs(gap).max() < 2
     test = data.load(f"tiny-imagenet:{tmp_path}", "test")

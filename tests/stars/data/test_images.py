@@ -1,4 +1,4 @@
-"""Where labeled images come from, and what is refused."""
+"""Sources of labeled images, and refused ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_what_is_not_labeled_images_is_refused(images, labels, message):
 
 
 def test_statistics_by_hand():
-    """Pixels 0 and 255 in one channel, 51 = .2 in the other."""
+    """Pixels 0 and 255 in one channel, 51 = 0.2 in the other."""
     images = np.zeros((2, 2, 1, 1), np.uint8)
     images[1, 0], images[:, 1] = 255, 51
     mean, deviation = LabeledImages(images, np.array([0, 4])).statistics()
@@ -173,7 +173,7 @@ def test_a_part_of_a_split_is_named_behind_the_data(tmp_path: Path):
         assert np.array_equal(data.load(f"{path}{part}", "test").images, expected)
     assert data.load(f"{path}@train[2:5]").labels.tolist() == [2, 3, 4]
     for part in ("@train[:7]", "@train[3:3]", "@test[9:]"):
-        with pytest.raises(DataError, match="are not among"):
+        with pytest.raises(DataError, match="expected a range within"):
             data.load(f"{path}{part}")
     with pytest.raises(DataError, match="no such file"):
         data.load(f"{path}@dev")
@@ -251,5 +251,5 @@ def test_a_torchvision_data_set_that_cannot_be_had_is_told(tmp_path, monkeypatch
     monkeypatch.setattr(
         datasets.CIFAR10, "download", mock.Mock(side_effect=RuntimeError("no network"))
     )
-    with pytest.raises(DataError, match=r"not downloadable \(no network\)"):
+    with pytest.raises(DataError, match=r"the download failed \(no network\)"):
         data.load(f"cifar10:{tmp_path}", "test")

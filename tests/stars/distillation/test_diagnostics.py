@@ -1,4 +1,4 @@
-"""Silent layers and collapsed generators are told, and nothing silent is finished."""
+"""Silent layers and collapsed generators cause warnings or errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TINY = {
 
 
 def quiet(*_: object) -> None:
-    """A progress that shows nothing."""
+    """Show no progress."""
 
 
 def images(count: int, noise: int) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_twins_are_counted_by_hand():
     three = np.zeros((3, 1, 2, 2), np.uint8)
     three[2] = 9
     assert twins(three) == pytest.approx(2 / 3)
-    three[1] = 2  # a root mean square of exactly NEAR is no twin
+    three[1] = 2  # an RMS of exactly NEAR is no twin
     assert twins(three) == 0
 
 
@@ -61,13 +61,13 @@ def test_images_that_are_nearly_alike_are_a_collapse_and_others_are_not():
     assert text.startswith("100 % of its synthetic images have a twin")
     assert collapsed(images(40, noise=30)) == []
     assert collapsed(images(1, noise=1)) == []
-    assert collapsed(images(2000, noise=1))  # of which not all are compared
+    assert collapsed(images(2000, noise=1))  # not all are compared
 
 
 def test_silent_layers_are_named_with_the_learning_rate():
     (text,) = silent({"a": 0.0, "b": 1e-6}, 0.5)
     assert "'a' does not spike once" in text
-    assert "0.5 now" in text
+    assert "which is 0.5" in text
 
 
 def test_the_policy_decides_whether_it_stops(caplog):
@@ -86,7 +86,7 @@ def test_a_student_with_a_silent_last_layer_is_refused():
 
 
 def mute(student: torch.nn.Module, name: str) -> None:
-    """No current reaches the layers that feed `name`."""
+    """Remove every current of the layers that feed `name`."""
     with torch.no_grad():
         student.layers[name].bn.weight.zero_()
         student.layers[name].bn.bias.fill_(-1.0)

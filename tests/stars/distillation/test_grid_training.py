@@ -1,4 +1,4 @@
-"""On the grid: what the certificate promises holds, whatever the training does."""
+"""On the grid, the certificate holds for any training."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 def trained(case: Case, learning_rate: float, steps: int = 5) -> Network:
-    """On the grid, then pushed about by a large learning rate, projected each time."""
+    """A network on the grid after steps with a large learning rate and projections."""
     network = to_grid(case.student(), case.encoding)
     project = BudgetProjection(network, case.encoding)
     project()
@@ -86,7 +86,7 @@ def trained(case: Case, learning_rate: float, steps: int = 5) -> Network:
 
 
 def assert_exact(case: Case, network: Network) -> None:
-    """The certificate says so, and torch in float32 equals the float64 reference."""
+    """The certificate holds, and torch in float32 equals the float64 reference."""
     graph = to_graph(network, case.encoding)
     certificate = certify(graph)
     assert certificate.ok, certificate.verdict
@@ -110,7 +110,7 @@ def test_a_network_that_learns_on_the_grid_stays_exact(case, learning_rate):
 
 @every_case
 def test_putting_it_on_the_grid_changes_little(case):
-    """Most spikes stay: the grid has 8 bits."""
+    """Most spikes stay, because the grid has 8 bits."""
     student, x = case.student(), case.images(16)
     network = to_grid(student, case.encoding)
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_other_numbers_of_steps_are_exact_too(steps):
 
 @pytest.mark.parametrize("architecture", ["resnet", "vgg"])
 def test_the_projection_shrinks_what_is_over_the_budget(architecture):
-    """27 weights of 127 on inputs of up to 59: 202311 units, 17 bits are 131071."""
+    """27 weights of 127 on inputs of up to 59: 202,311 units; 17 bits are 131,071."""
     case = Case(architecture, 3)
     network = to_grid(case.student(), case.encoding)
     first = next(spec.name for spec in network.blueprint.layers)
@@ -228,7 +228,7 @@ def test_a_slow_decay_on_the_grid_stays_exact():
 
 
 def test_a_wide_readout_is_shrunk_for_the_sum_over_all_steps():
-    """64 x 64 spikes of weight 127 are 520192 units in each of four steps."""
+    """64 x 64 spikes of weight 127 are 520,192 units in each of four steps."""
     encoding = DirectEncoding((0.45,), (0.3,))
     plan = blueprint("vgg", (1, 8, 8), 2, {"widths": [64], "depths": [1]})
     network = to_grid(build(plan, 4).eval(), encoding)

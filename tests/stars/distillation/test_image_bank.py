@@ -1,4 +1,4 @@
-"""The image bank: 8 bits, oldest out first, one picture of the newest."""
+"""The image bank: uint8 images, the oldest dropped first, and a picture."""
 
 from __future__ import annotations
 

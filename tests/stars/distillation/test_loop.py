@@ -1,4 +1,4 @@
-"""The whole loop on tiny networks: what it leaves behind, and that it can be killed."""
+"""The whole loop on tiny networks: its files, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TINY = {
     "training": {"steps": 6, "batch_size": 12},
     "grid": {"steps": 2},
     "backend": "norse-eager",  # nothing to compile
-    "trouble": "warn",  # after so few steps it is silent
+    "trouble": "warn",  # after few steps the student is silent
     "seed": 1,
 }
 
@@ -51,7 +51,7 @@ def tiny(**changes: object) -> DistillConfig:
 
 
 def quiet(stage: str, done: int, total: int, values: dict[str, float]) -> None:
-    """A progress that shows nothing."""
+    """Show no progress."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def same_weights(a: Path, b: Path) -> bool:
     )
 
 
-# What it leaves behind
+# Files of a run
 
 
 def test_a_run_leaves_all_its_files(finished):
@@ -124,7 +124,7 @@ def test_every_round_logs_how_hard_each_prior_pulls(finished):
 
 
 def test_every_round_logs_what_it_has_cost(finished):
-    """Three rounds of 2 steps on 12 images; 6 steps of the student in all."""
+    """Three rounds of 2 steps on 12 images; 6 steps of the student in total."""
     run, _ = finished
     lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
     assert [line["teacher_images"] for line in lines] == [24] * 3
@@ -168,7 +168,7 @@ def test_without_test_images_nothing_is_measured(teacher, tmp_path):
 
 
 class KilledError(Exception):
-    """What no code of the loop expects."""
+    """An error that the loop does not expect."""
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_run_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
     run = Run.create(tmp_path / "a", tiny())
     with pytest.raises(KilledError):
         distill(tiny(), teacher, striped(30), run, kill)
-    torch.rand(7)  # another process would not have this one's random state
+    torch.rand(7)  # another process has another random state
     run = Run.create(tmp_path / "a", tiny(), resume=True)
     result = distill(tiny(), teacher, striped(30), run, quiet)
     whole, expected = finished
@@ -227,7 +227,7 @@ def test_a_run_does_not_go_on_with_another_teacher(teacher, make_teacher, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+@pytest.mark.filterwarnings("default")  # the compiler warns
 def test_compiled_it_makes_the_same_student_twice_bit_for_bit(teacher, tmp_path):
     runs = []
     for name in ("a", "b"):
@@ -245,7 +245,7 @@ def test_another_seed_is_another_student(finished, teacher, tmp_path):
     assert not same_weights(run.student_path, finished[0].student_path)
 
 
-# What goes wrong
+# Errors
 
 
 def test_a_synthesis_that_is_not_finite_stops_the_run(teacher, tmp_path, monkeypatch):
@@ -285,16 +285,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path, monkeypatch)
         ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'cmi'"),
         ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
         ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
-        ({"loss": [{"name": "samd"}]}, "'samd'. alone would leave .* untrained; add"),
+        ({"loss": [{"name": "samd"}]}, "'samd'. alone does not train .*; add"),
         ({"loss": [{"name": "no_module:f"}]}, "loss 'no_module:f': cannot import it"),
-        ({"prior": []}, "no prior with a weight is configured"),
+        ({"prior": []}, "no prior has a weight above 0"),
         ({"prior": [{"name": "tail", "soft": 1}]}, "'tail' has no option .'soft'."),
         ({"prior": [{"name": "tail", "softness": -1.0}]}, "softness -1.0 must be > 0"),
         ({"loss": [{"name": "kl", "temperature": 0.0}]}, "temperature is 0.0; it must"),
         ({"student": {"architecture": "mlp"}}, "architecture 'mlp' is unknown"),
         ({"student": {"options": {"widths": [4], "depths": [1, 1]}}}, "of one length"),
         ({"student": {"surrogate": "ramp"}}, "surrogate 'ramp' is unknown"),
-        ({"device": "abacus"}, "device 'abacus' is not there; this machine has .'cpu'"),
+        (
+            {"device": "abacus"},
+            "device 'abacus' is not available; this machine has .'cpu'",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_leaves_no_directory(
@@ -476,7 +479,7 @@ def test_the_batches_are_of_the_real_images(teacher, striped):
 
 
 def test_labels_are_mixed_as_their_images_are(teacher, striped):
-    """Images of one gray for each class: what the pixels say, the labels say."""
+    """Images of one gray for each class, so pixels and labels agree."""
     images = striped(30)
     images.images[:] = (images.labels * 100)[:, None, None, None]
     plain = {"flip": False, "crop": 0, "mixup": 1.0, "steps": 6, "batch_size": 12}
@@ -497,7 +500,7 @@ def test_a_student_can_learn_from_labels_alone(teacher, striped, tmp_path):
     assert np.isfinite(json.loads(line)["ce"])
     config = tiny(loss=loss)
     run = Run.create(tmp_path / "b", config)
-    with pytest.raises(ConfigError, match="invented images have no labels"):
+    with pytest.raises(ConfigError, match="synthetic images have no labels"):
         distill(config, teacher, None, run, quiet)
 
 
@@ -533,7 +536,7 @@ def test_real_images_that_cannot_be_learned_from_are_refused(
     config, test = tiny(data="striped"), striped(30)
     for real, message in (
         (striped(6, channels=3), "training images have shape"),
-        (test, "the test images are among those of 'striped' to train on"),
+        (test, "the test images are among the training images 'striped'"),
     ):
         run = Run.create(tmp_path / "a", config)
         with pytest.raises(DataError, match=message):

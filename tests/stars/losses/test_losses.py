@@ -1,4 +1,4 @@
-"""Laws over LOSSES, each loss's golden value, and its formula again in float64."""
+"""Laws over LOSSES, and for each loss a golden value and its formula in float64."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VARIANTS: list[Variant] = [
     ("rkd", {"distance": 0.0}),
     ("layerwise", {"layers": ["far"], "quantile": 0.5}),
 ]
-# Where a docstring says so.
+# Losses whose docstring says so.
 ZERO_WHERE_EQUAL: list[Variant] = [
     ("kl", {}),
     ("tser", {"soft": 1.0, "entropy": 0.0}),
@@ -60,7 +60,7 @@ SEE_EVERY_STEP: list[Variant] = [
 
 
 def over(variants: list[Variant]) -> pytest.MarkDecorator:
-    """The test for each of `variants`, named after it."""
+    """Parametrizes a test over `variants`, with their names."""
     ids = [f"{name} {options or ''}".strip() for name, options in variants]
     return pytest.mark.parametrize(("name", "options"), variants, ids=ids)
 
@@ -85,7 +85,7 @@ def outputs(steps: int, seed: int, scale: float = 3.0) -> Outputs:
 
 
 def each(function: Callable[[torch.Tensor], torch.Tensor], o: Outputs) -> Outputs:
-    """`function` of everything that has steps and samples."""
+    """Apply `function` to every field that has steps and samples."""
     assert o.maps is not None
     assert o.activations is not None
     layers = {name: function(x) for name, x in o.activations.items()}
@@ -100,7 +100,7 @@ def detached(o: Outputs) -> Outputs:
 def loss_of(
     name: str, student: Outputs, teacher: Outputs, options: Options
 ) -> torch.Tensor:
-    """The loss; whatever noise it has is the same at each call."""
+    """The loss, with the same noise at each call."""
     torch.manual_seed(0)
     return LOSSES[name](student, teacher, **options)
 
@@ -120,7 +120,7 @@ def gradients(o: Outputs) -> list[torch.Tensor]:
 
 
 def test_losses_and_priors_have_names_of_their_own():
-    """They stand in one line of a run's metrics."""
+    """Losses and priors share one line of a run's metrics."""
     assert not LOSSES.keys() & PRIORS.keys()
 
 
@@ -192,7 +192,7 @@ def test_a_step_against_the_gradient_makes_it_smaller(name, options):
 
 @every_loss
 def test_the_order_of_the_batch_does_not_matter(name, options):
-    """Without noise: each sample has its own."""
+    """Without noise, because each sample has its own."""
     if name == "nld":
         options = {**options, "noise": 0.0}
     order = torch.tensor([3, 0, 4, 2, 1])
@@ -241,7 +241,7 @@ def with_features(*rows: list[float]) -> Outputs:
 
 
 def test_kl_by_hand():
-    """p = (3/4, 1/4), q = (1/2, 1/2): KL = 3/4 ln 3/2 + 1/4 ln 1/2 = .1308 nats.
+    """p = (3/4, 1/4), q = (1/2, 1/2): KL = 3/4 ln 3/2 + 1/4 ln 1/2 = 0.1308 nats.
 
     The scores are tau ln 3 and 0 at tau = 4, so that L = 16 x .1308.
     """
@@ -258,7 +258,7 @@ def test_ce_by_hand():
 
 
 def test_tser_by_hand():
-    """p = (3/4, 1/4); steps q = p and (1/2, 1/2); a = 1/2, g = .1, tau = 1.
+    """p = (3/4, 1/4); steps q = p and (1/2, 1/2); a = 1/2, g = 0.1, tau = 1.
 
     CE (.28768 + .69315) / 2, KL (0 + .13081) / 2, H (.56234 + .69315) / 2.
     """
@@ -275,7 +275,7 @@ def test_tser_by_hand():
 
 @pytest.mark.parametrize(("masked", "golden"), [(False, 0.387441), (True, 0.510045)])
 def test_hta_kl_by_hand(masked, golden):
-    """p = (1/2, 3/8, 1/8), q = (1/4, 1/4, 1/2), d = .5: the head is the first class.
+    """p = (1/2, 3/8, 1/8), q = (1/4, 1/4, 1/2), d = 0.5: the head is the first class.
 
     g_h = 1/4, g_t = 1/8 + 3/8: weights 1/3 and 2/3. KL(p||q) = .32534, of which .34657
     in the head; KL(q||p) = .41849, of which .59178 in the tail.
@@ -336,7 +336,7 @@ def test_samd_by_hand(form, golden):
 
 
 def test_feature_map_by_hand():
-    """(.6, .8) to (1, 0): .16 + .64."""
+    """(0.6, 0.8) to (1, 0): 0.16 + 0.64."""
     student, teacher = with_features([0.5, 0.0]), with_features([3.0, 4.0])
     assert value_of("feature_map", student, teacher) == pytest.approx(0.8)
 
@@ -524,7 +524,7 @@ def test_kl_equals_its_formula_at_every_temperature(temperature):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-# What is particular to one
+# Single losses
 
 
 @pytest.mark.parametrize("form", ["paper", "released"])
@@ -562,9 +562,9 @@ def test_samd_averages_larger_maps_down_to_the_smaller():
 
 def test_samd_says_who_does_not_show_what_it_needs():
     student, teacher = outputs(4, seed=1), outputs(1, seed=2)
-    with pytest.raises(ConfigError, match="the student does not show the maps"):
+    with pytest.raises(ConfigError, match="the student's outputs hold no maps"):
         value_of("samd", replace(student, maps=None), teacher)
-    with pytest.raises(ConfigError, match="the teacher does not show the maps"):
+    with pytest.raises(ConfigError, match="the teacher's outputs hold no maps"):
         value_of("samd", student, replace(teacher, maps=None))
     with pytest.raises(ConfigError, match="reads 7 features, its last stage has 6"):
         value_of("samd", student, replace(teacher, head=torch.ones(4, 7)))

@@ -1,4 +1,4 @@
-"""One blueprint makes the teacher and the student; wrong options are told."""
+"""One blueprint makes teacher and student; wrong options are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_one_blueprint_makes_the_teacher_and_the_student(
     assert reply.logits.shape == (3, 2, 10)
     assert answer.features.shape == (1, 2, 6)
     assert reply.features.shape == (3, 2, 6)
-    for outputs in (answer, reply):  # the last stage is what the head's mean is of
+    for outputs in (answer, reply):  # the head reads the mean of the last stage
         mean = outputs.maps.mean((3, 4))
         torch.testing.assert_close(mean, outputs.features)
     weights = {k: v.shape for k, v in teacher.state_dict().items()}
@@ -145,7 +145,7 @@ def test_a_network_refuses_images_of_another_size(name):
         network(torch.zeros(2, 1, 9, 8))
 
 
-# Named ones
+# Named architectures
 
 PARAMETERS = {  # of a teacher for CIFAR-10
     "resnet8": 78_042,
@@ -153,7 +153,7 @@ PARAMETERS = {  # of a teacher for CIFAR-10
     "resnet20": 272_474,
     "resnet34": 21_282_122,
     "vgg11": 9_228_362,
-    # 448 more than before the convolutions: the BN of the projections
+    # 448 more than with activations before convolutions: the projections' BN
     "wrn16-2": 692_122,
     "wrn40-2": 2_243_994,
 }

@@ -1,4 +1,4 @@
-"""The student's BatchNorm2d, computed by few kernels, is torch's."""
+"""The student's fused BatchNorm2d computes what torch's does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pair(dtype: torch.dtype) -> tuple[nn.BatchNorm2d, BatchNorm2d]:
 
 
 def passed(layer: nn.BatchNorm2d, x: Tensor, *, training: bool) -> dict[str, Tensor]:
-    """All that one pass gives and changes."""
+    """All results and changed buffers of one pass."""
     layer.train(training)
     x = x.clone().requires_grad_()
     y = layer(x)
@@ -59,7 +59,7 @@ def test_it_is_torchs(training, dtype, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+@pytest.mark.filterwarnings("default")  # the compiler warns
 @pytest.mark.parametrize("training", [True, False])
 def test_compiled_it_is_torchs(training):
     theirs, ours = (

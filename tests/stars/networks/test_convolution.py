@@ -32,7 +32,7 @@ def test_values_and_gradients_are_those_of_torch(kernel, stride, padding):
 
 
 def test_training_a_narrow_network_leaves_the_heap_whole():
-    """oneDNN's own kernel aborts such a process within some 50 steps on AVX2."""
+    """With oneDNN's kernel, AVX2 machines abort within about 50 steps."""
     script = """
 import torch
 from stars.networks.convolution import conv2d

@@ -1,4 +1,4 @@
-"""The fused population: Norse's bits, compiled or not, forward and backward."""
+"""The fused population is bit-exact with Norse, compiled or not, in both passes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def currents(held: bool, steps: int, size: int, dtype: torch.dtype, seed: int = 
 def assert_norses_bits(
     constants: LIFConstants, held: bool, steps: int, size: int, dtype: torch.dtype
 ) -> None:
-    """Spikes and the gradient of two currents that add are Norse's, to the bit."""
+    """Spikes and gradients for a sum of two currents are bit-exact with Norse."""
     first = currents(held, steps, size, dtype)
     second = currents(held, steps, size, dtype, seed=1)
     ours = [first.clone().requires_grad_(), second.clone().requires_grad_()]
@@ -62,7 +62,7 @@ def test_uncompiled_it_has_norses_bits(neuron, surrogate, held, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+@pytest.mark.filterwarnings("default")  # the compiler warns
 @pytest.mark.parametrize("neuron", ["box", "cuba, no dyadic time constants"])
 @pytest.mark.parametrize("surrogate", COMPILED_SURROGATES)
 def test_compiled_it_has_norses_bits(neuron, surrogate):
@@ -102,12 +102,12 @@ def test_without_a_compiler_one_line_says_so_once(caplog):
         for steps in (2, 3):
             assert_norses_bits(LIFConstants(), True, steps, 5, torch.float32)
     assert len(caplog.records) == 1
-    assert "needs a C++ compiler" in caplog.text
+    assert "found no C++ compiler" in caplog.text
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_it_keeps_nothing_but_the_currents():
-    """Memory of a population grows with its currents, not with states as well."""
+    """A population stores only its currents, not its states."""
     cell = LIFConstants().cell(4)
     x = torch.randn(10, requires_grad=True)
     saved = []

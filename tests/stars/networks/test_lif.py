@@ -1,4 +1,4 @@
-"""The student's neuron: by hand, against Norse's own cell, and compiled."""
+"""The student's neuron: worked by hand, against Norse's cell, and compiled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_eight_steps_worked_by_hand():
 
 
 def test_a_held_current_worked_by_hand():
-    """x = 1.25 is held: v' = .625, .9375, 1.09375 and a spike, then again .625."""
+    """x = 1.25 is held: v' = 0.625, 0.9375, 1.09375 and a spike, then 0.625."""
     spikes, membranes = norse_loop(torch.tensor([1.25]), LIFConstants(), 4)
     assert torch.stack(spikes).ravel().tolist() == [0, 0, 1, 0]
     assert torch.stack(membranes).ravel().tolist() == [0.625, 0.9375, 0.0, 0.625]
@@ -125,7 +125,7 @@ def test_currents_that_arrive_together_add():
     assert torch.equal(layer(a, b), layer(a + b))
 
 
-@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+@pytest.mark.filterwarnings("default")  # the compiler warns
 @pytest.mark.parametrize("backend", ["norse-eager", "fused"])
 def test_under_autocast_spikes_are_bfloat16_and_the_same(backend):
     layer = LIFLayer(LIFConstants(), STEPS, encodes=False, backend=backend)

@@ -1,4 +1,4 @@
-"""The student's file: it gives the student back bit for bit, or is refused."""
+"""A student's file returns the student bit-exactly, or is refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def inputs(batch: int = 8) -> torch.Tensor:
 
 
 def student(architecture: str):
-    """With BatchNorm statistics that are not those of a fresh layer."""
+    """A student whose BatchNorm statistics differ from the initial ones."""
     torch.manual_seed(0)
     network = build(blueprint(architecture, (1, 8, 8), 3, OPTIONS), STEPS)
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Laws over PRIORS; RCA, TAR, BN, OH and ADV on inputs worked out beforehand."""
+"""Laws over PRIORS, and each prior on inputs worked by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_it_is_a_finite_scalar_and_so_is_its_gradient(name, scale, networks):
 @every_prior
 def test_it_moves_the_images_and_neither_network(name, networks):
     teacher, student = networks
-    images = noise(batch=64)  # ADV is silent where the two name different classes
+    images = noise(batch=64)  # ADV is 0 where the predictions differ
     PRIORS[name](state_of(networks, images)).backward()
     assert images.grad.abs().max() > 0
     assert all(p.grad is None for net in (teacher, student) for p in net.parameters())
@@ -69,7 +69,7 @@ def test_it_moves_the_images_and_neither_network(name, networks):
 
 @every_prior
 def test_a_small_step_against_the_gradient_makes_it_smaller(name):
-    """On plain functions of the image: a spiking network's surrogate is no slope."""
+    """On smooth functions of the image: a surrogate is not the true gradient."""
     images = noise(batch=6)
     layer = norm([0.3], [0.5])
 
@@ -131,7 +131,7 @@ def test_batch_norm_by_hand():
 
 # TAR
 
-TABLE = {  # k: E sigmoid((z - k) / tau) for tau .1, .25, .5, 1
+TABLE = {  # k: E sigmoid((z - k) / tau) for tau 0.1, 0.25, 0.5, 1
     0.5: (0.3113, 0.3238, 0.3523, 0.3980),
     1.0: (0.1625, 0.1805, 0.2248, 0.3033),
     1.5: (0.0700, 0.0856, 0.1296, 0.2215),
@@ -155,7 +155,7 @@ def quantiles(inverse, count: int = 20001) -> np.ndarray:
 
 
 def laplace(u: np.ndarray) -> np.ndarray:
-    """Of variance 1."""
+    """Values of variance 1."""
     below = np.log(2 * np.minimum(u, 0.5))
     above = -np.log(2 * np.minimum(1 - u, 0.5))
     return np.where(u < 0.5, below, above) / math.sqrt(2)
@@ -165,7 +165,7 @@ def gaussian(u: np.ndarray) -> np.ndarray:
     return math.sqrt(2) * torch.erfinv(torch.from_numpy(2 * u - 1)).numpy()
 
 
-CASES = {  # values of mean 0 and variance 1; soft exceedance at k = .5, 1, 2; tau .25
+CASES = {  # values of mean 0 and variance 1; soft exceedance at k = 0.5, 1, 2; tau 0.25
     "gaussian": (quantiles(gaussian), (0.324, 0.181, 0.034)),
     "two points at +-1": (np.array([-1.0, 1.0]), (0.442, 0.250, 0.009)),
     "P(x = 2) = .2": (np.array([2.0, -0.5, -0.5, -0.5, -0.5]), (0.214, 0.198, 0.100)),
@@ -175,7 +175,7 @@ CASES = {  # values of mean 0 and variance 1; soft exceedance at k = .5, 1, 2; t
 
 @pytest.mark.parametrize("case", CASES)
 def test_tar_tells_apart_what_mean_and_variance_do_not(case):
-    """a = 5 + 3 z: BN loss about 0 in every case, TAR the one of its exceedances."""
+    """a = 5 + 3 z: the BN loss is about 0, and TAR is that of the exceedances."""
     values, exceedances = CASES[case]
     state = tapped(tap_of(5 + 3 * values, mean=5.0, variance=9.0))
     assert float(PRIORS["batch_norm"](state)) < 0.01
@@ -232,7 +232,7 @@ def affine(values: np.ndarray, gain: float, shift: float) -> BatchNormTap:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("gain", [1.0, 0.2])
 def test_tar_relu_has_its_threshold_where_the_teachers_relu_opens(case, gain):
-    """gamma z - gamma opens at z = 1, so that k = 1 whatever gamma is."""
+    """gamma z - gamma is positive above z = 1, so k = 1 for every gamma."""
     values, (_, exceedance, _) = CASES[case]
     state = tapped(affine(values, gain, -gain))
     gap = abs(exceedance - gaussian_exceedance(1.0, 0.25))
@@ -241,7 +241,7 @@ def test_tar_relu_has_its_threshold_where_the_teachers_relu_opens(case, gain):
 
 
 def test_tar_relu_of_a_negative_gain_looks_at_the_other_tail():
-    """-z - 1 opens below z = -1: of P(x = 2) = .2 nothing is there."""
+    """-z - 1 is positive below z = -1, where P(x = 2) = 0.2 contributes nothing."""
     values = CASES["P(x = 2) = .2"][0]
     found = float(PRIORS["tail"](tapped(affine(values, -1.0, -1.0)), variant="relu"))
     soft = np.mean(1 / (1 + np.exp((values + 1) / 0.25)))
@@ -257,7 +257,7 @@ def test_tar_relu_of_a_dead_channel_is_zero():
 
 @pytest.mark.parametrize("case", CASES)
 def test_tar_band_asks_for_nothing_inside_the_band(case):
-    """Of the four only Laplace, .148 at k = 1, is inside .1 to .17; by how much not."""
+    """Only Laplace, 0.148 at k = 1, is inside 0.1 to 0.17; the others are penalized."""
     values, (_, exceedance, _) = CASES[case]
     state = tapped(tap_of(values))
     options = {"variant": "band", "thresholds": (1.0,), "band": (0.1, 0.17)}
@@ -279,7 +279,7 @@ def membrane_state(teacher: list[np.ndarray], *membranes: torch.Tensor):
 
 
 def test_membranes_cross_as_often_as_the_teachers_activations():
-    """Half of each lies one softness above, half one below: both shares are 1/2."""
+    """Half of each is one softness above, half one below: both shares are 1/2."""
     values = np.array([-0.25, 0.25])
     membranes = torch.tensor([0.75, 1.25]).view(2, 1, 1, 1, 1)
     state = membrane_state([values], membranes)
@@ -290,7 +290,7 @@ def test_membranes_cross_as_often_as_the_teachers_activations():
 
 
 def test_stages_are_matched_from_the_last_one():
-    """A student of one stage is held against the teacher's last stage, not its first.
+    """A student with one stage is compared with the teacher's last stage.
 
     The teacher's first layer is of 1 x 2 pixels, the last of one.
     """
@@ -326,7 +326,7 @@ def related(teacher: list[list[float]], student: list[list[float]]) -> Synthesis
 
 
 def test_rca_is_zero_where_samples_relate_alike():
-    """Another offset, another scale, another number of features: the same relations."""
+    """Offset, scale and number of features differ; the relations are the same."""
     teacher = [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]
     student = [[5 + 3 * a, 7 + 3 * b, 1.0] for a, b in teacher]
     value = PRIORS["relational"](related(teacher, student))
@@ -350,7 +350,7 @@ RELATIONS = pytest.mark.parametrize("variant", ["gram", "rank", "distance"])
 
 @RELATIONS
 def test_every_rca_is_zero_where_samples_relate_alike(variant):
-    """Another offset, and for all but distances another scale."""
+    """Offset differs, and for all variants but distance also the scale."""
     teacher = [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]
     student = [[5 + 3 * a, 7 + 3 * b] for a, b in teacher]
     value = PRIORS["relational"](related(teacher, student), variant=variant)

@@ -1,4 +1,4 @@
-"""What the tests of several processes run in each of them; see test_distributed.py.
+"""The job that test_distributed.py runs in each process.
 
 torchrun --nproc-per-node 2 distributed_job.py TEACHER FOLDER
 """
@@ -62,7 +62,7 @@ CONFIG = DistillConfig.model_validate(
 
 
 class KilledError(Exception):
-    """What no code of the loop expects."""
+    """An error that the loop does not expect."""
 
 
 def kill_after_two(stage: str, done: int, *_: object) -> None:
@@ -72,7 +72,7 @@ def kill_after_two(stage: str, done: int, *_: object) -> None:
 
 
 def killed(teacher: Teacher, path: Path, *, first: bool) -> None:
-    """Leave a run of three rounds after the second one."""
+    """Kill a run of three rounds after the second one."""
     run = Run.create(path, CONFIG) if first else None
     try:
         run_rounds(Distillation(CONFIG, teacher), run, kill_after_two)
@@ -83,7 +83,7 @@ def killed(teacher: Teacher, path: Path, *, first: bool) -> None:
 
 @contextmanager
 def float64(teacher: Teacher) -> Iterator[Teacher]:
-    """The teacher in float64, and within it every network that is made.
+    """The teacher in float64; networks made in this context are float64 too.
 
     In float32 a sum in another order may move a spike.
     """
@@ -98,7 +98,7 @@ def float64(teacher: Teacher) -> Iterator[Teacher]:
 
 
 def trace(teacher: Teacher) -> dict[str, Any]:
-    """One round: losses and gradients of every step, and what is left."""
+    """One round: losses and gradients of every step, and the final state."""
     losses: list[dict[str, float]] = []
     gradients: list[list[torch.Tensor]] = []
 
@@ -137,7 +137,7 @@ def trace(teacher: Teacher) -> dict[str, Any]:
 
 
 def inverted(teacher: Teacher) -> dict[str, dict[str, Any]]:
-    """By method: images and terms of two rounds, under all priors, and its state."""
+    """Images and terms of two rounds with all priors, by method."""
     spec, found = teacher.spec, {}
     plan = blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
     torch.manual_seed(0)
@@ -154,7 +154,7 @@ def inverted(teacher: Teacher) -> dict[str, dict[str, Any]]:
 
 
 def labeled(teacher: Teacher) -> dict[str, Any]:
-    """A batch of real images and its labels, and the loss that reads them."""
+    """A batch of real images, its labels, and the loss that reads them."""
     rng = np.random.default_rng(0)
     real = LabeledImages(
         rng.integers(0, 256, (50, *teacher.spec.input_shape), np.uint8),
@@ -173,7 +173,7 @@ def labeled(teacher: Teacher) -> dict[str, Any]:
 
 
 def main(teacher_path: str, folder: Path) -> None:
-    """Everything that needs two processes, in one start of them."""
+    """Run everything that needs two processes."""
     with Group() as group, float64(teachers.load(teacher_path)) as teacher:
         assert processes() == 2
         for dtype in (torch.float32, torch.bfloat16, torch.int64):

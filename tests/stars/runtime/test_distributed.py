@@ -1,4 +1,4 @@
-"""Two processes do what one does, and stop together."""
+"""Two processes compute what one does, and stop together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stars.teacher.loading import save
 ROOT = Path(__file__).parents[3]
 JOB = Path(__file__).with_name("distributed_job.py")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-SECONDS = 120  # in which a launched group must have ended, however slow the machine
+SECONDS = 120  # limit for a group of processes
 
 
 def launch(
@@ -50,7 +50,7 @@ def job() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(job, make_teacher, tmp_path_factory) -> Path:
-    """What two processes left, and runs of one process beside it."""
+    """The runs of two processes, and the same runs of one process."""
     folder = tmp_path_factory.mktemp("runs")
     save(make_teacher(), folder / "teacher.safetensors")
     with job["float64"](make_teacher()) as teacher:
@@ -64,7 +64,7 @@ def folder(job, make_teacher, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def traces(job, folder, make_teacher) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One round: of one process, and of two."""
+    """The traces of one round: with one process, and with two."""
     with job["float64"](make_teacher()) as teacher:
         return job["trace"](teacher), torch.load(folder / "trace.pt")
 
@@ -149,14 +149,14 @@ def test_a_run_of_one_process_goes_on_in_two_and_one_of_them_writes(folder):
 
 
 def assert_same_end(run: Run, whole: Run) -> None:
-    """The last checkpoints hold one student, and one bank from which some had to go."""
+    """The last checkpoints hold equal students and equal, full banks."""
     a, b = (r.load_checkpoint()["distillation"] for r in (run, whole))
     assert largest_gap(a["student"], b["student"]) < 1e-9
     assert len(a["bank"]) == 43
     assert torch.equal(a["bank"], b["bank"])
 
 
-# What goes wrong
+# Errors
 
 OWN_LOSS = """
 import os

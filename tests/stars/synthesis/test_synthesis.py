@@ -1,4 +1,4 @@
-"""Laws over METHODS, and what is particular to each."""
+"""Laws over METHODS, and tests of single methods."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from stars.synthesis.views import shifted, zoomed
 
 every_method = pytest.mark.parametrize("method", sorted(METHODS))
 asking = pytest.mark.parametrize("method", sorted(set(METHODS) - {"dafl", "dfq"}))
-ONE_BATCH = {"deepinversion", "cmi", "fast"}  # of images in a round
+ONE_BATCH = {"deepinversion", "cmi", "fast"}  # a round returns one batch
 
 
 class Recorded(torch.nn.Module):
-    """A student that shows its membranes, so that every prior can be evaluated."""
+    """A student whose outputs hold membranes, so that every prior can be evaluated."""
 
     def __init__(self, student) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ GENERATORS = sorted(set(METHODS) - ONE_BATCH)
 
 @pytest.mark.parametrize("method", GENERATORS)
 def test_images_of_the_steps_are_those_after_the_first_third(method, networks):
-    """Six steps of 12 images: 48 at most, each of them once."""
+    """Six steps of 12 images: at most 48 images, each once."""
     teacher, student = networks
 
     def harvested(count: int):
@@ -90,7 +90,7 @@ def test_images_of_the_steps_are_those_after_the_first_third(method, networks):
 
 @every_method
 def test_every_term_pulls_at_the_images(method, networks):
-    """Nowhere is a gradient cut; ADV alone may be silent, where nobody agrees."""
+    """No gradient is cut; only ADV may be 0, where the predictions differ."""
     teacher, student = networks
     values = make(method, teacher, batch_size=60).round(student)[1]
     lengths = {k: v for k, v in values.items() if k.startswith("gradient/")}
@@ -139,7 +139,7 @@ def test_the_same_seed_makes_the_same_images(method, networks):
 def test_a_state_goes_into_another_one_that_then_makes_the_same_images(
     method, networks
 ):
-    """Two more rounds, so that what the first of them leaves behind counts too."""
+    """Two more rounds, so that the state after the first one matters too."""
     teacher, student = networks
     first = make(method, teacher)
     first.round(student)
@@ -183,7 +183,7 @@ def test_classes_are_asked_for_equally_often(method, networks):
 
 @asking
 def test_every_class_is_asked_for_even_where_a_batch_is_smaller(method, networks):
-    """Three classes, two images a batch: the third must have its turn."""
+    """With three classes and two images per batch, the third class must appear too."""
     steps = seen_labels(method, *networks, batch_size=2)
     assert {label for step in steps for label in step} == {0, 1, 2}
 
@@ -208,7 +208,7 @@ def test_where_no_class_is_asked_for_the_label_is_what_the_teacher_sees(
 
 @every_method
 def test_a_round_judges_as_many_images_as_its_recipe_says(method, networks):
-    """By this the methods of an ablation have one budget."""
+    """So the methods of an ablation have one budget."""
     teacher, student = networks
     one = make(method, teacher, steps=4)
     with teacher.counted() as judged:
@@ -253,11 +253,11 @@ def test_what_is_given_goes_over_the_recipe():
     assert [(t.name, t.weight) for t in config.prior] == [("batch_norm", 3.0)]
 
 
-# What is particular to one
+# Single methods
 
 
 def test_the_forgetful_generator_begins_every_round_anew(networks):
-    """Nothing is learned at this rate: what changes was forgotten."""
+    """At this rate nothing is learned, so only reset weights change."""
     teacher, student = networks
     one = make("forgetful", teacher, steps=1, learning_rate=1e-20)
     before = {k: v.clone() for k, v in one.generator.named_parameters()}
@@ -268,7 +268,7 @@ def test_the_forgetful_generator_begins_every_round_anew(networks):
 
 
 def test_fast_learns_from_the_gradients_of_all_steps(networks):
-    """The copy starts each round where the meta generator is; that one moves once."""
+    """The copy starts from the meta generator, which moves once per round."""
     teacher, student = networks
     one = make("fast", teacher, steps=3)
     before = [p.detach().clone() for p in one.generator.parameters()]
@@ -282,7 +282,7 @@ def test_fast_learns_from_the_gradients_of_all_steps(networks):
 
 
 def test_deepinversion_returns_what_the_teacher_was_shown(networks):
-    """At no learning rate the images are the noise they started from, clipped."""
+    """With a learning rate of 0 the images are the clipped initial noise."""
     teacher, student = networks
     images, _ = make("deepinversion", teacher, learning_rate=1e-20).round(student)
     torch.manual_seed(1)
@@ -302,7 +302,7 @@ def test_cmi_remembers_the_newest_features(networks):
 
 
 def test_contrast_is_low_where_every_image_is_its_own_nearest(networks):
-    """Features far apart are told from each other, equal ones are not: ln 4."""
+    """Distant features are distinguished; equal ones are not: ln 4."""
     one = make("cmi", networks[0])
     one.head = torch.nn.Identity()
     apart = torch.eye(4, one.memory.shape[1] // 2)
@@ -315,7 +315,7 @@ def test_contrast_is_low_where_every_image_is_its_own_nearest(networks):
 
 
 def test_a_shift_is_by_whole_pixels_up_to_an_eighth():
-    """One bright pixel of 16 x 16 stays one pixel, at most two away or mirrored so."""
+    """One bright pixel of 16 x 16 stays one pixel, at most two away, or mirrored."""
     image = torch.zeros(64, 1, 16, 16)
     image[..., 8, 8] = 1.0
     torch.manual_seed(0)
@@ -330,7 +330,7 @@ def test_a_zoom_shows_nothing_from_outside_and_passes_gradients():
     image = torch.rand(8, 2, 12, 12, requires_grad=True)
     torch.manual_seed(0)
     seen = zoomed(image + 1)
-    # Half a pixel of the border blends into the black outside.
+    # Half a border pixel blends with the black outside.
     assert float(seen.detach()[..., 2:-2, 2:-2].min()) >= 0.99
     seen.sum().backward()
     assert float(image.grad.abs().max()) > 0

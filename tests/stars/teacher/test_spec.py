@@ -1,4 +1,4 @@
-"""What describes a teacher: complete, or refused."""
+"""A teacher's description is complete, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frozen teacher: it never learns, and its taps see what it computes."""
+"""The frozen teacher: it is never trained, and its taps hold its BN inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe for teachers: it learns, and it can be killed."""
+"""Teacher training: it learns, and it resumes after a kill."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CONFIG = TeacherTrainingConfig(
 
 
 class KilledError(Exception):
-    """What no code of the loop expects."""
+    """An error that the loop does not expect."""
 
 
 def quiet(*_: object) -> None:
-    """A progress that shows nothing."""
+    """Show no progress."""
 
 
 def trained(path, striped, config=CONFIG, progress=quiet, *, resume=False):
@@ -132,7 +132,7 @@ def test_data_that_cannot_teach_is_refused_and_leaves_nothing(striped, tmp_path)
     [
         ({"architecture": "mlp"}, "architecture 'mlp' is unknown"),
         ({"options": {"width": 3}}, "has no option"),
-        ({"device": "abacus"}, "device 'abacus' is not there"),
+        ({"device": "abacus"}, "device 'abacus' is not available"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused_and_leaves_nothing(
