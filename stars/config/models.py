@@ -131,7 +131,7 @@ class StudentConfig(NetworkConfig):
         }
     )
     start: Literal["fresh", "teacher"] = "fresh"
-    quantile: float = Field(0.995, gt=0, le=1)
+    quantile: float = Field(0.97, gt=0, le=1)
     steps: int = Field(4, ge=1, le=64)
     surrogate: str = "triangle"
     input_exponent: int = Field(-5, ge=-16, le=16)
