@@ -47,7 +47,8 @@ def distill(
     student: Annotated[
         str | None,
         typer.Option(
-            help="Its architecture: teacher (the teacher's), resnet18, wrn16-2."
+            help="Architecture: teacher, resnet18, wrn16-2, ... Default: the teacher's,"
+            " with its weights; resnet of stem_stride 2 for a module."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="T, steps per image.")] = None,

@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stars.config.recipes import RECIPES, with_recipe
+from stars.config.presets import merged, preset_values, with_student
+from stars.config.recipes import DEFAULT_METHOD, RECIPES, with_recipe
+from stars.config.sources import BUNDLED
 from stars.errors import ConfigError
 from stars.files.json_toml import parse_toml
 
@@ -23,7 +25,6 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-BUNDLED = "fashion-mnist"  # the teacher and the test images that ship with us
 UNSIZED = ("resnet", "vgg")  # architectures whose name says nothing of their size
 
 
@@ -114,6 +115,10 @@ class TeacherConfig(Config):
 class StudentConfig(NetworkConfig):
     """The spiking student.
 
+    In a `DistillConfig` that names neither an architecture nor its options, the student
+    has the teacher's architecture and starts from its weights. A teacher that is a
+    module of the user's own has neither to give: its student has the defaults below.
+
     Args:
         architecture: a row of ARCHITECTURES, or "teacher" for the teacher's own; then
             `options` go over those of the teacher.
@@ -148,7 +153,7 @@ class SynthesisConfig(Config):
             which costs nothing.
     """
 
-    method: str = "forgetful"
+    method: str = DEFAULT_METHOD
     options: dict[str, Any] = Field(default_factory=dict)  # the method's own
     rounds: int = Field(16, ge=1)
     steps: int = Field(40, ge=1)
@@ -186,7 +191,7 @@ class GridConfig(Config):
 
 def own_priors() -> tuple[TermConfig, ...]:
     """Those of the default method's recipe."""
-    rows = RECIPES["forgetful"].prior.items()
+    rows = RECIPES[DEFAULT_METHOD].prior.items()
     return tuple(TermConfig.model_validate({"name": n, **row}) for n, row in rows)
 
 
@@ -212,7 +217,7 @@ class DistillConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
-        return with_recipe(values) if isinstance(values, dict) else values
+        return with_recipe(with_student(values)) if isinstance(values, dict) else values
 
     @model_validator(mode="before")
     @classmethod
@@ -272,32 +277,6 @@ def to_toml(config: Config) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "quick": {
-        "synthesis": {"rounds": 4, "steps": 20},
-        "training": {"steps": 200},
-        "grid": {"steps": 50},
-    },
-    "thorough": {
-        "synthesis": {"rounds": 64, "bank": 40000},
-        "training": {"steps": 9600},
-        "grid": {"steps": 600},
-    },
-}
-
-
-def preset_values(name: str) -> dict[str, Any]:
-    """A row of PRESETS.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
-    return PRESETS[name]
-
-
 def distill_config(
     preset: str, path: Path | None, flags: dict[str, Any]
 ) -> DistillConfig:
@@ -314,17 +293,9 @@ def distill_config(
     """
     added = flags.get("add_prior", [])
     flags = {key: value for key, value in flags.items() if key != "add_prior"}
-    values = merged(preset_values(preset), {} if path is None else read_toml(path))
+    given = merged({} if path is None else read_toml(path), flags)
     where = "configuration" if path is None else f"config '{path}'"
-    config = validated(DistillConfig, merged(values, flags), where)
+    values = merged(preset_values(preset, given), given)
+    config = validated(DistillConfig, values, where)
     priors = [*config.model_dump()["prior"], *added]
     return validated(DistillConfig, {**config.model_dump(), "prior": priors}, where)
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; tables are merged, lists replaced."""
-    result = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
