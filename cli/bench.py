@@ -138,9 +138,12 @@ def base_values(
     Raises:
         ConfigError: an unknown preset, or a file that cannot be read.
     """
-    from stars.config.models import merged, preset_values, read_toml
+    from stars.benchmark.cells import FRESH
+    from stars.config.models import read_toml
+    from stars.config.presets import merged, preset_values
 
-    values = merged(preset_values(preset), {} if config is None else read_toml(config))
+    given = merged(FRESH, {} if config is None else read_toml(config))
+    values = merged(preset_values(preset, given), given)
     flags = {} if teacher is None else {"teacher": {"source": teacher}}
     return merged(values, {**flags, "test_data": evaluated})
 

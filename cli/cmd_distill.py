@@ -65,8 +65,8 @@ def distill(
         str | None,
         typer.Option(
             help=(
-                "Architecture of the student, for example resnet18 or wrn16-2; "
-                "teacher for that of the teacher."
+                "Architecture of the student: teacher, resnet18, wrn16-2, ... Default: "
+                "that of the teacher with its weights; a small ResNet for a module."
             )
         ),
     ] = None,

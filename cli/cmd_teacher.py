@@ -42,7 +42,8 @@ def train(
     json: JsonFlag = False,
 ) -> None:
     """Train a teacher and print its accuracy on the test split."""
-    from stars.config.models import TeacherTrainingConfig, merged, read_toml, validated
+    from stars.config.models import TeacherTrainingConfig, read_toml, validated
+    from stars.config.presets import merged
     from stars.data.images import load
     from stars.run_directory import Run
     from stars.runtime.allocator import keep_freed_memory

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stars.benchmark.sweep import Cell
-from stars.config.models import DistillConfig, merged, validated
+from stars.config.models import DistillConfig, validated
+from stars.config.presets import merged
 from stars.config.recipes import RCA, RECIPES, TAR
 from stars.errors import ConfigError
 
+# Benchmarks start from fresh weights: those of the teacher would hide what images and
+# losses teach.
+FRESH: dict[str, Any] = {"student": {"start": "fresh"}}
 STARS_PRIORS = ("relational", "tail", "membrane_tail")  # not part of plain methods
 VARIANTS: dict[str, tuple[str, ...]] = {
     "base": (),
@@ -82,7 +86,8 @@ def method_config(
     terms: Mapping[str, dict[str, Any]],
 ) -> DistillConfig:
     """The configuration of one cell of `ablation`."""
-    values = merged(base, {"synthesis": {"method": method}, "seed": seed})
+    own = {"synthesis": {"method": method}, "seed": seed}
+    values = merged(merged(FRESH, base), own)
     plain = validated(DistillConfig, values, f"method {method!r}")
     one_round = plain.synthesis.steps * RECIPES[method].passes
     if passes < one_round or passes % one_round:
@@ -152,7 +157,7 @@ def references(base: dict[str, Any], seeds: Sequence[int], data: str) -> list[Ce
 
 def cell(labels: dict[str, str], values: dict[str, Any]) -> Cell:
     """A cell whose budget is the student's steps."""
-    config = validated(DistillConfig, values, "-".join(labels.values()))
+    config = validated(DistillConfig, merged(FRESH, values), "-".join(labels.values()))
     return Cell(labels, config, {"student_steps": config.training.steps})
 
 

@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stars.config.recipes import RECIPES, with_recipe
+from stars.config.presets import merged, preset_values, with_student
+from stars.config.recipes import DEFAULT_METHOD, RECIPES, with_recipe
+from stars.config.sources import BUNDLED
 from stars.errors import ConfigError
 from stars.files.json_toml import parse_toml
 
@@ -23,7 +25,6 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-BUNDLED = "fashion-mnist"  # the bundled teacher and test images
 UNSIZED = ("resnet", "vgg")  # architectures whose name does not fix their size
 
 
@@ -110,6 +111,10 @@ class TeacherConfig(Config):
 class StudentConfig(NetworkConfig):
     """The spiking student.
 
+    In a `DistillConfig` that names neither an architecture nor its options, the student
+    has the teacher's architecture and starts from its weights. A teacher that is a
+    module of the user's own has neither to give: its student has the defaults below.
+
     Args:
         architecture: a row of ARCHITECTURES, or "teacher" for the teacher's own; then
             `options` override the teacher's.
@@ -127,7 +132,7 @@ class StudentConfig(NetworkConfig):
         }
     )
     start: Literal["fresh", "teacher"] = "fresh"
-    quantile: float = Field(0.995, gt=0, le=1)
+    quantile: float = Field(0.97, gt=0, le=1)
     steps: int = Field(4, ge=1, le=64)
     surrogate: str = "triangle"
     input_exponent: int = Field(-5, ge=-16, le=16)
@@ -144,7 +149,7 @@ class SynthesisConfig(Config):
             round, at no cost.
     """
 
-    method: str = "forgetful"
+    method: str = DEFAULT_METHOD
     options: dict[str, Any] = Field(default_factory=dict)  # the method's own
     rounds: int = Field(16, ge=1)
     steps: int = Field(40, ge=1)
@@ -182,7 +187,7 @@ class GridConfig(Config):
 
 def own_priors() -> tuple[TermConfig, ...]:
     """The priors of the default method's recipe."""
-    rows = RECIPES["forgetful"].prior.items()
+    rows = RECIPES[DEFAULT_METHOD].prior.items()
     return tuple(TermConfig.model_validate({"name": n, **row}) for n, row in rows)
 
 
@@ -208,7 +213,7 @@ class DistillConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
-        return with_recipe(values) if isinstance(values, dict) else values
+        return with_recipe(with_student(values)) if isinstance(values, dict) else values
 
     @model_validator(mode="before")
     @classmethod
@@ -268,32 +273,6 @@ def to_toml(config: Config) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "quick": {
-        "synthesis": {"rounds": 4, "steps": 20},
-        "training": {"steps": 200},
-        "grid": {"steps": 50},
-    },
-    "thorough": {
-        "synthesis": {"rounds": 64, "bank": 40000},
-        "training": {"steps": 9600},
-        "grid": {"steps": 600},
-    },
-}
-
-
-def preset_values(name: str) -> dict[str, Any]:
-    """A row of PRESETS.
-
-    Raises:
-        ConfigError: the name is unknown.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
-    return PRESETS[name]
-
-
 def distill_config(
     preset: str, path: Path | None, flags: dict[str, Any]
 ) -> DistillConfig:
@@ -310,17 +289,9 @@ def distill_config(
     """
     added = flags.get("add_prior", [])
     flags = {key: value for key, value in flags.items() if key != "add_prior"}
-    values = merged(preset_values(preset), {} if path is None else read_toml(path))
+    given = merged({} if path is None else read_toml(path), flags)
     where = "configuration" if path is None else f"config '{path}'"
-    config = validated(DistillConfig, merged(values, flags), where)
+    values = merged(preset_values(preset, given), given)
+    config = validated(DistillConfig, values, where)
     priors = [*config.model_dump()["prior"], *added]
     return validated(DistillConfig, {**config.model_dump(), "prior": priors}, where)
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; tables are merged, lists replaced."""
-    result = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result

@@ -33,6 +33,8 @@ class Recipe:
         }
 
 
+DEFAULT_METHOD = "forgetful"
+
 # RCA and TAR, as the `forgetful` recipe has them and as an ablation adds them.
 RCA: dict[str, Any] = {"weight": 2.0}
 TAR: dict[str, Any] = {"weight": 20.0}

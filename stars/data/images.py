@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stars.config.models import BUNDLED
+from stars.config.sources import BUNDLED
 from stars.data.image_folder import read_classes, read_tiny_imagenet
 from stars.errors import DataError, FormatError
 from stars.files.npz import read_npz

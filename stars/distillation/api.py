@@ -158,7 +158,8 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
         out: the run directory; None uses a temporary one, which is deleted with the
             student.
         config: a TOML file of settings; the arguments take precedence over it.
-        student: the student's architecture.
+        student: the student's architecture. None: the teacher's, starting from its
+            weights; a small ResNet for a teacher that is a module of your own.
         steps: T, the number of time steps for which an image is shown.
         losses: what the student minimizes: names ("kl"), names with options
             ("hta_kl:temperature=4"), mappings as in [[loss]], or functions of a module.

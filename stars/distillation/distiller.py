@@ -28,6 +28,7 @@ from stars.distillation.teacher_start import (
     architecture,
     check_same_architecture,
     measured_scales,
+    settle,
     start_from,
 )
 from stars.errors import ConfigError, TrainingError
@@ -58,6 +59,7 @@ from stars.teacher.teacher import Teacher
 
 RATE_IMAGES = 200  # images of the bank that firing rates are measured on
 SCALE_IMAGES = 512  # images of the bank that a student's scales are measured on
+SCALE_BATCHES = 4  # batches of them, for its BatchNorm statistics
 
 
 class Distillation:
@@ -180,11 +182,14 @@ class Distillation:
 
     def start(self) -> None:
         """Give the student the teacher's weights, scaled on images of the bank."""
-        images = torch.from_numpy(self.bank.newest(SCALE_IMAGES)).to(self.device)
+        newest = torch.from_numpy(self.bank.newest(SCALE_IMAGES)).to(self.device)
+        images = self.teacher.normalize(newest)
         self.scales = measured_scales(
-            self.teacher, self.teacher.normalize(images), self.config.student.quantile
+            self.teacher, images, self.config.student.quantile
         )
         start_from(self.student, cast("Network", self.teacher.network), self.scales)
+        inputs = quantized(images, self.encoding)
+        settle(self.student, inputs.chunk(SCALE_BATCHES))
 
     @torch.no_grad()
     def troubles(self) -> list[str]:

@@ -5,7 +5,7 @@ A spike train of rate 1 in channel c of a layer stands for the activation lam_c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from stars.config.models import StudentConfig
 from stars.errors import ConfigError
+from stars.networks.batch_norm import BatchNorm2d
 from stars.networks.blueprint import Activation, AvgPool, Blueprint, ConvBN, Head
 from stars.networks.network import ConvBNLayer, HeadLayer, Network
 from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
 
 LEAST_SCALE = 0.05  # of a channel, as a share of its layer's largest
-OFFSET = 1.0  # volts: a neuron with k = 1/2 fires first just above this current
+# The current of an activation a is OFFSET + GAIN a / lam, in volts. With k = 1/2 and
+# T = 4 a neuron fires at rates 1/4, 1/2 and 1 for currents above 16/15, 4/3 and 2. So
+# GAIN puts these steps at 8, 20 and 50 % of lam: most activations are far below their
+# high quantile. Both were chosen by accuracies without training, see docs/method.md.
+OFFSET = 0.9
+GAIN = 2.2
 
 Scales = Mapping[str, Tensor]
 
@@ -71,9 +77,10 @@ def check_same_architecture(student: Blueprint, teacher: nn.Module) -> Network:
 def measured_scales(teacher: Teacher, images: Tensor, quantile: float) -> Scales:
     """The scale lam of each activation layer, [C], from normalized images [N, C, H, W].
 
-    It is the quantile of a channel's activation. Layers that an identity shortcut joins
-    share the largest, channel by channel, because the shortcut hands on its spikes as
-    they are.
+    It is the quantile of a channel's activation. An identity shortcut hands on a spike
+    as a current of 1, where a convolution's current has the gain GAIN. So the scale
+    grows by GAIN from one layer that a shortcut joins to the next. The first layer's
+    scale is the least with which no quantile exceeds its layer's scale.
     """
     shown = teacher.answer(images, bf16=False, layers=True).activations
     scales: dict[str, Tensor] = {}
@@ -84,8 +91,9 @@ def measured_scales(teacher: Teacher, images: Tensor, quantile: float) -> Scales
         scales[name] = scale.clamp(min=LEAST_SCALE * float(scale.max()) or 1.0)
     network = cast("Network", teacher.network)
     for names in joined(network.blueprint):
-        largest = torch.stack([scales[name] for name in names]).amax(0)
-        scales |= dict.fromkeys(names, largest)
+        growth = {name: GAIN**index for index, name in enumerate(names)}
+        first = torch.stack([scales[n] / g for n, g in growth.items()]).amax(0)
+        scales |= {name: first * g for name, g in growth.items()}
     return scales
 
 
@@ -106,9 +114,9 @@ def start_from(student: Network, teacher: Network, scales: Scales) -> None:
     """Give the student the weights of a teacher of the same blueprint.
 
     With lam of a layer's source and lam' of the activation behind it, a convolution's
-    weights are W lam, BatchNorm's are gamma / lam' and beta / lam' + 1 / n, n being the
-    number of convolutions whose currents meet there. So the current is 1 + a / lam'
-    for the activation a. The head's weights are W lam.
+    weights are W lam, BatchNorm's are GAIN gamma / lam' and GAIN beta / lam' + OFFSET /
+    n, n being the number of convolutions whose currents meet there. So the current is
+    OFFSET + GAIN a / lam' for the activation a. The head's weights are W lam.
     """
     plan = student.blueprint
     handed_on: dict[str, Tensor] = {}
@@ -132,5 +140,28 @@ def start_from(student: Network, teacher: Network, scales: Scales) -> None:
                 if s not in handed_on
             ]
             for bn in norms:
-                bn.weight.div_(scales[spec.name])
-                bn.bias.div_(scales[spec.name]).add_(OFFSET / len(norms))
+                per_rate = GAIN / scales[spec.name]
+                bn.weight.mul_(per_rate)
+                bn.bias.mul_(per_rate).add_(OFFSET / len(norms))
+
+
+@torch.no_grad()
+def settle(student: Network, batches: Sequence[Tensor]) -> None:
+    """Take the BatchNorm statistics anew, as means over the batches.
+
+    Spikes that a LIF layer hands on are not quite the teacher's activations, so what
+    reaches the next layer has other means and variances than in the teacher.
+
+    Args:
+        student: in training mode afterwards.
+        batches: of its inputs, each [B, C, H, W].
+    """
+    norms = [m for m in student.modules() if isinstance(m, BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    student.train()
+    for number, images in enumerate(batches, start=1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        student(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

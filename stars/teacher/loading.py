@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from stars.config.models import BUNDLED
+from stars.config.sources import BUNDLED
 from stars.config.user_code import imported
 from stars.data.images import read_asset
 from stars.errors import ConfigError, DataError, FormatError

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stars.config.models import (
-    PRESETS,
     DistillConfig,
     StudentConfig,
     TeacherTrainingConfig,
     distill_config,
-    merged,
     read_toml,
     term_values,
     to_toml,
     validated,
 )
+from stars.config.presets import PRESETS, STARTED, STARTED_PRESETS, merged
 from stars.errors import ConfigError
 
 
@@ -93,8 +93,61 @@ def test_a_flag_goes_over_the_file_and_the_file_over_the_preset(tmp_path: Path):
     assert config.seed == 9
     assert config.test_data == "none"
     assert config.training.steps == 77
-    assert config.synthesis.rounds == PRESETS["quick"]["synthesis"]["rounds"]
+    quick = STARTED_PRESETS["quick"]
+    assert config.synthesis.rounds == quick["synthesis"]["rounds"]
     assert config.training.batch_size == DistillConfig().training.batch_size
+
+
+def kind(**values: Any) -> tuple[str, str, float, list[str]]:
+    """What a configuration makes of the student."""
+    config = distill_config("quick", None, values)
+    student = config.student
+    return (
+        student.architecture,
+        student.start,
+        config.training.steps,
+        [loss.name for loss in config.loss],
+    )
+
+
+STARTS = (
+    "teacher",
+    "teacher",
+    STARTED_PRESETS["quick"]["training"]["steps"],
+    ["kl", "layerwise"],
+)
+FRESH = ("resnet", "fresh", PRESETS["quick"]["training"]["steps"], ["kl"])
+
+
+@pytest.mark.parametrize("source", ["fashion-mnist", "a.safetensors", "b/c.pth"])
+def test_a_student_starts_from_a_teacher_of_our_architectures(source: str):
+    assert kind(teacher={"source": source}) == STARTS
+    assert kind(teacher={"source": source}, student={"steps": 8}) == STARTS
+    assert kind(teacher={"source": source}, student={"start": "fresh"}) == FRESH
+    vgg = kind(teacher={"source": source}, student={"architecture": "vgg"})
+    assert vgg == ("vgg", *FRESH[1:])
+    options = {"options": {"widths": [4], "depths": [1]}}
+    assert kind(teacher={"source": source}, student=options) == FRESH
+
+
+def test_a_student_of_a_module_is_fresh_unless_the_configuration_says_otherwise():
+    teacher = {"source": "own.module:teacher"}
+    assert kind(teacher=teacher) == FRESH
+    assert kind(teacher=teacher, student={"architecture": "teacher"}) == STARTS
+    assert kind(teacher=teacher, student={"start": "teacher"}) == STARTS
+
+
+def test_given_values_go_over_those_of_a_student_that_starts_from_its_teacher():
+    given = {
+        "loss": [{"name": "nld"}],
+        "training": {"learning_rate": 0.5},
+        "synthesis": {"method": "deepinversion"},
+    }
+    config = distill_config("default", None, given)
+    assert [loss.name for loss in config.loss] == ["nld"]
+    assert config.training.learning_rate == 0.5
+    assert config.training.head_rate == STARTED["training"]["head_rate"]
+    assert config.synthesis.steps == 400  # of the method's recipe
 
 
 def test_merging_changes_neither_side_and_replaces_lists():

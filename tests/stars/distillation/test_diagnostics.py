@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stars.config.models import DistillConfig, merged
+from stars.config.models import DistillConfig
+from stars.config.presets import merged
 from stars.distillation.diagnostics import (
     check_speaks,
     collapsed,

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from stars.config.models import DistillConfig, merged
+from stars.config.models import DistillConfig
+from stars.config.presets import merged
 from stars.distillation.distiller import Distillation, portion, quantized
 from stars.distillation.evaluation import DistillResult
 from stars.distillation.loop import distill

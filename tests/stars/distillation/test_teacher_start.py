@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
 from stars.config.models import StudentConfig
 from stars.distillation.teacher_start import (
+    GAIN,
+    OFFSET,
     architecture,
     check_same_architecture,
     joined,
     measured_scales,
+    settle,
     start_from,
 )
 from stars.errors import ConfigError
 from stars.networks.architectures import blueprint
+from stars.networks.batch_norm import BatchNorm2d
 from stars.networks.student import build, recorded
 from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
@@ -109,17 +115,32 @@ def test_every_scale_is_positive_though_a_channel_never_responds(make_teacher):
     assert all(bool((scale > 0).all()) for scale in scales.values())
 
 
-def test_layers_that_an_identity_joins_share_their_scales():
+def test_layers_that_an_identity_joins_are_found_in_order():
     plan = plan_of({"widths": [4, 6], "depths": [3, 2]})
     first = ["stem_act", "s1b1_act2", "s1b2_act2", "s1b3_act2"]
     assert joined(plan) == [first, ["s2b1_act2", "s2b2_act2"]]
     assert joined(plan_of({"widths": [4, 6], "depths": [1, 1]}, "vgg")) == []
 
 
+def test_scales_grow_by_the_gain_along_identities(teacher):
+    """The least scales that do so and are no smaller than the quantiles."""
+    scales = measured_scales(teacher, images(), 0.9)
+    activations = teacher(images(), layers=True).activations
+    for names in joined(teacher.network.blueprint):
+        for one, after in pairwise(names):
+            torch.testing.assert_close(scales[after], GAIN * scales[one])
+        quantiles = {
+            n: activations[n][0].transpose(0, 1).flatten(1).quantile(0.9, 1)
+            for n in names
+        }
+        shares = torch.stack([q / scales[n] for n, q in quantiles.items()])
+        assert float(shares.max()) <= 1.02
+
+
 # Weights
 
 
-def test_every_current_is_one_more_than_the_scaled_activation(teacher):
+def test_every_current_is_the_scaled_activation_with_gain_and_offset(teacher):
     """With rates that are the scaled activations, layer by layer, in float64."""
     student, scales = started(teacher)
     network = teacher.network
@@ -139,7 +160,10 @@ def test_every_current_is_one_more_than_the_scaled_activation(teacher):
                 values[spec.name] = a
                 rates[spec.name] = a / scales[spec.name][:, None, None]
                 torch.testing.assert_close(
-                    (current - 1).relu(), rates[spec.name], atol=1e-5, rtol=1e-4
+                    ((current - OFFSET) / GAIN).relu(),
+                    rates[spec.name],
+                    atol=1e-5,
+                    rtol=1e-4,
                 )
             case "AvgPool":
                 for held in (values, rates):
@@ -176,6 +200,20 @@ def test_its_rates_follow_the_teachers_activations(teacher):
     target = (a / scales[first][:, None, None]).clamp(0, 1)
     pair = torch.stack([rate.flatten(), target.flatten()])
     assert float(torch.corrcoef(pair)[0, 1]) > 0.9
+
+
+def test_settled_statistics_are_the_means_over_the_batches(teacher):
+    student, _ = started(teacher)
+    layer = next(m for m in student.modules() if isinstance(m, BatchNorm2d))
+    seen = []
+    layer.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach()))
+    settle(student, images().chunk(2))
+    assert layer.momentum == 0.1
+    assert len(seen) == 2
+    means = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
+    torch.testing.assert_close(layer.running_mean, means)
+    variances = torch.stack([x.transpose(0, 1).flatten(1).var(1) for x in seen])
+    torch.testing.assert_close(layer.running_var, variances.mean(0))
 
 
 def test_the_teacher_is_left_as_it_was(make_teacher):
