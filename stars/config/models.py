@@ -53,7 +53,7 @@ class TeacherTrainingConfig(NetworkConfig):
     weight_decay: float = Field(5e-4, ge=0)
     flip: bool = True
     crop: int = Field(2, ge=0, le=16)
-    bf16: bool = True
+    bf16: bool = True  # if the device is faster with it
     device: str = "cpu"
     seed: int = Field(0, ge=0)
 

@@ -45,7 +45,7 @@ from stars.networks.student_file import StudentFile
 from stars.objective import bind, weighted_sum
 from stars.priors import PRIORS, READ_MEMBRANES
 from stars.run_directory import Progress
-from stars.runtime.device import device
+from stars.runtime.device import bf16_pays, device
 from stars.runtime.distributed import (
     check_alike,
     check_batch,
@@ -96,6 +96,7 @@ class Distillation:
         check_alike(self.checksums["teacher"], "the teacher's checksum")
         self.config = config
         self.device = device(own_device(config.device))
+        self.bf16 = config.training.bf16 and bf16_pays(self.device)
         fused = config.backend == "fused"
         self.teacher = (teacher.compiled() if fused else teacher).to(self.device)
         spec = teacher.spec
@@ -149,9 +150,7 @@ class Distillation:
             self.config.training.steps, self.config.synthesis.rounds, number
         )
         for _ in range(steps):
-            values = self.learn(
-                self.student, self.optimizer, rng, bf16=self.config.training.bf16
-            )
+            values = self.learn(self.student, self.optimizer, rng, bf16=self.bf16)
             self.schedule.step()
         if not all(bool(p.isfinite().all()) for p in self.student.parameters()):
             raise TrainingError(
@@ -271,9 +270,7 @@ class Distillation:
             TrainingError: the loss is not finite.
         """
         images, labels = self.batch(rng)
-        teacher = self.teacher.answer(
-            images, bf16=self.config.training.bf16, layers=self.layers
-        )
+        teacher = self.teacher.answer(images, bf16=self.bf16, layers=self.layers)
         teacher = replace(teacher, labels=labels, scales=self.scales)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             student = network(quantized(images, self.encoding), layers=self.layers)

@@ -13,7 +13,7 @@ from stars.config.models import SynthesisConfig
 from stars.networks.outputs import Outputs, gathered_outputs
 from stars.objective import Term, evaluated, total_of
 from stars.priors import SynthesisState
-from stars.runtime.device import wide
+from stars.runtime.device import bf16_pays, wide
 from stars.runtime.distributed import gathered, processes, share, sum_gradients
 from stars.synthesis.generator import Generator
 from stars.teacher.teacher import Teacher
@@ -79,10 +79,9 @@ class Critic:
         return made
 
     def autocast(self) -> torch.autocast:
-        """Autocast to bf16 if the configuration asks for it."""
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.bf16
-        )
+        """Autocast to bf16 if the configuration asks for it and it pays here."""
+        enabled = self.config.bf16 and bf16_pays(self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def make(self, maker: Callable[..., Tensor], *batch: Tensor) -> Tensor:
         """The images that `maker` makes of this process's rows of `batch` [B, ...]."""

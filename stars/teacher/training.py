@@ -23,7 +23,7 @@ from stars.networks.architectures import blueprint
 from stars.networks.network import Network, ann
 from stars.networks.outputs import Outputs
 from stars.run_directory import Progress, Run
-from stars.runtime.device import device
+from stars.runtime.device import bf16_pays, device
 from stars.teacher.loading import save
 from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
@@ -199,12 +199,13 @@ def epoch_loss(
         TrainingError: it is not finite.
     """
     network.train()
-    kind = next(network.parameters()).device.type
+    place = next(network.parameters()).device
+    bf16 = config.bf16 and bf16_pays(place)
     total, count = 0.0, 0
     for images, labels in shuffled(data, config.batch_size, rng):
         x = augment(images, rng, flip=config.flip, crop=config.crop)
         x = normalize(x, spec).to(config.device)
-        with torch.autocast(kind, torch.bfloat16, enabled=config.bf16):
+        with torch.autocast(place.type, torch.bfloat16, enabled=bf16):
             logits = network(x).logits[0]
         loss = F.cross_entropy(logits.float(), labels.to(config.device))
         if not bool(loss.isfinite()):
