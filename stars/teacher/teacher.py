@@ -115,10 +115,8 @@ class Teacher(nn.Module):
             keep = self._last_stage.register_forward_hook
             hooks.append(keep(lambda _, __, y: maps.append(y)))
         try:
-            if layers and isinstance(self.network, Network):
-                result = self.network(images, layers=True)
-            else:
-                result = self.network(images)
+            shows = layers and isinstance(self.network, Network)
+            result = self.network(images, **({"layers": True} if shows else {}))
         finally:
             for hook in hooks:
                 hook.remove()
