@@ -115,8 +115,7 @@ class ContrastiveInversion:
             return total, values
 
         values = descend(self.config.steps, loss, optimizer, self.optimizer)
-        memory = torch.cat([self.memory, *best.whole])
-        self.memory = memory[-self.capacity :].clone()
+        self.memory = torch.cat([self.memory, *best.whole])[-self.capacity :].clone()
         return best.images(), values
 
     def state_dict(self) -> dict[str, Any]:
