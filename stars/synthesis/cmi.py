@@ -56,8 +56,7 @@ class ContrastiveInversion:
     Source: Fang et al. 2021, arXiv:2105.08584, section 3.3; both means, the detached
         global view and the network h in the authors' code.
     Differs: square local views; 4,096 remembered images and 1,024 negatives instead of
-        40,960 and 4,096 in the code; the memory starts empty, not with images of an
-        earlier inversion.
+        40,960 and 4,096 in the code; the memory starts empty, not with inverted images.
     """
 
     def __init__(

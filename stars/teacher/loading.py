@@ -39,8 +39,7 @@ def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
 
     Raises:
         ConfigError: the spec is missing, or it describes no teacher.
-        FormatError: the file is missing, of another kind, or does not fit the
-            architecture.
+        FormatError: the file is missing or damaged, or does not fit the architecture.
     """
     if source == BUNDLED:
         with read_asset(BUNDLED_TEACHER) as file:
