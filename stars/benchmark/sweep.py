@@ -31,8 +31,7 @@ class Cell:
     """One distillation of a sweep.
 
     Args:
-        labels: distinguish it from other cells, apart from the seed, as
-            {"method": "dafl"}.
+        labels: tell it from other cells, besides the seed, as {"method": "dafl"}.
         config: of the run.
         budget: its required cost by metric: "teacher_images" of the synthesis,
             "student_steps". Another cost is an error.
@@ -68,8 +67,7 @@ def run(
         note: called with a line for each finished cell.
 
     Raises:
-        ConfigError: two cells have one name, or the folder holds a cell of another
-            sweep.
+        ConfigError: two cells have one name, or the folder holds another sweep's cell.
     """
     names = [cell.name for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -123,9 +123,7 @@ def kind_of(spec: str) -> str:
     Training images are for choosing settings; the teacher may have seen them.
     """
     part = PART.fullmatch(spec)
-    if part is not None and part["split"] == "train":
-        return "development"
-    return "test"
+    return "development" if part and part["split"] == "train" else "test"
 
 
 def load(spec: str, split: str = "test") -> LabeledImages:
@@ -229,11 +227,8 @@ def channels_first(images: NDArray[Any]) -> NDArray[np.uint8]:
     """[N, H, W] or [N, H, W, C] or [N, C, H, W] -> [N, C, H, W]."""
     if images.ndim == 3:
         return images[:, None]
-    if (
-        images.ndim == 4
-        and images.shape[-1] in (1, 3)
-        and images.shape[1] not in (1, 3)
-    ):
+    last = images.ndim == 4 and images.shape[-1] in (1, 3)
+    if last and images.shape[1] not in (1, 3):
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return images
 

@@ -86,8 +86,7 @@ def distill(
 
     Raises:
         ConfigError: an unknown name or option.
-        DataError: test or training images do not fit the teacher, or they are the
-            same.
+        DataError: test or training images do not fit the teacher, or are the same.
         TrainingError: a loss is not finite, or the student is silent.
         LimitError: the student cannot be put on the grid.
     """

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
-from stars.runtime.distributed import (
-    gathered,
-)
+from stars.runtime.distributed import gathered
 
 
 @dataclass(frozen=True)
@@ -56,20 +54,14 @@ class Outputs:
 
 def gathered_outputs(outputs: Outputs) -> Outputs:
     """The outputs for the rows of all processes."""
-    maps, labels, membranes = outputs.maps, outputs.labels, outputs.membranes
-    activations = outputs.activations
+    labels, membranes = outputs.labels, outputs.membranes
+    layers = outputs.activations
     return replace(
         outputs,
         logits=gathered(outputs.logits, 1),
         features=gathered(outputs.features, 1),
-        maps=None if maps is None else gathered(maps, 1),
+        maps=None if outputs.maps is None else gathered(outputs.maps, 1),
         labels=None if labels is None else gathered(labels),
-        membranes=(
-            None if membranes is None else tuple(gathered(v, 1) for v in membranes)
-        ),
-        activations=(
-            None
-            if activations is None
-            else {name: gathered(values, 1) for name, values in activations.items()}
-        ),
+        membranes=membranes and tuple(gathered(v, 1) for v in membranes),
+        activations=layers and {n: gathered(x, 1) for n, x in layers.items()},
     )

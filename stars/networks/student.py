@@ -153,15 +153,13 @@ def to_graph(
         shape = shapes[sources[0]]
         node: Node
         if isinstance(spec, Activation):
-            constants = lif_layers(network)[spec.name].constants
-            if constants.tau_synapse is not None:
+            neuron = lif_layers(network)[spec.name].constants
+            if neuron.tau_synapse is not None:
                 raise GraphError(
-                    f"layer {spec.name!r} has tau_synapse {constants.tau_synapse};"
+                    f"layer {spec.name!r} has tau_synapse {neuron.tau_synapse};"
                     " expected None, because LIF nodes do not filter their currents"
                 )
-            node = LIF.uniform(
-                shape, tau=constants.tau, v_threshold=constants.threshold
-            )
+            node = LIF.uniform(shape, tau=neuron.tau, v_threshold=neuron.threshold)
         elif isinstance(spec, AvgPool):
             node = pool((spec.kernel, spec.kernel), (spec.kernel, spec.kernel))
         elif isinstance(spec, ConvBN):

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from safetensors.torch import save as to_bytes
 
 from stars.errors import FormatError
-from stars.files.writing import atomic
 from stars.graph.encoding import DirectEncoding
 from stars.graph.nodes.base import Shape
 from stars.grid.quantization import NodeGrid
@@ -21,7 +19,7 @@ from stars.networks.grid_layers import grid_network
 from stars.networks.lif import LIFConstants
 from stars.networks.network import Network
 from stars.networks.student import build
-from stars.networks.weights_file import filled, read_tensors
+from stars.networks.weights_file import filled, read_tensors, write_tensors
 
 METADATA_KEY = "stars.student"
 
@@ -73,10 +71,7 @@ class StudentFile:
 
 def save(network: Network, file: StudentFile, path: Path) -> None:
     """Write weights and description as one .safetensors file, atomically."""
-    tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
-    with atomic(path) as temporary:
-        # As bytes, because the library raises no OSError when the disk is full.
-        temporary.write_bytes(to_bytes(tensors, {METADATA_KEY: file.to_json()}))
+    write_tensors(network, {METADATA_KEY: file.to_json()}, path)
 
 
 def load(path: Path) -> tuple[Network, StudentFile]:

@@ -1,19 +1,29 @@
-"""Reads untrusted .safetensors files: tensors and the texts in the header."""
+"""Writes .safetensors files, and reads untrusted ones: tensors and header texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from stars.errors import FormatError
 from stars.files.json_toml import parse_json
+from stars.files.writing import atomic
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def write_tensors(network: nn.Module, texts: dict[str, str], path: Path) -> None:
+    """Write weights, and texts for the header, as one file, atomically."""
+    tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
+    with atomic(path) as temporary:
+        # As bytes, because the library raises no OSError when the disk is full.
+        temporary.write_bytes(save(tensors, texts))
 
 
 def read_tensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

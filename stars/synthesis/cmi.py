@@ -56,8 +56,7 @@ class ContrastiveInversion:
     Source: Fang et al. 2021, arXiv:2105.08584, section 3.3; both means, the detached
         global view and the network h in the authors' code.
     Differs: square local views; 4,096 remembered images and 1,024 negatives instead of
-        40,960 and 4,096 in the code; the memory starts empty, not with images of an
-        earlier inversion.
+        40,960 and 4,096 in the code; the memory starts empty, not with inverted images.
     """
 
     def __init__(
@@ -115,8 +114,7 @@ class ContrastiveInversion:
             return total, values
 
         values = descend(self.config.steps, loss, optimizer, self.optimizer)
-        memory = torch.cat([self.memory, *best.whole])
-        self.memory = memory[-self.capacity :].clone()
+        self.memory = torch.cat([self.memory, *best.whole])[-self.capacity :].clone()
         return best.images(), values
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,9 +28,8 @@ class FastGenerator:
     """Each round adapts a copy of the meta generator and its codes to one batch.
 
     The meta generator's gradient is the sum of the copy's gradients over all steps
-    (first-order MAML), so it learns the features that all batches share. A round
-    returns the `batch_size` images of the step with the smallest loss and ignores
-    `harvest`.
+    (first-order MAML), so it learns the features that all batches share. A round gives
+    the `batch_size` images of the step with the smallest loss and ignores `harvest`.
 
     Args:
         teacher: frozen; its BatchNorm inputs are tapped.

@@ -12,7 +12,6 @@ from pathlib import Path
 from zipfile import is_zipfile
 
 import torch
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from stars.config.sources import BUNDLED
@@ -20,10 +19,9 @@ from stars.config.user_code import imported
 from stars.data.images import read_asset
 from stars.errors import ConfigError, DataError, FormatError
 from stars.files.npz import check_archive
-from stars.files.writing import atomic
 from stars.networks.architectures import blueprint
 from stars.networks.network import ann
-from stars.networks.weights_file import filled, read_tensors
+from stars.networks.weights_file import filled, read_tensors, write_tensors
 from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
 
@@ -41,8 +39,7 @@ def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
 
     Raises:
         ConfigError: the spec is missing, or it describes no teacher.
-        FormatError: the file is missing, of another kind, or does not fit the
-            architecture.
+        FormatError: the file is missing or damaged, or does not fit the architecture.
     """
     if source == BUNDLED:
         with read_asset(BUNDLED_TEACHER) as file:
@@ -205,8 +202,4 @@ def check_pass(teacher: Teacher, where: str) -> None:
 
 def save(teacher: Teacher, path: Path) -> None:
     """Write weights and description as one .safetensors file, atomically."""
-    tensors = {k: v.contiguous() for k, v in teacher.network.state_dict().items()}
-    with atomic(path) as temporary:
-        # As bytes, because the library raises no OSError when the disk is full.
-        metadata = {METADATA_KEY: teacher.spec.to_json()}
-        temporary.write_bytes(to_bytes(tensors, metadata))
+    write_tensors(teacher.network, {METADATA_KEY: teacher.spec.to_json()}, path)

@@ -115,10 +115,8 @@ class Teacher(nn.Module):
             keep = self._last_stage.register_forward_hook
             hooks.append(keep(lambda _, __, y: maps.append(y)))
         try:
-            if layers and isinstance(self.network, Network):
-                result = self.network(images, layers=True)
-            else:
-                result = self.network(images)
+            shows = layers and isinstance(self.network, Network)
+            result = self.network(images, **({"layers": True} if shows else {}))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -218,6 +216,11 @@ class Teacher(nn.Module):
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32, normalized as in the teacher's training."""
-        mean = torch.tensor(self.spec.mean, device=images.device)[:, None, None]
-        deviation = torch.tensor(self.spec.deviation, device=images.device)
-        return (images.float() / 255 - mean) / deviation[:, None, None]
+        return normalize(images, self.spec)
+
+
+def normalize(images: Tensor, spec: TeacherSpec) -> Tensor:
+    """uint8 [B, C, H, W] -> float32 with the spec's mean and deviation."""
+    mean = torch.tensor(spec.mean, device=images.device)[:, None, None]
+    deviation = torch.tensor(spec.deviation, device=images.device)[:, None, None]
+    return (images.float() / 255 - mean) / deviation

@@ -26,7 +26,7 @@ from stars.run_directory import Progress, Run
 from stars.runtime.device import bf16_pays, device
 from stars.teacher.loading import save
 from stars.teacher.spec import TeacherSpec
-from stars.teacher.teacher import Teacher
+from stars.teacher.teacher import Teacher, normalize
 
 
 @dataclass(frozen=True)
@@ -232,13 +232,6 @@ def shuffled(
             torch.from_numpy(data.images[chosen]),
             torch.from_numpy(data.labels[chosen]),
         )
-
-
-def normalize(images: Tensor, spec: TeacherSpec) -> Tensor:
-    """uint8 [B, C, H, W] -> float32 with the spec's mean and deviation."""
-    mean = torch.tensor(spec.mean)[:, None, None]
-    deviation = torch.tensor(spec.deviation)[:, None, None]
-    return (images.float() / 255 - mean) / deviation
 
 
 def test_accuracy(network: Network, spec: TeacherSpec, test: LabeledImages) -> float:
