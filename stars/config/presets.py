@@ -13,7 +13,7 @@ from stars.errors import ConfigError
 STARTED: dict[str, Any] = {
     "loss": [{"name": "kl"}, {"name": "layerwise", "weight": 0.3}],
     "training": {"steps": 240, "learning_rate": 2e-3, "head_rate": 1.0},
-    "grid": {"steps": 80},
+    "grid": {"steps": 80, "learning_rate": 1e-4},
 }
 # The same for the default method. None of the priors reads the student, because its
 # passes at the teacher's resolution would cost twice what the rest of a step costs.
@@ -45,7 +45,7 @@ STARTED_PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "synthesis": {"rounds": 2, "steps": 20},
         "training": {"steps": 20},
-        "grid": {"steps": 10},
+        "grid": {"steps": 10, "learning_rate": 5e-4},
     },
     "thorough": {
         "synthesis": {"rounds": 32, "bank": 40000},
