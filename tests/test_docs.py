@@ -183,10 +183,10 @@ def run_directory(request: Any) -> Iterator[dict[str, Any]]:
 @contextmanager
 def python_api(request: Any) -> Iterator[dict[str, Any]]:
     """`images`, and a preset `quick` that takes seconds."""
-    from stars.config.models import PRESETS  # noqa: PLC0415 - no need for the others
+    from stars.config import presets  # noqa: PLC0415 - no need for the others
 
     monkeypatch = request.getfixturevalue("monkeypatch")
-    monkeypatch.setitem(PRESETS, "quick", SMALLEST)
+    monkeypatch.setitem(presets.STARTED_PRESETS, "quick", SMALLEST)
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 28, 28), dtype=np.uint8)
     names: dict[str, Any] = {"images": images}
     yield names
@@ -200,7 +200,13 @@ SMALLEST = {
     "trouble": "warn",
     "test_data": "none",
     "backend": "norse-eager",  # nothing to compile
-    "student": {"steps": 2, "options": {"widths": [4, 6], "depths": [1, 1]}},
+    "student": {
+        "start": "fresh",
+        "steps": 2,
+        "architecture": "resnet",
+        "options": {"widths": [4, 6], "depths": [1, 1]},
+    },
+    "loss": [{"name": "kl"}],
     "synthesis": {"rounds": 1, "steps": 1, "batch_size": 12, "harvest": 1, "width": 4},
     "training": {"steps": 2, "batch_size": 12},
     "grid": {"steps": 1},

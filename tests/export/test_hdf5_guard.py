@@ -139,26 +139,28 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from export import hdf5_tree
-hdf5_tree.limit(1)
+hdf5_tree.limit({seconds})
 hdf5_tree.read_tree = lambda _: {happen}
 hdf5_tree.answer("", Path(sys.argv[1]))
 """
 ENDS = {
-    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "crashes the HDF5 library"),
-    "hang": ("signal.pause()", "took longer than 1 s"),
-    "memory": ("bytearray(2**40)", "takes more than"),
+    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", 60, "crashes the HDF5 library"),
+    "hang": ("signal.pause()", 1, "took longer than 1 s"),
+    "memory": ("bytearray(2**40)", 60, "takes more than"),
 }
 
 
-@pytest.mark.parametrize(("happen", "message"), ENDS.values(), ids=ENDS.keys())
+@pytest.mark.parametrize(
+    ("happen", "seconds", "message"), ENDS.values(), ids=ENDS.keys()
+)
 def test_what_happens_to_the_reading_process_is_one_clear_error(
-    tmp_path, happen, message
+    tmp_path, happen, seconds, message
 ):
     """The process as the server forks it; in libhdf5's place something happens."""
-    program = PROGRAM.format(happen=happen)
+    program = PROGRAM.format(happen=happen, seconds=seconds)
     ended = subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
     with pytest.raises(FormatError, match=message):
-        result_of(ended.returncode, tmp_path, 1)
+        result_of(ended.returncode, tmp_path, seconds)
 
 
 def test_a_server_that_ended_is_started_again(tmp_path):

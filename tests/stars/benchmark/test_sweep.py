@@ -1,4 +1,4 @@
-"""Sweeps: what a cell leaves, and what the table says."""
+"""Sweeps: their cells, their rows and their table."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_cell_that_fails_is_a_row_that_says_so(tmp_path: Path):
 
 def test_a_cell_off_its_budget_is_an_error(tmp_path: Path):
     (row,) = run(tmp_path, 2)
-    assert row["error"] == "student_steps is 99, the budget 100"
+    assert row["error"] == "student_steps is 99, expected 100 by the budget"
 
 
 def test_what_is_finished_is_not_run_again(tmp_path: Path):
@@ -96,7 +96,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path):
     other = Cell({"method": "a"}, DistillConfig(seed=0, device="cuda"), {})
     with pytest.raises(ConfigError, match="made with another configuration"):
         run(tmp_path, cells=[other])
-    with pytest.raises(ConfigError, match=r"has \['a-0'\] more than once"):
+    with pytest.raises(ConfigError, match=r"has \['a-0'\] twice"):
         run(tmp_path, 0, 0)
 
 
@@ -116,7 +116,7 @@ def row(variant: str, seed: int, share: float | None, error: str | None = None):
 
 
 def test_means_and_gains_over_the_same_seeds_by_hand():
-    """.5 and .7 against .6 and .7: gains .1 and 0; a failed seed counts in neither."""
+    """0.5 and 0.7 against 0.6 and 0.7: gains 0.1 and 0; failed seeds do not count."""
     rows = [
         row("base", 0, 0.5),
         row("base", 1, 0.7),

@@ -1,4 +1,4 @@
-"""The student as a graph, and recorded."""
+"""Students: their graph and their recording."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from stars.errors import GraphError
 from stars.graph import reference
 from stars.graph.encoding import DirectEncoding
 from stars.networks.architectures import blueprint
 from stars.networks.blueprint import ConvBN
+from stars.networks.lif import DT, LIFConstants
 from stars.networks.network import ConvBNLayer
 from stars.networks.student import build, lif_layers, recorded, to_graph, with_membranes
 from stars.testing.random_graphs import random_images
@@ -28,7 +30,7 @@ def inputs(batch: int = 8) -> torch.Tensor:
 
 
 def student(architecture: str):
-    """With BatchNorm statistics that are not those of a fresh layer."""
+    """A student whose BatchNorm statistics differ from the initial ones."""
     torch.manual_seed(0)
     network = build(blueprint(architecture, (1, 8, 8), 3, OPTIONS), STEPS)
     for module in network.modules():
@@ -60,7 +62,7 @@ def test_membranes_before_the_reset_are_above_the_threshold_where_a_spike_is(
 
 @both
 def test_the_reference_runs_the_graph_as_torch_runs_the_student(architecture):
-    """Float32 and float64 round differently: a spike in a thousand may move."""
+    """Float32 and float64 round differently, so one spike in a thousand may move."""
     network, x = student(architecture), inputs()
     with torch.no_grad(), recorded(network) as layers:
         outputs = network(x)
@@ -88,6 +90,13 @@ def test_the_graph_keeps_every_name_and_its_metadata(architecture):
     assert set(graph.nodes) == names | {"input", "flatten", "readout", "output"}
     assert graph.metadata["seed"] == "3"
     assert graph.encoding == ENCODING
+
+
+def test_a_filtered_current_is_refused_because_lif_nodes_have_none():
+    plan = blueprint("vgg", (1, 8, 8), 3, OPTIONS)
+    network = build(plan, STEPS, LIFConstants(tau_synapse=2 * DT))
+    with pytest.raises(GraphError, match=r"'s1_act1' has tau_synapse .* expected None"):
+        to_graph(network, ENCODING)
 
 
 def test_recording_ends_with_its_block_and_changes_nothing():

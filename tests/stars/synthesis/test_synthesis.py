@@ -235,7 +235,8 @@ def test_options_have_types(networks):
 def test_every_method_has_a_recipe_whose_names_are_known():
     assert RECIPES.keys() == METHODS.keys()
     for name, recipe in RECIPES.items():
-        config = DistillConfig.model_validate({"synthesis": {"method": name}})
+        fresh = {"student": {"start": "fresh"}, "synthesis": {"method": name}}
+        config = DistillConfig.model_validate(fresh)
         terms = bind(PRIORS, config.prior, "prior")
         assert [t.name for t in terms] == list(recipe.prior)
         for key, value in recipe.synthesis.items():

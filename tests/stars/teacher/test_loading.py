@@ -1,4 +1,4 @@
-"""Teachers: loaded whole, or refused with a reason."""
+"""Teachers are loaded completely or refused with a reason."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_foreign_safetensors_file_needs_a_description(teacher, tmp_path):
     save_file(
         {k: v.contiguous() for k, v in teacher.network.state_dict().items()}, path
     )
-    with pytest.raises(ConfigError, match="does not describe itself: give architect"):
+    with pytest.raises(ConfigError, match="contains no description: give architect"):
         load(str(path))
     assert same(load(str(path), teacher.spec), teacher)
 
@@ -157,7 +157,7 @@ def test_a_source_of_no_known_kind_lists_what_is_allowed():
 
 
 def test_the_bundled_teacher_names_the_bundled_images():
-    """The first 200 of them; the README states its accuracy on all."""
+    """On the first 200 images; the README states its accuracy on all."""
     bundled, test = load("fashion-mnist"), data.load("fashion-mnist").first(200)
     assert bundled.spec.input_shape == (1, 28, 28)
     assert bundled.spec.notes["test_accuracy"] >= 0.93
@@ -293,7 +293,7 @@ def test_maps_of_which_the_head_reads_no_mean_are_not_shown(module, name):
         ("no_statistics", "no BatchNorm2d with running statistics"),
         ("no_linear", "no Linear layer that gives class scores"),
         ("five_classes", r"scores of shape \(1, 5\), expected \(1, 3\)"),
-        ("large_images", r"does not take an image of \(1, 8, 8\)"),
+        ("large_images", r"does not accept an image of \(1, 8, 8\)"),
         ("a_pair", "the teacher returned tuple"),
         ("unused_head", "ran its last Linear layer 0 times"),
         ("unused_norm", "runs none of its BatchNorm2d layers"),
