@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pydantic
 import pytest
 from PIL import Image
 
@@ -503,6 +504,10 @@ def published() -> dict:
     return json.loads(text)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14),
+    reason="pydantic before 2.14 writes the same schema in another form",
+)
 def test_the_published_schema_is_that_of_the_code():
     """After a change: python -m targets.report.model > that file."""
     assert published() == json_schema()
