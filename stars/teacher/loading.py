@@ -14,7 +14,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from stars.config.sources import BUNDLED
+from stars.config.sources import BUNDLED, is_file
 from stars.config.user_code import imported
 from stars.data.images import read_asset
 from stars.errors import ConfigError, DataError, FormatError
@@ -45,7 +45,7 @@ def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
         with read_asset(BUNDLED_TEACHER) as file:
             return from_safetensors(file.read(), BUNDLED_TEACHER, spec)
     path = Path(source).expanduser()
-    if path.suffix in (".safetensors", ".pt", ".pth"):
+    if is_file(source):
         if not path.is_file():
             raise FormatError(f"teacher '{path}': no such file")
         if path.suffix == ".safetensors":
