@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from targets.chip.fit import FitReport
+from targets.chip.program import ProgramFit
 
 BYTE = 8
 KILO = 1024
@@ -43,7 +44,21 @@ def check_text(report: FitReport) -> RenderableType:
     return Group(text, Text("\n".join(notes(report))))
 
 
-def verdict(report: FitReport) -> str:
+def program_text(report: ProgramFit) -> RenderableType:
+    """One row per layer of the C, and the limits of a microcontroller."""
+    title = f"{report.limits.title}: {verdict(report)}"
+    text = Table("layer", "kernels", title=escape(title), show_footer=True)
+    text.columns[0].footer = "sum, with what layers share"
+    text.add_column("flash, bytes", f"{report.flash:,}", justify="right")
+    text.add_column("RAM, bytes", f"{report.ram:,}", justify="right")
+    for layer in report.program.layers:
+        name, kernels = layer.population.name, (link.kernel for link in layer.links)
+        cells = f"{layer.flash:,}", f"{layer.ram:,}"
+        text.add_row(escape(name), ", ".join(kernels), *cells)
+    return Group(text, Text("\n".join(report.notes())))
+
+
+def verdict(report: FitReport | ProgramFit) -> str:
     """Whether the network fits."""
     if report.ok:
         return "it fits"

@@ -257,7 +257,7 @@ def text_values(
     readout, used = plan.populations[-1], {link.kernel for _, _, link in links}
     index = {kind for _, _, link in links for kind, _ in link.arrays.values()}
     own = sum(layer.ram for layer in layers)
-    taps = max([1, *(axis[2] for _, _, link in links for axis in link.axes)])
+    taps = most_taps(program)
     return {
         "title": "A spiking network",
         "version": version("stars-snn"),
@@ -290,8 +290,19 @@ def text_values(
         "shared": program.ram - own,
         "flash": sum(layer.flash for layer in layers),
         "ram": program.ram,
-        "stack": STACK + RUN_BYTES * taps,
+        "stack": stack_bytes(program),
     }
+
+
+def most_taps(program: Program) -> int:
+    """Taps of the largest kernel along one axis."""
+    links = (link for layer in program.layers for link in layer.links)
+    return max([1, *(axis[2] for link in links for axis in link.axes)])
+
+
+def stack_bytes(program: Program) -> int:
+    """A bound of the stack that a step needs."""
+    return STACK + RUN_BYTES * most_taps(program)
 
 
 def kind_values(layers: tuple[Layer, ...], kind: str) -> dict[str, Any]:
