@@ -16,6 +16,7 @@ from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import certify
+from targets.c.cross import MOST_IMAGES
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
 from targets.hardware.costs import TABLES, load_table, read_table
@@ -107,6 +108,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     if onnx is not None and "onnx" not in names:
         raise ConfigError(f"ONNX file '{onnx}': target 'onnx' is not among {names}")
     limited = names if against in LAVA else [name for name in LAVA if name in names]
+    limits = {name: most for name, most in MOST_IMAGES.items() if name in names}
+    limits |= dict.fromkeys(limited, lava_images)
     files = substitutes or {}
     shipped = [
         target.path
@@ -118,7 +121,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     options = Options(
         against=truth,
         forced_images=forced_images,
-        limits=dict.fromkeys(limited, lava_images),
+        limits=limits,
         substitutes={name: found.substitute(name, f) for name, f in files.items()},
     )
     result = run_parity(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.from_nir import read
@@ -11,6 +11,7 @@ from stars.errors import ConfigError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from targets.base import Target
+from targets.c.cross import ArmTarget, WasmTarget, cortex_m55
 from targets.c.target import CTarget
 from targets.inputs import Inputs, inputs_for, read_array
 from targets.simulators.onnx_runtime import OnnxTarget
@@ -91,7 +92,7 @@ class Subject:
         if self.run is not None and self.run.student_path.is_file():
             found.append(StudentTarget(self.run.student_path))
         if self.run is not None and (sources := self.run.c_path).is_dir():
-            found.append(CTarget(sources))
+            found += c_targets(sources)
         if onnx is None and self.run is not None and self.run.onnx_path.is_file():
             onnx = self.run.onnx_path
         return found if onnx is None else [*found, OnnxTarget(onnx)]
@@ -106,6 +107,14 @@ class Subject:
             return StudentTarget(file)
         if name == OnnxTarget.name and file.suffix == ".onnx":
             return OnnxTarget(file)
-        if name == CTarget.name and file.is_dir():
-            return CTarget(file)
+        if file.is_dir():
+            for target in c_targets(file):
+                if target.name == name:
+                    return target
         return read(file, dt=self.graph.dt, steps=self.graph.steps)
+
+
+def c_targets(sources: Path) -> list[CTarget]:
+    """The targets that compile a folder of C sources."""
+    found = [CTarget(), WasmTarget(), ArmTarget(), cortex_m55()]
+    return [replace(target, path=sources) for target in found]

@@ -140,16 +140,20 @@ class CTarget:
 
     def build(self, folder: Path, files: list[Path]) -> None:
         """Compile `files` to the program in `folder`; the first is the network."""
-        command: list[str | Path] = [*compiler(), *self.flags]
+        command: list[str | Path] = [*self.compiler(), *self.flags]
         command += ["-iquote", files[0].parent, *files, "-o", folder / "program"]
         run_program(command, folder, "the C compiler", COMPILE_SECONDS)
+
+    def compiler(self) -> list[str | Path]:
+        """The command of the compiler."""
+        return [*compiler()]
 
     def execute(
         self, folder: Path, place: Path, given: bytes, numbers: list[str]
     ) -> None:
         """Run the program on `given`; it writes `out` in `place`."""
         run_program(
-            [folder / "program", "/dev/stdin", "out", *numbers],
+            [folder / "program", "-", "out", *numbers],
             place,
             f"target '{self.name}': the program",
             self.seconds,
