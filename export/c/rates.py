@@ -18,7 +18,7 @@ def read_rates(path: Path) -> dict[str, float]:
         found = parse_json(path.read_text(encoding="utf-8"))
         found = found.get("rates", found)
         return {str(name): float(rate) for name, rate in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
         raise DataError(
             f"rates '{path}': expected a JSON object of numbers by layer, such as"
             f' {{"lif1": 0.1}}, or a parity.json ({error})'

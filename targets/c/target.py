@@ -29,6 +29,7 @@ from export.c.folder import (
 from export.c.program import channels_last, program_of
 from stars.errors import FormatError, MissingDependencyError, TargetError
 from stars.files.json_toml import parse_json
+from stars.files.writing import write_text
 from stars.graph.nodes import Array
 from stars.graph.reference import check_inputs
 from stars.graph.spiking_graph import SpikingGraph
@@ -132,7 +133,7 @@ class CTarget:
             sources, name = self.path, network_name(self.path, plan)
         record = compiled.folder / "record.c"
         text = RECORD.read_text(encoding="utf-8").replace("NETWORK", name)
-        record.write_text(text, encoding="utf-8")
+        write_text(record, text)
         encode = sources / "encode.c"
         files = [sources / f"{name}.c", *([encode] if encode.exists() else []), record]
         self.build(compiled.folder, [file.absolute() for file in files])

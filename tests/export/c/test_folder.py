@@ -4,7 +4,11 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,11 @@ from export.c.folder import is_identifier, write
 from stars.errors import ConfigError, DataError, UnsupportedNodeError
 from stars.files.writing import sha256
 from stars.graph.encoding import LatencyEncoding, PoissonEncoding
+from stars.graph.nodes import LIF, Affine, Input, Integrator, Output
 from stars.graph.spiking_graph import SpikingGraph
 from stars.testing.random_graphs import random_graph
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "c"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
 CHECKED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
 GCC = shutil.which("gcc") or "gcc"
@@ -53,6 +59,40 @@ def test_the_self_test_passes_with_sanitizers_and_without_a_warning(
 ):
     write(drawn(kind), tmp_path / "net", kernels=kernels)
     assert outcome(build(tmp_path / "net", *CHECKED)) == (0, "PASS\n")
+
+
+ZIG = (sys.executable, "-m", "ziglang", "cc")
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang is not installed")
+@pytest.mark.parametrize("kind", ["mlp", "conv1d", "shortcut", "cuba"])
+def test_clang_finds_nothing_either(kind, tmp_path):
+    write(drawn(kind), tmp_path / "net", kernels="dense")
+    flags = ["-O1", "-fsanitize=undefined", "-fno-sanitize-recover"]
+    program = build(tmp_path / "net", *flags, compiler=ZIG)
+    assert outcome(program) == (0, "PASS\n")
+
+
+def by_hand() -> SpikingGraph:
+    """Two inputs, three neurons that leak by half, and two sums."""
+    dt = 2.0**-10
+    nodes = {
+        "input": Input((2,)),
+        "fc0": Affine([[1, 2], [3, -4], [0, 0.5]], [0.25, 0, 0]),
+        "lif0": LIF.uniform((3,), tau=2 * dt),
+        "fc1": Affine([[1, -1, 2], [0, 3, 1]], [0, 1]),
+        "sum": Integrator(np.full(2, 1 / dt)),
+        "output": Output(),
+    }
+    return SpikingGraph(nodes, tuple(pairwise(nodes)), dt, 3)
+
+
+@pytest.mark.parametrize("file", ["network.h", "network.c"])
+def test_the_sources_of_a_network_by_hand_are_the_golden_ones(file, tmp_path):
+    write(by_hand(), tmp_path / "net")
+    golden = (GOLDEN / file).read_text(encoding="utf-8")
+    found = (tmp_path / "net" / file).read_text(encoding="utf-8")
+    assert found.replace(version("stars-snn"), "VERSION") == golden
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,10 @@ def test_both_forms_are_read(content, tmp_path):
     assert read_rates(path) == {"lif": 0.25}
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"lif": "loud"}', '{"lif": null}', "{"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '{"lif": "loud"}', '{"lif": null}', "{", f'{{"lif": 1{"0" * 400}}}'],
+)
 def test_anything_else_is_refused(text, tmp_path):
     path = tmp_path / "rates.json"
     path.write_text(text)
