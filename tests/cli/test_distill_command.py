@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
 import struct
+import subprocess
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +208,52 @@ def test_ctrl_c_ends_the_round_and_the_second_one_does_not_wait(
     assert main(["distill", "--config", "tiny.toml", "--out", "whole"]) == 0
     for name in ("student.safetensors", "artifacts/student.nir"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a small file system here: {error}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("pages", "file", "flags"),  # a checkpoint has 13 pages
+    [
+        (0, "config.toml", []),
+        (1, "manifest.json", []),
+        (2, "metrics.jsonl", []),
+        (3, "synthetic.png", []),
+        (10, "checkpoints/last.pt", []),
+        (25, "checkpoints/last.pt", ["--resume"]),
+        (30, "student_float.safetensors", ["--resume"]),
+    ],
+)
+def test_a_full_disk_is_one_clear_error_and_the_run_can_be_made(
+    small_disk, capsys, pages, file, flags
+):
+    assert distill() == 0
+    room = os.statvfs(small_disk)
+    fill = small_disk / "other"
+    fill.write_bytes(bytes((room.f_bavail - pages) * room.f_bsize))
+    capsys.readouterr()
+    out = small_disk / "run"
+    assert distill("--out", out) == 2
+    told = capsys.readouterr().err
+    assert re.search(rf"error: cannot write '{out / file}': .*No space left", told)
+    assert out.exists() == bool(flags)
+    fill.unlink()
+    assert distill("--out", out, *flags) == 0
+    for name in ("student.safetensors", "artifacts/student.nir"):
+        assert (out / name).read_bytes() == Path("run", name).read_bytes()
 
 
 def test_a_folder_of_something_else_is_left_alone(folder, capsys):
