@@ -47,6 +47,15 @@ def parity(
     onnx: Annotated[
         Path | None, typer.Option(help="ONNX file to run. Default: that of the run.")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Lava bundle whose files must be those of the network. Default: that "
+                "of the run."
+            )
+        ),
+    ] = None,
     forced_images: Annotated[
         int,
         typer.Option(
@@ -89,6 +98,7 @@ def parity(
             forced_images=forced_images,
             against=against,
             onnx=onnx,
+            bundle=bundle,
             substitutes=files,
             dump=dump,
             dt=dt,

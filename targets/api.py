@@ -20,6 +20,7 @@ from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
 from targets.hardware.costs import TABLES, load_table, read_table
 from targets.inputs import Inputs, first, inputs_for
+from targets.lava.bundle import check_bundle
 from targets.parity_check.lane import Options
 from targets.parity_check.report import ParityReport
 from targets.parity_check.run import choose_targets, run_parity, supporting_targets
@@ -56,6 +57,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     forced_images: int = 32,
     against: str = "reference",
     onnx: Path | None = None,
+    bundle: Path | None = None,
     substitutes: Mapping[str, Path] | None = None,
     dump: Path | None = None,
     dt: float | None = None,
@@ -82,6 +84,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
             of the reference; 0 for none.
         against: the target that the others are compared with.
         onnx: the ONNX file to run; None takes the run's own.
+        bundle: the Lava bundle whose files are compared with the network; None takes
+            the run's own.
         substitutes: by target, another file to run there, which must fail.
         dump: a folder for the traces of every target.
         dt: seconds a step, for a NIR file that does not say it.
@@ -116,6 +120,10 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     ]
     for path in shipped:
         check_metadata(path, found.graph, any_steps=steps is not None)
+    if bundle is None and found.run is not None and found.run.bundle_path.exists():
+        bundle = found.run.bundle_path
+    if bundle is not None:
+        check_bundle(bundle, found.graph, any_steps=steps is not None)
     options = Options(
         against=truth,
         forced_images=forced_images,

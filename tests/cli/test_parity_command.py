@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from cli.main import main
+from export import to_lava
 from export.from_nir import read
 from export.to_nir import to_nir, write
 from export.to_onnx import to_onnx
@@ -363,6 +364,22 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     assert loihi["ann_joules_per_image"] is None
     assert arithmetic["ann_joules_per_image"] > 0
     assert "Horowitz" in arithmetic["table"]["mac"]["source"]
+
+
+def test_a_changed_lava_bundle_exits_with_2_and_names_the_value(
+    capsys, run, graph, file, images
+):
+    to_lava.write(graph, run.bundle_path)
+    assert main(["parity", str(run.path), *FAST]) == 0
+    manifest = run.bundle_path / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"steps": 4', '"steps": 5'))
+    arguments = ["parity", file, "--inputs", images, *FAST, "--bundle", run.bundle_path]
+    for command in (["parity", run.path, *FAST], arguments):
+        assert main([str(word) for word in command]) == 2
+        assert (
+            "manifest.json: steps is 5, expected 4; export" in capsys.readouterr().err
+        )
 
 
 def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
