@@ -19,8 +19,14 @@ def parity(
         int | None, typer.Option(help="Number of images. Default: all.")
     ] = None,
     lava_images: Annotated[
-        int, typer.Option(help="Largest number of images on Lava, which is slow.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            help=(
+                "Largest number of images on Lava, which is slow. Default: 32, or as "
+                "many as make 4 million neuron-steps."
+            )
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(

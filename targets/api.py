@@ -41,6 +41,8 @@ class HasPath(Protocol):
         """The run directory."""
 
 
+LAVA_NEURON_STEPS = 4_000_000  # minutes in Lava
+
 Source = str | os.PathLike[str] | HasPath | SpikingGraph
 Images = str | os.PathLike[str] | NDArray[Any] | None
 
@@ -51,7 +53,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     *,
     on: Sequence[str] = (),
     count: int | None = None,
-    lava_images: int = 32,
+    lava_images: int | None = None,
     forced_images: int = 32,
     against: str = "reference",
     onnx: Path | None = None,
@@ -76,7 +78,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
         on: names of targets. None named: all that are available; of a NIR file, those
             that can express it, and the report says why others are left out.
         count: how many images; None takes all.
-        lava_images: how many of them on Lava, which is slow.
+        lava_images: how many of them on Lava, which is slow. None takes 32, or fewer of a
+            large network: as many as make 4 million neuron-steps, and at least one.
         forced_images: how many of them also with each layer's inputs replaced by those
             of the reference; 0 for none.
         against: the target that the others are compared with.
@@ -107,6 +110,9 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     if onnx is not None and "onnx" not in names:
         raise ConfigError(f"ONNX file '{onnx}': target 'onnx' is not among {names}")
     limited = names if against in LAVA else [name for name in LAVA if name in names]
+    if lava_images is None:
+        each = found.graph.neuron_count() * found.graph.steps
+        lava_images = min(32, max(1, LAVA_NEURON_STEPS // each))
     files = substitutes or {}
     shipped = [
         target.path

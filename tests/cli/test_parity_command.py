@@ -19,6 +19,7 @@ from stars.graph.nodes import LIF
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from stars.testing.random_graphs import random_graph, random_images, random_inputs
+from targets import api
 
 COUNT = 5
 FAST = ["--target", "reference", "--target", "norse", "--target", "loihi"]
@@ -221,6 +222,13 @@ def test_all_targets_run_by_default_and_lava_on_fewer_images(capsys, file, image
     assert counts["reference"] == counts["norse"] == counts["loihi"] == COUNT
     assert counts["lava-float"] == counts["lava-fixed"] == 2
     assert found["skipped"] == {}
+
+
+def test_lava_runs_fewer_images_of_a_large_network(capsys, file, images, monkeypatch):
+    monkeypatch.setattr(api, "LAVA_NEURON_STEPS", 1)
+    asked = ["parity", file, "--inputs", images, "--target", "lava-fixed"]
+    code, found = said(capsys, *asked)
+    assert (code, found["targets"][0]["images"]) == (0, 1)
 
 
 def test_without_lava_it_is_skipped_by_default_and_missed_when_named(
