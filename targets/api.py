@@ -23,6 +23,7 @@ from targets.inputs import Inputs, first, inputs_for
 from targets.parity_check.lane import Options
 from targets.parity_check.report import ParityReport
 from targets.parity_check.run import choose_targets, run_parity, supporting_targets
+from targets.report.read import read_manifest
 from targets.simulators.onnx_check import check_metadata
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.subject import Subject
@@ -183,7 +184,12 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     seen: list[str] = []
     chunks = simulated(found.graph, taken, progress or unseen)
     counts = counted(found.graph, watched(found.graph, chunks, seen))
-    result = report(counts, priced, teacher_of(found.run, taken), seen)
+    accuracy = None
+    if (
+        found.run is not None and steps is None
+    ):  # with other steps it is another network
+        accuracy = read_manifest(found.run.manifest_path).grid_accuracy
+    result = report(counts, priced, teacher_of(found.run, taken), seen, accuracy)
     if found.run is not None:
         write_json(found.run.path / "energy.json", result.to_json())
     return result

@@ -168,7 +168,7 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
             `stars.synthesis.Synthesizer`.
         data: real training images to learn from, for comparison.
         test_data: real images for the accuracies; "none" for none. Default: the
-            bundled test images for the bundled teacher, else none.
+            bundled test images for a teacher of their data set, else none.
         seed: of every random number.
         device: "cpu" or "cuda".
         backend: "fused" or "norse-eager".

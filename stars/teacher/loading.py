@@ -14,7 +14,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from stars.config.sources import BUNDLED, is_file
+from stars.config.sources import BUNDLED, METADATA_KEY, is_file
 from stars.config.user_code import imported
 from stars.data.images import read_asset
 from stars.errors import ConfigError, DataError, FormatError
@@ -26,7 +26,6 @@ from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
 
 BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
-METADATA_KEY = "stars.teacher"
 
 
 def load(source: str, spec: TeacherSpec | None = None) -> Teacher:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stars.errors import ConfigError
 from stars.losses import LOSSES
+from stars.losses.hta_kl import head_mask
 from stars.networks.outputs import Outputs
 from stars.priors import PRIORS
 
@@ -283,6 +284,25 @@ def test_hta_kl_by_hand(masked, golden):
     student, teacher = probabilities(0.25, 0.25, 0.5), probabilities(0.5, 0.375, 0.125)
     found = value_of("hta_kl", student, teacher, temperature=1.0, masked=masked)
     assert found == pytest.approx(golden, abs=1e-6)
+
+
+def test_hta_kl_with_a_head_of_everything_is_the_forward_kl():
+    """Whatever float32 adds up to: here, some sums of probabilities pass 1."""
+    generator = torch.Generator().manual_seed(0)
+    mine, theirs = torch.randn(2, 1, 5000, 10, generator=generator) * 4
+    student, teacher = (Outputs(x, torch.zeros(1, 5000, 1)) for x in (mine, theirs))
+    assert bool((theirs[0] / 4).softmax(1).sort(1, True)[0].cumsum(1).gt(1).any())
+    found = value_of("hta_kl", student, teacher, head=1.0)
+    expected = value_of("kl", student, teacher, temperature=4.0)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", range(1, 11))
+def test_the_edge_of_the_head_does_not_depend_on_rounding(count):
+    """Ten equal classes: `count` of them add up to d = count / 10 exactly."""
+    p = torch.zeros(1, 10).softmax(1)
+    assert int(head_mask(p, count / 10).sum()) == count
+    assert int(head_mask(p, count / 10 - 1e-3).sum()) == max(1, count - 1)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_a_report_is_plain_json_and_names_the_range():
     joules = [one["joules_per_image"] for one in said["estimates"]]
     assert said["range"]["joules_per_image"] == [min(joules), max(joules)]
     assert len(said["sentences"]) == len(TABLES)
+    assert "the SNN (accuracy not measured) needs" in said["sentences"][-1]
     assert said["warnings"] == []
     assert said["teacher"]["known"] is False
     assert 0 < said["counts"]["spike_rate"] < 1
