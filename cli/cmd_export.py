@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from stars.errors import ConfigError
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="Format: nir, onnx or lava.")] = "nir",
+    target: Annotated[str, typer.Option(help="Format: nir, onnx, lava or c.")] = "nir",
     form: Annotated[
         str | None,
         typer.Option(
@@ -34,11 +34,31 @@ def export(
             help="File or folder to write. Default: in artifacts/ of the run."
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="C only: name of its files and functions. Default: network."),
+    ] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "C only: JSON file with firing rates by layer, or a parity.json, to "
+                "choose the kernels. Default: rates on eight golden inputs."
+            )
+        ),
+    ] = None,
+    kernels: Annotated[
+        str | None,
+        typer.Option(
+            help="C only: auto (by firing rates; the default), event or dense."
+        ),
+    ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Write a student as NIR, ONNX or a Lava bundle."""
+    """Write a student as NIR, ONNX, a Lava bundle or C."""
+    from export.c.rates import read_rates
     from export.formats import backend, write_checked
     from targets.subject import Subject
 
@@ -48,7 +68,13 @@ def export(
     if out is None and subject.run is None:
         raise ConfigError(f"'{run}' is a file; pass --out PATH")
     path = subject.file.parent / row.output if out is None else out
-    given = {"form": form, "record": record or None}
+    given: dict[str, Any] = {
+        "form": form,
+        "record": record or None,
+        "name": name,
+        "kernels": kernels,
+    }
+    given["rates"] = None if rates is None else read_rates(rates)
     options = {name: value for name, value in given.items() if value is not None}
     write_checked(target, subject.graph, path, **options)
     if subject.run is not None and out is None:

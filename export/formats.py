@@ -53,37 +53,53 @@ BACKENDS: Mapping[str, Backend] = {
         description="ONNX with the time loop inside; int8 weights on the grid",
         options=frozenset({"form", "record"}),
     ),
+    "c": Backend(
+        writer="export.c.folder:write",
+        reader=None,
+        output="c",
+        description="a folder of portable C99: the network, its input and a self-test",
+        options=frozenset({"name", "rates", "kernels"}),
+    ),
 }
 
 
 ENDINGS: Mapping[str, str] = {".nir": "nir", ".onnx": "onnx", "": "lava"}
 
 
-def write(graph: SpikingGraph, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write a graph in the format that the path's ending names.
+def write(
+    graph: SpikingGraph,
+    path: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    **options: Any,
+) -> None:
+    """Write a graph in the format that `target` or the path's ending names.
 
     >>> import export
     >>> export.write(student.graph, "student.onnx", form="step")  # doctest: +SKIP
 
     Args:
-        graph: to write; a Lava bundle needs it on the grid.
+        graph: to write; a Lava bundle and C need it on the grid.
         path: ".nir", ".onnx", or a folder without an ending for the Lava bundle.
-        options: of ONNX: form ("scan", "step" or "unroll") and record.
+        target: a key of `BACKENDS`, such as "c" for a folder of C; None reads the
+            ending.
+        options: of ONNX: form ("scan", "step" or "unroll") and record. Of C: name,
+            rates and kernels, see `export.c.folder.write`.
 
     Raises:
-        ConfigError: another ending, or an option that the format does not have.
+        ConfigError: another target or ending, or an option that the format lacks.
         UnsupportedNodeError: nodes that the format cannot express.
         GraphError, LimitError: the graph is not on the grid, or does not fit the chip.
         MissingDependencyError: a package for the format is not installed.
         DataError: the path cannot be written.
     """
     file = Path(path)
-    if file.suffix not in ENDINGS:
+    if target is None and file.suffix not in ENDINGS:
         raise ConfigError(
             f"'{file}': no format has the ending {file.suffix!r}; allowed are"
             f" {', '.join(filter(None, ENDINGS))}, or none for a Lava bundle"
         )
-    write_checked(ENDINGS[file.suffix], graph, file, **options)
+    write_checked(target or ENDINGS[file.suffix], graph, file, **options)
 
 
 def read(
@@ -118,7 +134,9 @@ def backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) -> None:
+def write_checked(
+    name: str, graph: SpikingGraph, path: Path, /, **options: Any
+) -> None:
     """Write `graph` in one format, read it back if the format allows, and compare.
 
     Args:

@@ -180,6 +180,11 @@ class Run:
         """The same as ONNX; exists once it was exported."""
         return self.path / "artifacts" / "student.onnx"
 
+    @property
+    def c_path(self) -> Path:
+        """The folder of its C sources; exists once it was exported."""
+        return self.path / "artifacts" / "c"
+
     def read_config(self) -> dict[str, Any]:
         """The configuration as plain values."""
         return read_toml(self.config_path)

@@ -11,6 +11,7 @@ from stars.errors import ConfigError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from targets.base import Target
+from targets.c.target import CTarget
 from targets.inputs import Inputs, inputs_for, read_array
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.simulators.student import StudentTarget
@@ -81,7 +82,7 @@ class Subject:
         return inputs_for(self.graph, images.load(str(spec)).images, f"data '{spec}'")
 
     def targets(self, onnx: Path | None = None) -> list[Target]:
-        """Targets that run this subject's own files: its student and its ONNX file.
+        """Targets that run this subject's own files: its student, ONNX file and C.
 
         Args:
             onnx: an ONNX file of the same network; None uses the run's own, if any.
@@ -89,6 +90,8 @@ class Subject:
         found: list[Target] = []
         if self.run is not None and self.run.student_path.is_file():
             found.append(StudentTarget(self.run.student_path))
+        if self.run is not None and (sources := self.run.c_path).is_dir():
+            found.append(CTarget(sources))
         if onnx is None and self.run is not None and self.run.onnx_path.is_file():
             onnx = self.run.onnx_path
         return found if onnx is None else [*found, OnnxTarget(onnx)]
@@ -103,4 +106,6 @@ class Subject:
             return StudentTarget(file)
         if name == OnnxTarget.name and file.suffix == ".onnx":
             return OnnxTarget(file)
+        if name == CTarget.name and file.is_dir():
+            return CTarget(file)
         return read(file, dt=self.graph.dt, steps=self.graph.steps)
