@@ -52,4 +52,4 @@ def energy(
             steps=steps,
             progress=lambda done, of: progress("images", done, of, {}),
         )
-    output.emit("stars.energy/1", found.to_json(), energy_text(found))
+    output.emit("stars.energy/2", found.to_json(), energy_text(found))

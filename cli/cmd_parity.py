@@ -95,7 +95,7 @@ def parity(
             steps=steps,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    output.emit("stars.parity/1", report.to_json(), parity_text(report))
+    output.emit("stars.parity/2", report.to_json(), parity_text(report))
     if not report.ok:
         raise typer.Exit(3)
 

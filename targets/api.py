@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from export.onnx_proof import name_proof
 from stars.errors import ConfigError
-from stars.files.writing import write_json
+from stars.files.writing import sha256, write_json
 from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import certify
+from stars.run_directory import Run
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
 from targets.hardware.costs import TABLES, load_table, read_table
@@ -115,6 +117,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     ]
     for path in shipped:
         check_metadata(path, found.graph, any_steps=steps is not None)
+    ran = [*chosen, truth]
+    from_files = found.origin(samples, name_of(found, images), ran, files)
     options = Options(
         against=truth,
         forced_images=forced_images,
@@ -123,11 +127,14 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     )
     result = run_parity(
         found.graph, samples, chosen, options, dump=dump, progress=progress
-    ).completed(skipped, certify(found.graph).to_json())
+    ).completed(skipped, certify(found.graph).to_json(), from_files)
+    found.check_unchanged(from_files)
     for path in shipped if result.ok and steps is None else ():
         check_metadata(path, found.graph, golden=True)
     if found.run is not None:
         write_json(found.run.path / "parity.json", result.to_json())
+        if result.ok and found.run.onnx_path in shipped:
+            bind(found.run, found.run.path / "parity.json")
     return result
 
 
@@ -175,12 +182,29 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     from targets.energy_model.teacher import teacher_of  # noqa: PLC0415 - torch
 
     seen: list[str] = []
+    from_file = found.origin(taken, name_of(found, images))
     chunks = simulated(found.graph, taken, progress or unseen)
     counts = counted(found.graph, watched(found.graph, chunks, seen))
-    result = report(counts, priced, teacher_of(found.run, taken), seen)
+    result = report(counts, priced, teacher_of(found.run, taken), seen, from_file)
+    found.check_unchanged(from_file)
     if found.run is not None:
         write_json(found.run.path / "energy.json", result.to_json())
     return result
+
+
+def bind(run: Run, proof: Path) -> None:
+    """Write the SHA-256 of a run's proof into its ONNX file."""
+    recorded = run.is_recorded(run.onnx_path)
+    name_proof(run.onnx_path, sha256(proof))
+    if recorded:
+        run.record_artifact(run.onnx_path)
+
+
+def name_of(subject: Subject, images: Images) -> str:
+    """The name of the inputs, for an origin."""
+    if images is None and subject.run is not None:
+        return str(subject.run.read_config().get("test_data"))
+    return str(images) if isinstance(images, str | os.PathLike) else "an array"
 
 
 def watched(

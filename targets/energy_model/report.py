@@ -11,6 +11,7 @@ from targets.energy_model.alternatives import NOT_AT_HAND, Alternative, TeacherL
 from targets.energy_model.counts import Counts
 from targets.energy_model.estimate import EnergyEstimate, estimate
 from targets.hardware.costs import CostTable
+from targets.origin import Origin
 from targets.parity_check.report import silence
 from targets.record import Record
 from targets.summary import SummarizedRecord, Summary, si
@@ -42,7 +43,12 @@ class EnergyReport(SummarizedRecord):
         warnings: about layers without a spike.
     """
 
-    schema_: Literal["stars.energy/1"] = Field("stars.energy/1", alias="schema")
+    schema_: Literal["stars.energy/1", "stars.energy/2"] = Field(
+        "stars.energy/2", alias="schema"
+    )
+    origin: Origin | None = Field(
+        None, description="the file that ran; None in schema 1, which is unbound"
+    )
     counts: Counts
     estimates: tuple[EnergyEstimate, ...]
     teacher: TeacherLayers = NOT_AT_HAND
@@ -104,10 +110,12 @@ def report(
     tables: Sequence[CostTable],
     teacher: TeacherLayers = NOT_AT_HAND,
     warnings: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> EnergyReport:
     """The report on counts under several cost tables, with warnings about them."""
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
     return EnergyReport(
+        origin=origin,
         counts=counts,
         estimates=estimates,
         teacher=teacher,

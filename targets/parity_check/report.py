@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, computed_field
 
 from stars.graph.trace import HEALTHY_RATES
+from targets.origin import Origin
 from targets.parity_check.comparison import Comparison
 from targets.record import Record
 from targets.summary import SummarizedRecord, Summary
@@ -96,7 +97,12 @@ class TargetReport(Comparison):
 class ParityReport(SummarizedRecord):
     """The result of `stars parity`."""
 
-    schema_: Literal["stars.parity/1"] = Field("stars.parity/1", alias="schema")
+    schema_: Literal["stars.parity/1", "stars.parity/2"] = Field(
+        "stars.parity/2", alias="schema"
+    )
+    origin: Origin | None = Field(
+        None, description="the files that ran; None in schema 1, which is unbound"
+    )
     images: int = Field(description="most images that a target ran")
     steps: int = Field(description="T, steps per image")
     neurons: int = Field(description="of all layers, readout included")
@@ -190,9 +196,12 @@ class ParityReport(SummarizedRecord):
         ]
 
     def completed(
-        self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
+        self,
+        skipped: Mapping[str, str],
+        certificate: Mapping[str, Any],
+        origin: Origin | None = None,
     ) -> ParityReport:
-        """A copy with the skipped targets and the certificate.
+        """A copy with the skipped targets, the certificate and the origin.
 
         What the inputs violate is only of interest if there is something to violate.
         """
@@ -202,6 +211,7 @@ class ParityReport(SummarizedRecord):
                 "skipped": dict(skipped),
                 "certificate": dict(certificate),
                 "input_violation": violation,
+                "origin": origin,
             }
         )
 

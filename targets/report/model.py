@@ -176,6 +176,17 @@ class Missing(Record):
     remedy: str = Field(description="a command line, or empty")
 
 
+class Proof(Record):
+    """The file of a result, and whether it is about the files of the run."""
+
+    file: str = Field(description="parity.json or energy.json")
+    sha256: str
+    state: Literal["bound", "unbound", "other files"] = Field(
+        description="unbound: it has schema 1, which names no file"
+    )
+    reason: str | None = Field(None, description="why it is about other files")
+
+
 class Report(Record):
     """The content of the page about one run."""
 
@@ -190,6 +201,7 @@ class Report(Record):
     certificate: CertificateSummary | None = None
     gauges: tuple[Gauge, ...] = ()
     parity: ParityReport | None = None
+    proof: Proof | None = Field(None, description="the file of `parity`")
     step_map: StepMap | None = None
     energy: EnergyReport | None = None
     activity: Activity | None = None

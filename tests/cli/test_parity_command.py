@@ -75,7 +75,7 @@ def said(capsys, *arguments: object) -> tuple[int, dict]:
 def test_a_file_and_images_are_enough(capsys, graph, file, images):
     code, found = said(capsys, "parity", file, "--inputs", images, *FAST)
     assert code == 0
-    assert found["schema"] == "stars.parity/1"
+    assert found["schema"] == "stars.parity/2"
     assert found["ok"] is True
     assert [t["name"] for t in found["targets"]] == ["reference", "norse", "loihi"]
     for target in found["targets"]:
@@ -353,7 +353,7 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     tables = ["--table", "loihi1", "--table", "horowitz45"]
     code, found = said(capsys, "energy", run.path, *tables)
     assert code == 0
-    assert found["schema"] == "stars.energy/1"
+    assert found["schema"] == "stars.energy/2"
     assert json.loads((run.path / "energy.json").read_text()) == found
     assert found["counts"]["images"] == COUNT
     assert [p["name"] for p in found["counts"]["populations"]] == list(graph.neurons)
