@@ -69,6 +69,11 @@ class EnergyReport(SummarizedRecord):
         )
 
     @property
+    def width(self) -> dict[str, int]:
+        """How many images each cost table prices."""
+        return {one.table.name: self.counts.images for one in self.estimates}
+
+    @property
     def range_sentence(self) -> str | None:
         """The range over cost tables, with the two tables; None without a table."""
         if self.range is None:

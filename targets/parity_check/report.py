@@ -152,6 +152,16 @@ class ParityReport(SummarizedRecord):
         return tuple(t for t in self.targets if t.substituted or t.name != self.against)
 
     @property
+    def width(self) -> dict[str, int]:
+        """How many images each target ran that was compared and not substituted."""
+        return {t.name: t.images for t in self.compared if not t.substituted}
+
+    @property
+    def fails(self) -> bool:
+        """Whether a target differs that ran its own network."""
+        return any(not t.ok for t in self.targets if not t.substituted)
+
+    @property
     def verdict(self) -> str:
         """The result in one sentence."""
         if self.ok:
