@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -269,8 +270,25 @@ class Run:
         """Whether the manifest has the sha256 of a file as it is now."""
         return self.recorded().get(str(path.relative_to(self.path))) == sha256(path)
 
+    def no_network(self) -> tuple[str, str]:
+        """(why there is no student.nir, the command that makes it)."""
+        name = str(self.graph_path.relative_to(self.path))
+        again = f"stars distill --out {shlex.quote(str(self.path))} --resume"
+        if name not in self.recorded():
+            return f"it has no {name}, because its distillation has not ended", again
+        command = read_json(self.manifest_path).get("command")
+        if isinstance(command, list) and "distill" in command:
+            again = shlex.join([*map(str, command), "--resume"])
+        return (
+            f"its {name} was deleted after the distillation; restore a copy, or write"
+            " it again from the last checkpoint",
+            again,
+        )
+
     def recorded(self) -> dict[str, Any]:
         """The sha256 of the files in the manifest, by name."""
+        if not self.manifest_path.is_file():
+            return {}
         known = read_json(self.manifest_path).get("sha256", {})
         if not isinstance(known, dict):
             raise FormatError(f"'{self.manifest_path}': 'sha256' holds no object")

@@ -68,10 +68,8 @@ class Subject:
             return cls.of_file(path, None, dt=dt, steps=steps)
         run = Run.open(path)
         if not run.graph_path.is_file():
-            raise FormatError(
-                f"run '{path}' has no {run.graph_path.relative_to(path)}: its"
-                " distillation has not ended; resume it with 'stars distill --resume'"
-            )
+            reason, command = run.no_network()
+            raise FormatError(f"run '{path}': {reason}; run '{command}'")
         return cls.of_file(run.graph_path, run, dt=dt, steps=steps)
 
     @classmethod

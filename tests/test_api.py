@@ -182,7 +182,7 @@ def test_a_killed_run_is_told_and_resumed(tiny, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         stars.distill(OwnTeacher(), config=tiny, out=out, progress=stop)
-    with pytest.raises(FormatError, match=r"is unfinished.*resume=True"):
+    with pytest.raises(FormatError, match=r"has not ended.*resume=True"):
         stars.DistilledStudent.open(out)
     resumed = stars.distill(OwnTeacher(), config=tiny, out=out, resume=True)
     whole = stars.distill(OwnTeacher(), config=tiny)

@@ -166,8 +166,11 @@ class ParityReport(SummarizedRecord):
         """The result in one sentence."""
         if self.ok:
             return "parity: every spike and every recorded membrane is equal"
-        failed = (target.name for target in self.targets if not target.ok)
-        return f"parity: FAILED for {', '.join(failed)}"
+        failed = [target for target in self.targets if not target.ok]
+        found = f"parity: FAILED for {', '.join(target.name for target in failed)}"
+        if all(run.only_rounding for t in failed for run in t.runs if not run.ok):
+            return f"{found}: nothing but rounding, no spike differs"
+        return found
 
     def summary(self) -> Summary:
         """One row per target, then the first divergences and the warnings."""
@@ -196,10 +199,15 @@ class ParityReport(SummarizedRecord):
         )
 
     def divergences(self) -> list[str]:
-        """The first divergence of each target, free-running and state-forced."""
+        """The first divergence of each target, free-running and state-forced.
+
+        The largest difference says whether it is rounding or an error.
+        """
         how = ("first diverges", "state-forced first differs")
         return [
             f"target '{target.name}' {what} at {run.first_divergence}"
+            + (f"; {run.largest}" if run.membrane_mismatches else "")
+            + ("; nothing but rounding" if run.only_rounding else "")
             for target in self.targets
             for what, run in zip(how, target.runs, strict=False)
             if run.first_divergence is not None

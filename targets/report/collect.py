@@ -99,7 +99,8 @@ def collect(
         subject = Subject.open(path, dt=dt, steps=steps)
         found |= network_sections(subject.graph, missing)
     else:
-        missing.append(unfinished(path))
+        reason, remedy = run.no_network()
+        missing.append(Missing(section="network", reason=reason, remedy=remedy))
     found |= measured_sections(place, found.get("network"), missing)
     found |= recorded_steps(found.get("parity"))
     if subject is not None and simulate:
@@ -160,15 +161,6 @@ def state_of(
     if not file.is_file():
         return "gone"
     return "unchanged" if sha256(file) == expected else "changed"
-
-
-def unfinished(path: Path) -> Missing:
-    """The missing network of a run whose distillation has not ended."""
-    return Missing(
-        section="network",
-        reason="the distillation has not ended, so there is no student to describe",
-        remedy=f"stars distill --out {shlex.quote(str(path))} --resume",
-    )
 
 
 def activity_sections(

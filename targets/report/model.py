@@ -68,6 +68,11 @@ class CertificateSummary(Record):
     exact_steps: int
     breaks: tuple[str, ...] = ()
 
+    @property
+    def other_breaks(self) -> list[str]:
+        """The reasons that the verdict does not say."""
+        return [text for text in self.breaks if text not in self.verdict]
+
 
 class Gauge(Record):
     """The use of one resource; the page draws one bar for each."""
@@ -83,6 +88,16 @@ class Gauge(Record):
     def fits(self) -> bool:
         """Whether the limit is kept."""
         return self.used <= self.limit
+
+
+class ChipFit(Record):
+    """Whether the network keeps the limits of one chip, as `stars check` says."""
+
+    title: str
+    ok: bool = Field(description="whether no limit is exceeded")
+    chips: int = Field(description="needed with every synapse stored")
+    chips_shared: int = Field(description="needed at least with shared kernels")
+    verdict: str
 
 
 class StepMap(Record):
@@ -200,6 +215,7 @@ class Report(Record):
     rates_from: str | None = None
     certificate: CertificateSummary | None = None
     gauges: tuple[Gauge, ...] = ()
+    chips: tuple[ChipFit, ...] = ()
     parity: ParityReport | None = None
     proof: Proof | None = Field(None, description="the file of `parity`")
     step_map: StepMap | None = None

@@ -105,6 +105,18 @@ def energy_range(report: Report) -> str | None:
     return low if low == high else f"{low} to {high}"
 
 
+def mean_rate(report: Report) -> float:
+    """Spikes per neuron and step over all spiking layers; 0 without rates.
+
+    A large layer counts more than a small one, as in `Counts.spike_rate`.
+    """
+    layers = () if report.network is None else report.network.layers
+    sizes = {layer.name: layer.neurons for layer in layers}
+    weights = [sizes.get(row.layer, 1) for row in report.rates]
+    spikes = sum(w * row.rate for w, row in zip(weights, report.rates, strict=True))
+    return spikes / sum(weights) if weights else 0.0
+
+
 def data_sentence(report: Report) -> str:
     """A sentence on whether training used real images."""
     about = report.provenance
