@@ -87,5 +87,11 @@ def export(
         "nodes": len(subject.graph.nodes),
         "read_back": row.reader is not None,
     }
-    checked = ", read back and equal" if row.reader else ""
-    output.emit("stars.export/1", data, f"{path}: {row.description}{checked}")
+    notes = [f"{path}: {row.description}"]
+    if target == "onnx":
+        from export.to_onnx import weight_types
+
+        notes.append(weight_types(subject.graph))
+    if row.reader:
+        notes.append("read back and equal")
+    output.emit("stars.export/1", data, ", ".join(notes))

@@ -9,6 +9,7 @@ import typer
 
 from cli.options import DtOption, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, stage_progress
+from stars.files.writing import check_writable
 
 
 def quantize(
@@ -52,6 +53,7 @@ def quantize(
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
+    check_writable(out.parent)
     sample = choose_sample(subject, inputs, data, images)
     done = quantization(subject.graph, bits=bits, round_decay=round_decay)
     with stage_progress(output) as progress:

@@ -27,6 +27,16 @@ InputsOption = Annotated[
         )
     ),
 ]
+ReplaceFlag = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help=(
+            "Overwrite the result of the run even if it is wider. Default: a wider one "
+            "stays, and this one becomes parity-last.json or energy-last.json."
+        ),
+    ),
+]
 PresetOption = Annotated[
     str, typer.Option(help="Preset of settings: quick, default or thorough.")
 ]

@@ -50,7 +50,7 @@ BACKENDS: Mapping[str, Backend] = {
         writer="export.to_onnx:write",
         reader=None,
         output="student.onnx",
-        description="ONNX with the time loop inside; int8 weights on the grid",
+        description="ONNX with the time loop inside",
         options=frozenset({"form", "record"}),
     ),
     "c": Backend(

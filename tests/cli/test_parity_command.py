@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import nir
@@ -76,7 +77,7 @@ def said(capsys, *arguments: object) -> tuple[int, dict]:
 def test_a_file_and_images_are_enough(capsys, graph, file, images):
     code, found = said(capsys, "parity", file, "--inputs", images, *FAST)
     assert code == 0
-    assert found["schema"] == "stars.parity/1"
+    assert found["schema"] == "stars.parity/2"
     assert found["ok"] is True
     assert [t["name"] for t in found["targets"]] == ["reference", "norse", "loihi"]
     for target in found["targets"]:
@@ -303,6 +304,34 @@ def test_a_run_whose_distillation_has_not_ended_says_so(capsys, tmp_path):
     assert "has not ended" in capsys.readouterr().err
 
 
+def test_a_run_whose_network_was_deleted_is_not_told_that_it_has_not_ended(
+    capsys, proved, tmp_path
+):
+    run = shutil.copytree(proved, tmp_path / "run")
+    (run / "artifacts" / "student.nir").unlink()
+    for command in ("parity", "energy", "check", "report"):
+        code = main([command, str(run)])
+        said = "".join(capsys.readouterr())
+        assert code == (0 if command == "report" else 2)
+        assert "its artifacts/student.nir was deleted after the distillation" in said
+        assert "has not ended" not in said
+
+
+def test_rounding_of_a_float_network_is_said_to_be_that(capsys, tmp_path):
+    rng = np.random.default_rng(3)
+    graph = random_graph(rng, kind="mlp", on_grid=False)
+    write(graph, tmp_path / "net.nir")
+    np.savez(tmp_path / "x.npz", inputs=random_inputs(rng, graph, 3))
+    arguments = ["parity", tmp_path / "net.nir", "--inputs", tmp_path / "x.npz"]
+    assert main([*map(str, arguments), "--target", "norse"]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert "parity: FAILED for norse: nothing but rounding, no spike differs" in out
+    assert "units in the last place of float32" in out
+    reason = "no integer form" if "no integer form" in out else "not exact because"
+    assert out.count("broken:") == 0
+    assert out.count(reason) == 1
+
+
 # -- export
 
 
@@ -333,6 +362,22 @@ def test_an_onnx_file_of_a_run_goes_to_its_artifacts(capsys, graph, run):
     assert sums["artifacts/student.onnx"] == sha256(path)
 
 
+@pytest.mark.parametrize(("on_grid", "weights"), [(True, "int8"), (False, "float32")])
+def test_an_onnx_export_says_how_its_weights_are_stored(
+    capsys, tmp_path, on_grid, weights
+):
+    graph = random_graph(np.random.default_rng(0), kind="vgg", on_grid=on_grid)
+    write(graph, tmp_path / "net.nir")
+    out = tmp_path / "net.onnx"
+    arguments = ["--target", "onnx", "--out", str(out)]
+    assert main(["export", str(tmp_path / "net.nir"), *arguments]) == 0
+    assert f"loop inside, {weights} weights" in capsys.readouterr().out
+    body = onnx.load(out).graph.node[0].attribute
+    inside = next(a.g for a in body if a.name == "body")
+    kinds = {n.op_type for n in inside.node}
+    assert ("DequantizeLinear" in kinds) is on_grid
+
+
 def test_the_form_of_an_onnx_file_and_its_layers_are_asked_for(capsys, run, tmp_path):
     out = tmp_path / "step.onnx"
     asked = ["--target", "onnx", "--form", "step", "--record", "--out", out]
@@ -361,7 +406,7 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     tables = ["--table", "loihi1", "--table", "horowitz45"]
     code, found = said(capsys, "energy", run.path, *tables)
     assert code == 0
-    assert found["schema"] == "stars.energy/1"
+    assert found["schema"] == "stars.energy/2"
     assert json.loads((run.path / "energy.json").read_text()) == found
     assert found["counts"]["images"] == COUNT
     assert [p["name"] for p in found["counts"]["populations"]] == list(graph.neurons)
