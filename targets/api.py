@@ -57,7 +57,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     onnx: Path | None = None,
     substitutes: Mapping[str, Path] | None = None,
     dump: Path | None = None,
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
@@ -138,7 +138,7 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     count: int | None = None,
     tables: Sequence[str] = (),
     costs: Sequence[Path] = (),
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EnergyReport:
@@ -200,7 +200,7 @@ def watched(
         yield inputs, trace
 
 
-def opened(source: Source, *, dt: float | None, steps: int | None) -> Subject:
+def opened(source: Source, *, dt: float | str | None, steps: int | None) -> Subject:
     """The network of any kind of subject."""
     if isinstance(source, SpikingGraph):
         return Subject(source, Path("graph"), None)

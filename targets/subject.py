@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.from_nir import read
+from export.from_nir import load, read
+from export.nir_metadata import Metadata
 from stars.data import images
 from stars.errors import ConfigError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
@@ -14,6 +15,16 @@ from targets.base import Target
 from targets.inputs import Inputs, inputs_for, read_array
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.simulators.student import StudentTarget
+
+
+def states_dt(path: Path) -> bool:
+    """Whether a network states its own dt: a run directory, or a NIR file of ours.
+
+    Raises:
+        FormatError: the file is missing, damaged or not NIR.
+        UnsupportedNodeError: the file has NIR primitives that no node implements.
+    """
+    return path.is_dir() or Metadata(load(path).metadata).ours
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +43,7 @@ class Subject:
 
     @classmethod
     def open(
-        cls, path: Path, *, dt: float | None = None, steps: int | None = None
+        cls, path: Path, *, dt: float | str | None = None, steps: int | None = None
     ) -> Subject:
         """The network in a run directory or in a NIR file.
 
