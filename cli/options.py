@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+
+def seconds(text: str) -> float | str:
+    """The value of `--dt`: a number, or "auto".
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    return text if text == "auto" else float(text)
+
+
 RunArgument = Annotated[Path, typer.Argument(help="A run directory or a .nir file.")]
 DtOption = Annotated[
-    float | None,
-    typer.Option(help="Seconds per time step, for a NIR file that does not say it."),
+    Any,
+    typer.Option(
+        parser=seconds,
+        metavar="SECONDS",
+        help=(
+            "Seconds per time step, for a NIR file that does not say it; 'auto' takes "
+            "what the parameters of snnTorch, SpikingJelly, Norse or sinabs show."
+        ),
+    ),
 ]
 StepsOption = Annotated[
     int | None,

@@ -63,7 +63,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     onnx: Path | None = None,
     substitutes: Mapping[str, Path] | None = None,
     dump: Path | None = None,
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     replace: bool = False,
     progress: Progress | None = None,
@@ -84,8 +84,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
         on: names of targets. None named: all that are available; of a NIR file, those
             that can express it, and the report says why others are left out.
         count: how many images; None takes all.
-        lava_images: how many of them on Lava, which is slow. None takes 32, or fewer of a
-            large network: as many as make 4 million neuron-steps, and at least one.
+        lava_images: how many of them on Lava, which is slow. None takes 32, or fewer
+            of a large network: as many as make 4 million neuron-steps.
         forced_images: how many of them also with each layer's inputs replaced by those
             of the reference; 0 for none.
         against: the target that the others are compared with.
@@ -158,7 +158,7 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     count: int | None = None,
     tables: Sequence[str] = (),
     costs: Sequence[Path] = (),
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -245,7 +245,7 @@ def watched(
         yield inputs, trace
 
 
-def opened(source: Source, *, dt: float | None, steps: int | None) -> Subject:
+def opened(source: Source, *, dt: float | str | None, steps: int | None) -> Subject:
     """The network of any kind of subject."""
     if isinstance(source, SpikingGraph):
         return Subject(source, Path("graph"), None)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from export.from_nir import read
+from export.from_nir import load, read
+from export.nir_metadata import Metadata
 from export.onnx_proof import fingerprint
 from stars.data import images
 from stars.errors import ConfigError, DataError, FormatError
@@ -19,6 +20,16 @@ from targets.inputs import Inputs, inputs_for, read_array
 from targets.origin import Origin, RanFile, inputs_digest
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.simulators.student import StudentTarget
+
+
+def states_dt(path: Path) -> bool:
+    """Whether a network states its own dt: a run directory, or a NIR file of ours.
+
+    Raises:
+        FormatError: the file is missing, damaged or not NIR.
+        UnsupportedNodeError: the file has NIR primitives that no node implements.
+    """
+    return path.is_dir() or Metadata(load(path).metadata).ours
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +55,7 @@ class Subject:
 
     @classmethod
     def open(
-        cls, path: Path, *, dt: float | None = None, steps: int | None = None
+        cls, path: Path, *, dt: float | str | None = None, steps: int | None = None
     ) -> Subject:
         """The network in a run directory or in a NIR file.
 
@@ -75,7 +86,7 @@ class Subject:
 
     @classmethod
     def of_file(
-        cls, file: Path, run: Run | None, *, dt: float | None, steps: int | None
+        cls, file: Path, run: Run | None, *, dt: float | str | None, steps: int | None
     ) -> Subject:
         """The network in a NIR file, with the SHA-256 of the file."""
         digest = fingerprint(file) if file.is_file() else None

@@ -434,7 +434,8 @@ def truncation_breaks(population: Population, spare: int) -> list[Break]:
     if not j or (whole := 1 + (STATE_SHIFT + spare) // j) >= HORIZON:
         return []
     text = f"the chip's decay truncates from step {whole + 1} on: j (T - 1) > 6 + h"
-    text += f" with j = {j}, h = {spare}"
+    text += f" with j = {j}, h = {spare}; for longer runs, write the network with"
+    text += " 'stars quantize --truncating-decay'"
     return [Break("truncation", f"population {population.name!r}", text, whole + 1)]
 
 

@@ -64,7 +64,7 @@ def collect(
     path: Path,
     *,
     inputs: Path | None = None,
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     simulate: bool = True,
 ) -> Report:

@@ -279,7 +279,7 @@ BAD_USE = {
     ),
     "a form of a format without forms": (
         ["export", "FILE", "--form", "scan", "--out", "copy.nir"],
-        "format 'nir' has no form; it has no options",
+        "format 'nir' has no form; it has convention, dt",
     ),
 }
 
@@ -341,6 +341,40 @@ def test_an_export_is_the_same_graph(capsys, graph, file, tmp_path):
     assert code == 0
     assert found["read_back"] is True
     assert read(out) == graph
+
+
+def test_an_export_for_another_reader_has_its_dt_and_its_convention(
+    capsys, graph, file, run, tmp_path
+):
+    out = tmp_path / "other.nir"
+    for source in (file, run.path):
+        assert said(capsys, "export", source, "--dt", "1e-4", "--out", out)[0] == 0
+        found = read(out)
+        assert found.dt == 1e-4
+        for name in found.spiking:
+            ratio = graph.dt / graph.nodes[name].tau
+            np.testing.assert_array_equal(1e-4 / found.nodes[name].tau, ratio)
+    write(random_graph(np.random.default_rng(0), kind="mlp"), tmp_path / "mlp.nir")
+    asked = ["--convention", "tau/r", "--dt", "1e-4", "--out", out]
+    assert said(capsys, "export", tmp_path / "mlp.nir", *asked)[0] == 0
+    for name in ("lif0", "lif1"):
+        node = read(out).nodes[name]
+        np.testing.assert_allclose(node.tau / node.r, 1e-4)
+    before = run.graph_path.read_bytes()
+    assert main(["export", str(run.path), "--dt", "1e-4"]) == 2
+    assert "pass --out PATH" in capsys.readouterr().err
+    assert run.graph_path.read_bytes() == before
+    assert main(["export", str(file), "--dt", "often", "--out", str(out)]) == 2
+
+
+def test_an_export_takes_an_opset(capsys, file, tmp_path):
+    out = tmp_path / "net.onnx"
+    asked = ["--target", "onnx", "--opset", "21", "--out", out]
+    assert said(capsys, "export", file, *asked)[0] == 0
+    assert onnx.load(out).opset_import[0].version == 21
+    asked[3] = "17"
+    assert main(["export", str(file), *map(str, asked)]) == 2
+    assert "opset is 17; allowed are 18 to 23" in capsys.readouterr().err
 
 
 def test_an_export_of_a_run_goes_to_its_artifacts(capsys, graph, run):
