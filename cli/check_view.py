@@ -16,8 +16,7 @@ KILO = 1024
 def check_text(report: FitReport) -> RenderableType:
     """One row per layer, the sums, and notes on the numbers."""
     total = report.to_json()
-    title = f"{report.limits.title}: {verdict(report)}"
-    text = Table("layer", title=escape(title), show_footer=True)
+    text = Table("layer", title=escape(report.limits.title), show_footer=True)
     text.columns[0].footer = "sum"
     memory = sum(layer.synapse_bits for layer in report.layers)
     columns = {
@@ -40,24 +39,13 @@ def check_text(report: FitReport) -> RenderableType:
             for _, field in columns.values()
         ]
         text.add_row(escape(layer.node), *cells)
-    return Group(text, Text("\n".join(notes(report))))
-
-
-def verdict(report: FitReport) -> str:
-    """Whether the network fits."""
-    if report.ok:
-        return "it fits"
-    return f"{len(report.violations)} limit(s) exceeded"
+    verdict = f"{report.limits.title}: {report.verdict}"
+    return Group(verdict, text, Text("\n".join(notes(report))))
 
 
 def notes(report: FitReport) -> list[str]:
-    """Number of chips, assumptions, and unchecked limits."""
-    lines = [
-        f"{report.cores} cores on {report.chips(report.cores)} chip(s) if every synapse"
-        f" is stored; with shared kernels at least {report.cores_shared} cores on"
-        f" {report.chips(report.cores_shared)} chip(s)",
-        " ".join(report.limits.about.split()),
-    ]
+    """Assumptions, and unchecked limits."""
+    lines = [" ".join(report.limits.about.split())]
     if report.limits.unchecked:
         unchecked = ", ".join(report.limits.unchecked)
         lines.append(f"not checked, because no figure is published: {unchecked}")

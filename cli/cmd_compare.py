@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.output import JsonFlag, Output
+from stars.files.writing import check_writable
 
 if TYPE_CHECKING:
     from targets.report.side_by_side import SideBySide
@@ -35,6 +36,8 @@ def compare(
 
     output = Output.of(context, json=json)
     check_count(len(runs))
+    if out is not None:
+        check_writable(out)
     found = side_by_side([collect(run, simulate=False) for run in runs])
     for path in write_comparison(found, out) if out is not None else ():
         output.note(str(path))

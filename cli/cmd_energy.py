@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
+from cli.options import DtOption, InputsOption, ReplaceFlag, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, stage_progress
 
 
@@ -32,6 +32,7 @@ def energy(
             help="Cost table of your own, in addition. Repeat for several.",
         ),
     ] = None,
+    replace: ReplaceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -50,6 +51,7 @@ def energy(
             costs=costs or (),
             dt=dt,
             steps=steps,
+            replace=replace,
             progress=lambda done, of: progress("images", done, of, {}),
         )
-    output.emit("stars.energy/1", found.to_json(), energy_text(found))
+    output.emit("stars.energy/2", found.to_json(), energy_text(found))

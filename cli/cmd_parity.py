@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
+from cli.options import DtOption, InputsOption, ReplaceFlag, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, stage_progress
 from stars.errors import ConfigError
 
@@ -19,8 +19,14 @@ def parity(
         int | None, typer.Option(help="Number of images. Default: all.")
     ] = None,
     lava_images: Annotated[
-        int, typer.Option(help="Largest number of images on Lava, which is slow.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            help=(
+                "Largest number of images on Lava, which is slow. Default: 32, or as "
+                "many as make 4 million neuron-steps."
+            )
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,6 +77,7 @@ def parity(
             help=("Folder for the traces of every target. Default: none are written.")
         ),
     ] = None,
+    replace: ReplaceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -103,9 +110,10 @@ def parity(
             dump=dump,
             dt=dt,
             steps=steps,
+            replace=replace,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    output.emit("stars.parity/1", report.to_json(), parity_text(report))
+    output.emit("stars.parity/2", report.to_json(), parity_text(report))
     if not report.ok:
         raise typer.Exit(3)
 

@@ -10,6 +10,7 @@ import typer
 from cli.options import DtOption, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output
 from stars.errors import ConfigError
+from stars.files.writing import check_writable
 
 
 def report(
@@ -37,6 +38,7 @@ def report(
         raise ConfigError(f"'{run}': no such file or directory")
     if out is None and not run.is_dir():
         raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")
+    check_writable(run if out is None else out)
     found = collect(run, inputs=inputs, dt=dt, steps=steps)
     paths = write_report(found, picture(run), run if out is None else out)
     said = verdict(found)

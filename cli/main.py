@@ -46,6 +46,7 @@ from cli import (
     cmd_report,
     cmd_targets,
     cmd_teacher,
+    cmd_verify,
 )
 from cli.output import Settings
 from stars.errors import (
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,
+    "verify": cmd_verify.verify,
     "report": cmd_report.report,
     "compare": cmd_compare.compare,
     "doctor": cmd_doctor.doctor,
@@ -107,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; default: those of the process.
 
     Returns:
-        0 ok, 1 unexpected, 2 usage or configuration, 3 parity failed, 4 unsupported
-        or does not fit, 5 missing dependency, 130 interrupted.
+        0 ok, 1 unexpected, 2 usage or configuration, 3 parity failed or another file's
+        proof, 4 unsupported or does not fit, 5 missing dependency, 130 interrupted.
     """
     settings = Settings()
     try:

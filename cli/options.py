@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+
+def seconds(text: str) -> float | str:
+    """The value of `--dt`: a number, or "auto".
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    return text if text == "auto" else float(text)
+
+
 RunArgument = Annotated[Path, typer.Argument(help="A run directory or a .nir file.")]
 DtOption = Annotated[
-    float | None,
-    typer.Option(help="Seconds per time step, for a NIR file that does not say it."),
+    Any,
+    typer.Option(
+        parser=seconds,
+        metavar="SECONDS",
+        help=(
+            "Seconds per time step, for a NIR file that does not say it; 'auto' takes "
+            "what the parameters of snnTorch, SpikingJelly, Norse or sinabs show."
+        ),
+    ),
 ]
 StepsOption = Annotated[
     int | None,
@@ -25,6 +42,16 @@ InputsOption = Annotated[
             "Inputs as .npy or .npz: 8-bit images [N, C, H, W] or a float "
             "input [T, N, ...]. Default: the test images of the run."
         )
+    ),
+]
+ReplaceFlag = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help=(
+            "Overwrite the result of the run even if it is wider. Default: a wider one "
+            "stays, and this one becomes parity-last.json or energy-last.json."
+        ),
     ),
 ]
 PresetOption = Annotated[

@@ -168,13 +168,20 @@ def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
 
 
 @contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
+def replaced_folder(
+    folder: Path, *, marker: str = "plan.npz", kind: str = "a Lava bundle"
+) -> Iterator[Path]:
     """A temporary folder that replaces `folder` at the end.
 
+    Args:
+        folder: new, empty, or one with the file `marker`.
+        marker: name of a file that every such folder has.
+        kind: what it holds; for the error.
+
     Raises:
-        DataError: `folder` holds something other than a bundle, or cannot be written.
+        DataError: `folder` holds something else, or cannot be written.
     """
-    check_replaceable(folder)
+    check_replaceable(folder, marker, kind)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # The wrapping folder is private; the inner one has the usual permissions.
@@ -193,19 +200,16 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(wrapping, ignore_errors=True)
 
 
-def check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but a bundle or an empty folder.
+def check_replaceable(folder: Path, marker: str, kind: str) -> None:
+    """Refuse to replace anything but a folder with a marker, or an empty one.
 
     Raises:
         DataError: it is a file, or a folder with other contents.
     """
     if not folder.exists():
         return
-    ours = folder.is_dir() and (
-        (folder / "plan.npz").exists() or not any(folder.iterdir())
-    )
+    ours = folder.is_dir() and ((folder / marker).exists() or not any(folder.iterdir()))
     if not ours:
         raise DataError(
-            f"'{folder}' exists and is not a Lava bundle; choose another folder, or"
-            " remove it"
+            f"'{folder}' exists and is not {kind}; choose another folder, or remove it"
         )

@@ -18,6 +18,7 @@ TARGETS: dict[str, str] = {
     "reference": "targets.simulators.reference:ReferenceTarget",
     "norse": "targets.simulators.norse:NorseTarget",
     "onnx": "targets.simulators.onnx_runtime:OnnxTarget",
+    "c": "targets.c.target:CTarget",
     "loihi": "targets.loihi.emulator:LoihiEmulator",
     "lava-float": "targets.lava.client:lava_float",
     "lava-fixed": "targets.lava.client:lava_fixed",

@@ -69,9 +69,9 @@ class DistilledStudent:
         """
         run = Run.open(Path(path))
         if not run.graph_path.is_file():
+            reason = run.no_network()[0]
             raise FormatError(
-                f"run '{run.path}' has no {run.graph_path.relative_to(run.path)}: its"
-                " distillation is unfinished; call stars.distill with resume=True"
+                f"run '{run.path}': {reason}; call stars.distill with resume=True"
             )
         graph: SpikingGraph = import_module("export.from_nir").read(run.graph_path)
         manifest = read_json(run.manifest_path)

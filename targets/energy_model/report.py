@@ -11,6 +11,7 @@ from targets.energy_model.alternatives import NOT_AT_HAND, Alternative, TeacherL
 from targets.energy_model.counts import Counts
 from targets.energy_model.estimate import EnergyEstimate, estimate
 from targets.hardware.costs import CostTable
+from targets.origin import Origin
 from targets.parity_check.report import silence
 from targets.record import Record
 from targets.summary import SummarizedRecord, Summary, si
@@ -42,7 +43,12 @@ class EnergyReport(SummarizedRecord):
         warnings: about layers without a spike.
     """
 
-    schema_: Literal["stars.energy/1"] = Field("stars.energy/1", alias="schema")
+    schema_: Literal["stars.energy/1", "stars.energy/2"] = Field(
+        "stars.energy/2", alias="schema"
+    )
+    origin: Origin | None = Field(
+        None, description="the file that ran; None in schema 1, which is unbound"
+    )
     counts: Counts
     estimates: tuple[EnergyEstimate, ...]
     teacher: TeacherLayers = NOT_AT_HAND
@@ -61,6 +67,11 @@ class EnergyReport(SummarizedRecord):
             joules_per_image=(low.joules_per_image, high.joules_per_image),
             tables=(low.table.name, high.table.name),
         )
+
+    @property
+    def width(self) -> dict[str, int]:
+        """How many images each cost table prices."""
+        return {one.table.name: self.counts.images for one in self.estimates}
 
     @property
     def range_sentence(self) -> str | None:
@@ -104,7 +115,9 @@ def report(
     tables: Sequence[CostTable],
     teacher: TeacherLayers = NOT_AT_HAND,
     warnings: Sequence[str] = (),
+    *,
     accuracy: float | None = None,
+    origin: Origin | None = None,
 ) -> EnergyReport:
     """The report on counts under several cost tables, with warnings about them.
 
@@ -114,11 +127,13 @@ def report(
         teacher: its layers.
         warnings: in addition to those about silence.
         accuracy: of the SNN, 0 to 1; None if it was not measured.
+        origin: the files and inputs that were counted.
     """
     measured = "not measured" if accuracy is None else f"{100 * accuracy:.2f} %"
     snn = f"the SNN (accuracy {measured})"
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
     return EnergyReport(
+        origin=origin,
         counts=counts,
         estimates=estimates,
         teacher=teacher,

@@ -47,7 +47,8 @@ ALL = [
     pytest.param(name, marks=[pytest.mark.lava] if name in SLOW else [])
     for name in table.TARGETS
 ]
-QUICK = [name for name in table.TARGETS if name not in SLOW]
+COMPILED = {"c"}  # its own laws are in c/test_target.py
+QUICK = [name for name in table.TARGETS if name not in SLOW | COMPILED]
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_weights_into_a_delay_in_a_cycle_run_as_the_reference_does(name, steps):
     assert 0.1 < reference.run(graph, inputs).rates()["lif"] < 0.6
 
 
-@pytest.mark.parametrize("name", ["loihi", "lava-fixed"])
+@pytest.mark.parametrize("name", ["loihi", "lava-fixed", "c"])
 def test_what_has_no_integers_is_refused_with_every_reason(name):
     graph = random_graph(np.random.default_rng(0), kind="recurrent")
     with pytest.raises(UnsupportedNodeError) as caught:

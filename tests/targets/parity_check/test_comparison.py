@@ -167,3 +167,32 @@ def test_no_sample_is_an_error(trace):
     empty = cut(trace, np.s_[:, :0])
     with pytest.raises(DataError, match="nothing to compare: 0 samples"):
         compare(empty, empty)
+
+
+def test_rounding_is_told_from_an_error(trace):
+    name, index = "readout", (3, 0, 1)
+    scale = np.spacing(np.abs(trace.membranes[name]).max().astype(np.float32))
+    for ulps, rounding in ((3, True), (10_000, False)):
+        value = trace.membranes[name][index] + ulps * float(scale)
+        found = compare(changed(trace, "membranes", name, index, value), trace)
+        assert found.only_rounding is rounding
+        layer = found.layers[-1]
+        assert layer.largest_ulps == pytest.approx(ulps)
+        assert layer.largest_difference == pytest.approx(ulps * float(scale))
+        assert f"{ulps:.3g} units in the last place of float32" in found.largest
+        both = compare(trace, trace).plus(found).layers[-1]
+        assert both.largest_ulps == layer.largest_ulps
+
+
+def test_a_flipped_spike_and_a_membrane_that_is_not_finite_are_no_rounding(
+    graph, trace
+):
+    name = graph.spiking[0]
+    index = (0, 0, *np.argwhere(~trace.spikes[name][0, 0])[0])
+    flipped = changed(trace, "spikes", name, index, value=True)
+    assert not compare(flipped, trace).only_rounding
+    broken = compare(changed(trace, "membranes", "readout", (0, 0, 0), np.nan), trace)
+    assert not broken.only_rounding
+    assert broken.largest == "a membrane of layer 'readout' is not finite"
+    assert not broken.plus(broken).only_rounding
+    assert not compare(trace, trace).only_rounding

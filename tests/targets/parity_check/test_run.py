@@ -250,7 +250,7 @@ def test_the_report_is_plain_json(graph):
 
     report = run_parity(graph, images_of(graph, 3), [Fake("a"), Fake("b", spoil=flip)])
     said = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert said["schema"] == "stars.parity/1"
+    assert said["schema"] == "stars.parity/2"
     assert said["ok"] is False
     assert (said["images"], said["steps"]) == (3, 4)
     good, bad = said["targets"]
