@@ -13,7 +13,7 @@ HIGHEST_PYTHON ?= $(firstword $(foreach python,\
 RUN := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest docs test-lowest test-highest torture browser-test bench clean
+.PHONY: help setup demo test lint pytest docs test-lowest test-highest torture cross-test browser-test bench clean
 
 help:
 	@echo 'make demo   distill the bundled teacher, export it, prove parity, estimate energy, report'
@@ -23,6 +23,7 @@ help:
 	@echo 'make torture  a thousand networks in Lava, malformed files, kills at any moment; 18 minutes'
 	@echo 'make setup  only the environments: .venv, and the Python 3.10 one for Lava'
 	@echo 'make lint   formatting, lint, types and import contracts'
+	@echo 'make cross-test  the C as WebAssembly and as Arm firmware in QEMU, whose tools must be installed'
 	@echo 'make browser-test  the pages in a real Chromium, which must be installed'
 	@echo 'make docs   the documentation as a site, in site/; fails on a broken link'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
@@ -104,6 +105,11 @@ torture: setup
 browser-test: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	STARS_REQUIRE_BROWSER=1 $(BIN)/pytest -m browser
+
+# In pytest above these skip where a tool is missing; here that is a failure.
+cross-test: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[c]'
+	STARS_REQUIRE_CROSS=1 $(BIN)/pytest -m cross
 
 # The pages load nothing from the network; neither does the build.
 docs: $(VENV)/.docs

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from targets.chip.fit import FitReport
+from targets.chip.program import ProgramFit
 
 BYTE = 8
 KILO = 1024
@@ -41,6 +42,22 @@ def check_text(report: FitReport) -> RenderableType:
         text.add_row(escape(layer.node), *cells)
     verdict = f"{report.limits.title}: {report.verdict}"
     return Group(verdict, text, Text("\n".join(notes(report))))
+
+
+def program_text(report: ProgramFit) -> RenderableType:
+    """One row per layer of the C, and the limits of a microcontroller."""
+    found = "it fits" if report.ok else f"{len(report.violations)} limit(s) exceeded"
+    title = escape(report.limits.title)
+    text = Table("layer", "kernels", title=title, show_footer=True)
+    text.columns[0].footer = "sum, with what layers share"
+    text.add_column("flash, bytes", f"{report.flash:,}", justify="right")
+    text.add_column("RAM, bytes", f"{report.ram:,}", justify="right")
+    for layer in report.program.layers:
+        name, kernels = layer.population.name, (link.kernel for link in layer.links)
+        cells = f"{layer.flash:,}", f"{layer.ram:,}"
+        text.add_row(escape(name), ", ".join(kernels), *cells)
+    verdict = f"{report.limits.title}: {found}"
+    return Group(verdict, text, Text("\n".join(report.notes())))
 
 
 def notes(report: FitReport) -> list[str]:

@@ -18,6 +18,7 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import certify
 from stars.run_directory import Run
+from targets.c.cross import MOST_IMAGES
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
 from targets.hardware.costs import TABLES, load_table, read_table
@@ -125,6 +126,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     if lava_images is None:
         each = found.graph.neuron_count() * found.graph.steps
         lava_images = min(32, max(1, LAVA_NEURON_STEPS // each))
+    limits = {name: most for name, most in MOST_IMAGES.items() if name in names}
+    limits |= dict.fromkeys(limited, lava_images)
     files = substitutes or {}
     shipped = [
         target.path
@@ -142,7 +145,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     options = Options(
         against=truth,
         forced_images=forced_images,
-        limits=dict.fromkeys(limited, lava_images),
+        limits=limits,
         substitutes={name: found.substitute(name, f) for name, f in files.items()},
     )
     result = run_parity(
