@@ -7,19 +7,17 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, RunArgument, StepsOption
+from cli.options import CHIPS, DtOption, RunArgument, StepsOption, choice
 from cli.output import JsonFlag, Output
 
 
 def check(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[
-        str, typer.Option(help="Chip whose limits apply: loihi1 or loihi2.")
-    ] = "loihi2",
+    chip: Annotated[str, choice("Chip whose limits apply.", CHIPS)] = "loihi2",
     limits: Annotated[
         Path | None,
-        typer.Option(help="TOML file with your own limits; replaces --target."),
+        typer.Option(help="TOML file with your own limits; replaces --chip."),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
@@ -38,6 +36,6 @@ def check(
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
-    report = fit(subject.graph, load_limits(target, limits))
+    report = fit(subject.graph, load_limits(chip, limits))
     output.emit("stars.check/1", report.to_json(), check_text(report))
     report.require()

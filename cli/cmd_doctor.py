@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cli.options import CAPABILITIES, choice
 from cli.output import JsonFlag, Output
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 
 if TYPE_CHECKING:
     from targets.installation import Finding
@@ -20,9 +21,7 @@ def doctor(
     context: typer.Context,
     require: Annotated[
         list[str] | None,
-        typer.Option(
-            help=("Fail also if this is missing: onnx or lava. Repeat for several.")
-        ),
+        choice("Fail also if this is missing. Repeat for several.", CAPABILITIES),
     ] = None,
     load: Annotated[
         bool,
@@ -40,10 +39,11 @@ def doctor(
     from targets import installation
 
     needed = {"core", *(require or [])}
-    if unknown := needed - installation.REMEDIES.keys():
+    known = installation.REMEDIES
+    if unknown := needed - known.keys():
         raise ConfigError(
-            f"--require: unknown capability {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(installation.REMEDIES)}"
+            f"--require: unknown capability {', '.join(sorted(unknown))}"
+            f"{guess(min(unknown), known)}; there are {', '.join(known)}"
         )
     findings = installation.examine(load=load)
     broken = {finding.capability for finding in findings if finding.problem}

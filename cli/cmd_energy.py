@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, ReplaceFlag, RunArgument, StepsOption
+from cli.options import (
+    COST_TABLES,
+    DtOption,
+    InputsOption,
+    ReplaceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+)
 from cli.output import JsonFlag, Output, stage_progress
 
 
@@ -23,13 +30,10 @@ def energy(
     inputs: InputsOption = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Cost table to use; repeat for several. Default: all."),
-    ] = None,
-    costs: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE.toml",
-            help="Cost table of your own, in addition. Repeat for several.",
+        choice(
+            "Cost table, or a .toml file of your own; repeat for several. Default: all"
+            " bundled ones.",
+            COST_TABLES,
         ),
     ] = None,
     replace: ReplaceFlag = False,
@@ -48,7 +52,6 @@ def energy(
             inputs,
             count=images,
             tables=table or (),
-            costs=costs or (),
             dt=dt,
             steps=steps,
             replace=replace,

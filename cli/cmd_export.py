@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, RunArgument, StepsOption
+from cli.options import (
+    FORMATS,
+    FORMS,
+    DtOption,
+    ForceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+)
 from cli.output import JsonFlag, Output
 from stars.errors import ConfigError
 
@@ -15,12 +23,10 @@ from stars.errors import ConfigError
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="Format: nir, onnx or lava.")] = "nir",
+    target: Annotated[str, choice("Format to write.", FORMATS)] = "nir",
     form: Annotated[
         str | None,
-        typer.Option(
-            help=("Form of ONNX: scan (any T and batch; the default), step or unroll.")
-        ),
+        choice("Form of ONNX. Default: scan, with any T and batch.", FORMS),
     ] = None,
     record: Annotated[
         bool,
@@ -34,12 +40,13 @@ def export(
             help="File or folder to write. Default: in artifacts/ of the run."
         ),
     ] = None,
+    force: ForceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Write a student as NIR, ONNX or a Lava bundle."""
-    from export.formats import backend, write_checked
+    from export.formats import backend, check_out, write_checked
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
@@ -48,6 +55,8 @@ def export(
     if out is None and subject.run is None:
         raise ConfigError(f"'{run}' is a file; pass --out PATH")
     path = subject.file.parent / row.output if out is None else out
+    if out is not None:
+        check_out(target, out, force=force)
     given = {"form": form, "record": record or None}
     options = {name: value for name, value in given.items() if value is not None}
     write_checked(target, subject.graph, path, **options)

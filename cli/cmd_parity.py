@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, ReplaceFlag, RunArgument, StepsOption
+from cli.options import (
+    TARGETS,
+    DtOption,
+    InputsOption,
+    ReplaceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+)
 from cli.output import JsonFlag, Output, stage_progress
 from stars.errors import ConfigError
 
@@ -23,11 +31,10 @@ def parity(
     ] = 32,
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            help=(
-                "Target to run; repeat for several. Default: all available ones "
-                "(see `stars targets`)."
-            )
+        choice(
+            "Target to run; repeat for several. Default: all available ones (see `stars"
+            " targets`).",
+            TARGETS,
         ),
     ] = None,
     inputs: InputsOption = None,
@@ -42,7 +49,7 @@ def parity(
         ),
     ] = None,
     against: Annotated[
-        str, typer.Option(help="Target that the others are compared with.")
+        str, choice("Target that the others are compared with.", TARGETS)
     ] = "reference",
     onnx: Annotated[
         Path | None, typer.Option(help="ONNX file to run. Default: that of the run.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
+from cli.options import DtOption, ForceFlag, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, stage_progress
 from stars.files.writing import check_writable
 
@@ -37,6 +37,7 @@ def quantize(
         int | None,
         typer.Option(help="Number of inputs. Default: 200, or 64 random ones."),
     ] = None,
+    force: ForceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -46,13 +47,14 @@ def quantize(
     Both networks run on the given inputs, the run's test images, or random ones.
     """
     from cli.quantize_view import quantize_text
-    from export.formats import write_checked
+    from export.formats import check_out, write_checked
     from stars.grid.quantization import quantization
     from targets.grid_cost import choose_sample, measure
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
+    check_out("nir", out, force=force)
     check_writable(out.parent)
     sample = choose_sample(subject, inputs, data, images)
     done = quantization(subject.graph, bits=bits, round_decay=round_decay)

@@ -11,6 +11,7 @@ from cli.options import DtOption, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output
 from stars.errors import ConfigError
 from stars.files.writing import check_writable
+from stars.run_directory import check_exists
 
 
 def report(
@@ -34,8 +35,7 @@ def report(
     from targets.report.write import write_report
 
     output = Output.of(context, json=json)
-    if not run.exists():
-        raise ConfigError(f"'{run}': no such file or directory")
+    check_exists(run)
     if out is None and not run.is_dir():
         raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")
     check_writable(run if out is None else out)

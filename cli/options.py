@@ -2,10 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+# The names that options take. Tests compare them with the tables, whose modules would
+# make `--help` slow.
+TARGETS = ["student", "reference", "norse", "onnx", "loihi", "lava-float", "lava-fixed"]
+FORMATS, FORMS = ["nir", "lava", "onnx"], ["scan", "step", "unroll"]
+CHIPS, CAPABILITIES = ["loihi1", "loihi2"], ["core", "onnx", "lava"]
+COST_TABLES = [
+    "loihi1",
+    "loihi2",
+    "spinnaker2",
+    "yan22",
+    "horowitz45",
+    "horowitz45-int8",
+    "lemaire45",
+]
+PRESETS = ["quick", "default", "thorough"]
+METHODS = ["forgetful", "deepinversion", "dafl", "dfq", "cmi", "fast"]
+LOSSES = [
+    "kl",
+    "ce",
+    "tser",
+    "hta_kl",
+    "nld",
+    "samd",
+    "feature_map",
+    "rkd",
+    "layerwise",
+]
+PRIORS = [
+    "batch_norm",
+    "one_hot",
+    "adversarial",
+    "balance",
+    "activation",
+    "total_variation",
+    "l2",
+    "relational",
+    "tail",
+    "membrane_tail",
+]
+ARCHITECTURES = [
+    "resnet",
+    "vgg",
+    "resnet8",
+    "resnet20",
+    "resnet18",
+    "resnet34",
+    "vgg11",
+    "wrn16-2",
+    "wrn40-2",
+]
+DEVICES, BACKENDS = ["cpu", "cuda"], ["fused", "norse-eager"]
+
+
+def choice(text: str, values: Sequence[str], *names: str, **settings: Any) -> Any:
+    """An option that lists its values in its help, and completes them in the shell."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    text = f"{text} One of: {', '.join(values)}."
+    return typer.Option(*names, help=text, autocompletion=complete, **settings)
+
 
 RunArgument = Annotated[Path, typer.Argument(help="A run directory or a .nir file.")]
 DtOption = Annotated[
@@ -37,6 +101,7 @@ ReplaceFlag = Annotated[
         ),
     ),
 ]
-PresetOption = Annotated[
-    str, typer.Option(help="Preset of settings: quick, default or thorough.")
+ForceFlag = Annotated[
+    bool, typer.Option("--force", help="Overwrite --out if it exists.")
 ]
+PresetOption = Annotated[str, choice("Preset of settings.", PRESETS)]

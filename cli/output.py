@@ -9,13 +9,17 @@ only drawn on a terminal.
 from __future__ import annotations
 
 import json as json_library
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stars.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,6 +65,19 @@ class Output:
             text: a string, or a rich table whose cells hold no markup by accident:
                 wrap what a user named in `rich.markup.escape`.
         """
+        try:
+            self._print(schema, data, text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise  # the reader has read enough, as `head` does
+        except OSError as error:
+            with Path(os.devnull).open("w") as nowhere:  # else Python tries again
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            raise DataError(f"cannot print the result: {error.strerror}") from error
+
+    def _print(
+        self, schema: str, data: Mapping[str, object], text: RenderableType
+    ) -> None:
         if self.json:
             document = {"schema": schema, **data}
             print(json_library.dumps(document, indent=2, allow_nan=False))

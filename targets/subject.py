@@ -12,7 +12,7 @@ from export.onnx_proof import fingerprint
 from stars.data import images
 from stars.errors import ConfigError, DataError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
-from stars.run_directory import Run
+from stars.run_directory import Run, check_exists
 from targets.base import Target
 from targets.inputs import Inputs, inputs_for, read_array
 from targets.origin import Origin, RanFile, inputs_digest
@@ -64,6 +64,7 @@ class Subject:
                 f"'{path}' is an ONNX file, which does not hold the whole network; give"
                 f" its NIR file and '--onnx {path}'"
             )
+        check_exists(path)
         if not path.is_dir():
             return cls.of_file(path, None, dt=dt, steps=steps)
         run = Run.open(path)

@@ -139,7 +139,7 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
 def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
     """The run's own file is used even if it holds another network."""
     for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
-        arguments = ["--target", "onnx", "--out", run.onnx_path]
+        arguments = ["--target", "onnx", "--out", run.onnx_path, "--force"]
         assert said(capsys, "export", source, *arguments)[0] == 0
         found = said(capsys, "parity", run.path, "--target", "onnx")
         assert found[0] == code
@@ -437,12 +437,12 @@ def test_energy_takes_a_cost_table_of_ones_own(capsys, file, images, tmp_path):
     texts = "".join(f'{n} = "ours"\n' for n in ("name", "title", "process", "about"))
     path = tmp_path / "ours.toml"
     path.write_text(texts + costs)
-    arguments = ["energy", file, "--inputs", images, "--costs", path]
+    arguments = ["energy", file, "--inputs", images, "--table", path]
     code, found = said(capsys, *arguments)
     assert code == 0
     assert found["estimates"][-1]["table"]["name"] == "ours"
     path.write_text(texts + costs.replace("1000", "-1", 1))
-    assert main(["energy", str(file), "--inputs", str(images), "--costs", str(path)])
+    assert main(["energy", str(file), "--inputs", str(images), "--table", str(path)])
     assert "'ac' is -1 pJ; give a number from 0 up" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.files.json_toml import parse_toml
 
 CHIPS: Mapping[str, str] = {"loihi1": "loihi1.toml", "loihi2": "loihi2.toml"}
@@ -82,7 +82,8 @@ def load_limits(name: str, path: Path | None = None) -> ChipLimits:
         return parse_limits(text, str(path))
     if name not in CHIPS:
         raise ConfigError(
-            f"unknown chip '{name}'; there are {', '.join(CHIPS)}, or your own with"
+            f"unknown chip '{name}'{guess(name, CHIPS)}; there are"
+            f" {', '.join(CHIPS)}, or your own with"
             " --limits FILE.toml"
         )
     text = (files("targets.hardware.limits") / CHIPS[name]).read_text(encoding="utf-8")

@@ -737,7 +737,7 @@ def test_the_page_says_what_check_says_of_each_chip(measured, capsys):
     report = collect(measured)
     page = report_html(report, None)
     for chip, fit in zip(("loihi1", "loihi2"), report.chips, strict=True):
-        assert main(["check", str(measured), "--target", chip]) == (0 if fit.ok else 4)
+        assert main(["check", str(measured), "--chip", chip]) == (0 if fit.ok else 4)
         out = " ".join(capsys.readouterr().out.split())
         assert out.startswith(f"{fit.title}: {fit.verdict}")
         assert f"{fit.verdict}." in page
