@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import CHIPS, DtOption, RunArgument, StepsOption, choice
-from cli.output import JsonFlag, Output
+from cli.output import JsonFlag, Output, shown
 
 
 def check(
@@ -39,3 +39,4 @@ def check(
     report = fit(subject.graph, load_limits(chip, limits))
     output.emit("stars.check/1", report.to_json(), check_text(report))
     report.require()
+    output.next(f"stars export {shown(run)}")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from cli.grid import Grid
 from cli.interrupt import ending_rounds
 from cli.options import (
     ARCHITECTURES,
@@ -20,7 +20,7 @@ from cli.options import (
     PresetOption,
     choice,
 )
-from cli.output import JsonFlag, Output, stage_progress
+from cli.output import JsonFlag, Output, shown, stage_progress
 
 
 def distill(
@@ -136,9 +136,11 @@ def distill(
     if int(os.environ.get("RANK", "0")):
         return
     kind = kind_of(settings.test_data)
-    text = Table("network", f"accuracy on real {kind} images")
-    for name, value in distilled.accuracies.items():
-        text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")
+    rows = [
+        (name, "not measured" if value is None else f"{100 * value:.2f} %")
+        for name, value in distilled.accuracies.items()
+    ]
+    text = Grid(("network", f"accuracy on real {kind} images"), rows)
     data_json = {"run": str(out), "evaluated_on": kind, **distilled.report}
     output.emit("stars.distill/1", data_json, text)
     for warning in distilled.report["warnings"]:
@@ -147,3 +149,4 @@ def distill(
         f"{out}: distilled in {distilled.report['seconds']:.0f} s;"
         f" {distilled.certificate.verdict}"
     )
+    output.next(f"stars parity {shown(out)}")

@@ -15,7 +15,7 @@ from cli.options import (
     StepsOption,
     choice,
 )
-from cli.output import JsonFlag, Output, stage_progress
+from cli.output import JsonFlag, Output, shown, stage_progress
 
 
 def energy(
@@ -35,6 +35,13 @@ def energy(
             " bundled ones.",
             COST_TABLES,
         ),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print counts and joules of each layer.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        choice("Cost table to print the sources and the comparison of.", COST_TABLES),
     ] = None,
     replace: ReplaceFlag = False,
     dt: DtOption = None,
@@ -57,4 +64,7 @@ def energy(
             replace=replace,
             progress=lambda done, of: progress("images", done, of, {}),
         )
-    output.emit("stars.energy/2", found.to_json(), energy_text(found))
+    text = energy_text(found, layers=layers, explain=explain)
+    output.emit("stars.energy/2", found.to_json(), text)
+    output.note("more: --layers, --explain TABLE, --json or energy.json of the run")
+    output.next(f"stars report {shown(run)}")

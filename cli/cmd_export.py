@@ -16,7 +16,7 @@ from cli.options import (
     StepsOption,
     choice,
 )
-from cli.output import JsonFlag, Output
+from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
 
 
@@ -78,3 +78,4 @@ def export(
     if row.reader:
         notes.append("read back and equal")
     output.emit("stars.export/1", data, ", ".join(notes))
+    output.next(f"stars parity {shown(run)}")

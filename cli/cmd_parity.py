@@ -16,7 +16,7 @@ from cli.options import (
     StepsOption,
     choice,
 )
-from cli.output import JsonFlag, Output, stage_progress
+from cli.output import JsonFlag, Output, shown, stage_progress
 from stars.errors import ConfigError
 
 
@@ -69,6 +69,13 @@ def parity(
             help=("Folder for the traces of every target. Default: none are written.")
         ),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Print firing rates, bits of registers, state-forced runs and files.",
+        ),
+    ] = False,
     replace: ReplaceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
@@ -104,9 +111,11 @@ def parity(
             replace=replace,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    output.emit("stars.parity/2", report.to_json(), parity_text(report))
+    text = parity_text(report, verbose=verbose)
+    output.emit("stars.parity/2", report.to_json(), text)
     if not report.ok:
         raise typer.Exit(3)
+    output.next(f"stars energy {shown(run)}")
 
 
 def parse_substitutes(given: list[str]) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import DtOption, ForceFlag, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.output import JsonFlag, Output, shown, stage_progress
 from stars.files.writing import check_writable
 
 
@@ -69,3 +69,4 @@ def quantize(
     result = {"path": str(out), "bits": bits, **report.to_json()}
     output.emit("stars.quantize/1", result, quantize_text(report))
     output.note(f"{out}: written; {report.certificate.verdict}")
+    output.next(f"stars check {shown(out)}")

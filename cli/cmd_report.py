@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import DtOption, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output
+from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
 from stars.files.writing import check_writable
 from stars.run_directory import check_exists
@@ -49,3 +49,4 @@ def report(
     for one in found.missing:
         remedy = f"; run '{one.remedy}'" if one.remedy else ""
         output.note(f"{one.section}: {one.reason}{remedy}")
+    output.next(f"open {shown(paths[0])} in a browser")

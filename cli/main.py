@@ -24,6 +24,7 @@ parser (no `exists=True`): whoever opens them says better what is wrong.
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 import traceback
@@ -146,6 +147,14 @@ class HelpInSections(TyperGroup):
                 formatter.write_dl(rows)
 
 
+class Warnings(logging.Handler):
+    """Prints each record as one line on the stderr of that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the level and the message."""
+        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
@@ -159,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings()
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
+    show_warnings()
     try:
         build_app()(args=anywhere(given), prog_name="stars", obj=settings)
     except SystemExit as exit_:
@@ -223,6 +233,14 @@ def prepare_streams() -> None:
             setattr(sys, name, nowhere)
         elif not stream.encoding.lower().startswith("utf"):
             stream.reconfigure(errors="stars")
+
+
+def show_warnings() -> None:
+    """Print the warnings of our packages as one line each, without a logger's name."""
+    for name in ("stars", "export", "targets"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(Warnings())
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
