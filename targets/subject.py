@@ -13,7 +13,7 @@ from export.onnx_proof import fingerprint
 from stars.data import images
 from stars.errors import ConfigError, DataError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
-from stars.run_directory import Run
+from stars.run_directory import Run, check_exists
 from targets.base import Target
 from targets.c.cross import ArmTarget, WasmTarget, cortex_m55
 from targets.c.target import CTarget
@@ -77,6 +77,7 @@ class Subject:
                 f"'{path}' is an ONNX file, which does not hold the whole network; give"
                 f" its NIR file and '--onnx {path}'"
             )
+        check_exists(path)
         if not path.is_dir():
             return cls.of_file(path, None, dt=dt, steps=steps)
         run = Run.open(path)

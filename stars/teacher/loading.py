@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stars.config.sources import BUNDLED, METADATA_KEY, is_file
-from stars.config.user_code import imported
+from stars.config.user_code import guarded, imported, raised
 from stars.data.images import read_asset
 from stars.errors import ConfigError, DataError, FormatError
 from stars.files.npz import check_archive
@@ -125,7 +125,7 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
     Raises:
         ConfigError: it cannot be imported, returns something else, or lacks a spec.
     """
-    network = imported(source, "teacher")()
+    network = guarded(imported(source, "teacher"), f"teacher {source!r}")()
     if not isinstance(network, nn.Module):
         raise ConfigError(
             f"teacher {source!r} returned {type(network).__name__}, expected nn.Module"
@@ -190,6 +190,8 @@ def check_pass(teacher: Teacher, where: str) -> None:
         raise ConfigError(
             f"teacher {where!r} does not accept an image of {spec.input_shape}: {error}"
         ) from error
+    except Exception as error:
+        raise raised(error, f"teacher {where!r}") from error
     if logits.shape != (1, 1, spec.classes):
         raise ConfigError(
             f"teacher {where!r} gives scores of shape {tuple(logits.shape[1:])},"

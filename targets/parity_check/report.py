@@ -166,6 +166,23 @@ class ParityReport(SummarizedRecord):
         return any(not t.ok for t in self.targets if not t.substituted)
 
     @property
+    def headline(self) -> str:
+        """PASS or FAIL, and how much was compared."""
+        compared = self.compared
+        steps = sum(target.neuron_steps for target in compared)
+        images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        plural = "" if len(compared) == 1 else "s"
+        where = f"{len(compared)} target{plural}, {images}, T = {self.steps}"
+        if self.ok:
+            return f"PASS: 0 of {steps:,} neuron-steps differ ({where})"
+        spikes = sum(target.spike_mismatches for target in compared)
+        membranes = sum(target.membrane_mismatches for target in compared)
+        return (
+            f"FAIL: {spikes:,} spikes and {membranes:,} membranes of {steps:,}"
+            f" neuron-steps differ ({where}); {self.verdict}"
+        )
+
+    @property
     def verdict(self) -> str:
         """The result in one sentence."""
         if self.ok:
