@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import PurePath
 
 BUNDLED = "fashion-mnist"  # the teacher and the test images that ship with us
-FILES = (".safetensors", ".pt", ".pth")
+FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 
 
 def is_file(source: str) -> bool:
     """Whether the source names a file of weights for one of our architectures."""
-    return PurePath(source).suffix in FILES
+    return PurePath(source).name.endswith(FILES)
