@@ -152,8 +152,9 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
 
     Args:
         teacher: "fashion-mnist" (bundled; the default), a .safetensors file, a
-            checkpoint, "module:function", or an nn.Module with the attributes input_shape,
-            (C, H, W), classes, mean and deviation, one value a channel of pixel / 255.
+            checkpoint, "module:function", or an nn.Module with the attributes
+            input_shape, (C, H, W), classes, mean and deviation, one value a channel of
+            pixel / 255.
         preset: "quick", "default" or "thorough".
         out: the run directory; None uses a temporary one, which is deleted with the
             student.
