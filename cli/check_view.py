@@ -45,17 +45,20 @@ def check_text(report: FitReport) -> RenderableType:
 def program_text(report: ProgramFit) -> RenderableType:
     """One row per layer of the C, and the limits of a microcontroller."""
     found = "it fits" if report.ok else f"{len(report.violations)} limit(s) exceeded"
-    title = escape(report.limits.title)
-    text = Table("layer", "kernels", title=title, show_footer=True)
-    text.columns[0].footer = "sum, with what layers share"
-    text.add_column("flash, bytes", f"{report.flash:,}", justify="right")
-    text.add_column("RAM, bytes", f"{report.ram:,}", justify="right")
-    for layer in report.program.layers:
-        name, kernels = layer.population.name, (link.kernel for link in layer.links)
-        cells = f"{layer.flash:,}", f"{layer.ram:,}"
-        text.add_row(escape(name), ", ".join(kernels), *cells)
+    rows = [
+        (
+            layer.population.name,
+            ", ".join(link.kernel for link in layer.links),
+            f"{layer.flash:,}",
+            f"{layer.ram:,}",
+        )
+        for layer in report.program.layers
+    ]
+    names = ("layer", "kernels", "flash, bytes", "RAM, bytes")
+    whole = ("sum, with what layers share", "", f"{report.flash:,}", f"{report.ram:,}")
+    grid = Grid(names, [*rows, whole], rules=[len(rows)])
     verdict = f"{report.limits.title}: {found}"
-    return Group(verdict, text, Text("\n".join(report.notes())))
+    return Group(Text(verdict), grid, Text("\n".join(report.notes())))
 
 
 def notes(report: FitReport) -> list[str]:
