@@ -7,25 +7,17 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output
+from cli.options import CHIPS, DtOption, RunArgument, StepsOption, choice
+from cli.output import JsonFlag, Output, shown
 
 
 def check(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "Chip whose limits apply: loihi1, loihi2, cortex-m4, cortex-m7, "
-                "cortex-m55 or rp2040."
-            )
-        ),
-    ] = "loihi2",
+    chip: Annotated[str, choice("Chip whose limits apply.", CHIPS)] = "loihi2",
     limits: Annotated[
         Path | None,
-        typer.Option(help="TOML file with your own limits; replaces --target."),
+        typer.Option(help="TOML file with your own limits; replaces --chip."),
     ] = None,
     dt: DtOption = None,
     steps: StepsOption = None,
@@ -46,12 +38,14 @@ def check(
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
-    chip = load_limits(target, limits)
-    if chip.microcontroller:
-        program = fit_program(subject.graph, chip)
+    limited = load_limits(chip, limits)
+    if limited.microcontroller:
+        program = fit_program(subject.graph, limited)
         output.emit("stars.check/1", program.to_json(), program_text(program))
         program.require()
+        output.next(f"stars export {shown(run)} --target c")
         return
-    report = fit(subject.graph, chip)
+    report = fit(subject.graph, limited)
     output.emit("stars.check/1", report.to_json(), check_text(report))
     report.require()
+    output.next(f"stars export {shown(run)}")

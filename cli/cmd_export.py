@@ -7,20 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import DtOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output
+from cli.options import (
+    FORMATS,
+    FORMS,
+    KERNELS,
+    ForceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+    seconds,
+)
+from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
 
 
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="Format: nir, onnx, lava or c.")] = "nir",
+    target: Annotated[str, choice("Format to write.", FORMATS)] = "nir",
     form: Annotated[
         str | None,
-        typer.Option(
-            help=("Form of ONNX: scan (any T and batch; the default), step or unroll.")
-        ),
+        choice("Form of ONNX. Default: scan, with any T and batch.", FORMS),
     ] = None,
     record: Annotated[
         bool,
@@ -28,6 +35,24 @@ def export(
             "--record", help="ONNX only: add spikes and membranes as outputs."
         ),
     ] = False,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            help=(
+                "ONNX only: version of the operators. Default: 19, the first that "
+                "ONNX's own ReferenceEvaluator runs."
+            )
+        ),
+    ] = None,
+    convention: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "NIR only: 'nir' (the default), or 'tau/r' for readers that take "
+                "dt = tau / r and add their input without a factor."
+            )
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -49,32 +74,54 @@ def export(
     ] = None,
     kernels: Annotated[
         str | None,
+        choice("C only. Default: auto, by firing rates.", KERNELS),
+    ] = None,
+    dt: Annotated[
+        Any,
         typer.Option(
-            help="C only: auto (by firing rates; the default), event or dense."
+            parser=seconds,
+            metavar="SECONDS",
+            help=(
+                "Seconds per time step, for a NIR file that does not say it, or "
+                "'auto'. With --target nir, a network that says its own is rescaled "
+                "to this dt, for readers that have a fixed one."
+            ),
         ),
     ] = None,
-    dt: DtOption = None,
+    force: ForceFlag = False,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Write a student as NIR, ONNX, a Lava bundle or C."""
     from export.c.rates import read_rates
-    from export.formats import backend, write_checked
-    from targets.subject import Subject
+    from export.formats import backend, check_out, write_checked
+    from targets.subject import Subject, states_dt
 
     output = Output.of(context, json=json)
     row = backend(target)
-    subject = Subject.open(run, dt=dt, steps=steps)
+    # The dt of the file, or the one to write: a network that says its own is rescaled.
+    rescale = target == "nir" and dt not in (None, "auto") and states_dt(run)
+    subject = Subject.open(run, dt=None if rescale else dt, steps=steps)
     if out is None and subject.run is None:
         raise ConfigError(f"'{run}' is a file; pass --out PATH")
+    if out is None and target == "nir" and (rescale or convention is not None):
+        raise ConfigError(
+            "--dt and --convention write the network of a run for another reader; pass"
+            " --out PATH, because the run keeps its own file"
+        )
     path = subject.file.parent / row.output if out is None else out
+    if out is not None:
+        check_out(target, out, force=force)
     given: dict[str, Any] = {
         "form": form,
         "record": record or None,
+        "opset": opset,
+        "convention": convention,
+        "dt": dt if rescale else None,
         "name": name,
         "kernels": kernels,
+        "rates": None if rates is None else read_rates(rates),
     }
-    given["rates"] = None if rates is None else read_rates(rates)
     options = {name: value for name, value in given.items() if value is not None}
     write_checked(target, subject.graph, path, **options)
     if subject.run is not None and out is None:
@@ -87,5 +134,12 @@ def export(
         "nodes": len(subject.graph.nodes),
         "read_back": row.reader is not None,
     }
-    checked = ", read back and equal" if row.reader else ""
-    output.emit("stars.export/1", data, f"{path}: {row.description}{checked}")
+    notes = [f"{path}: {row.description}"]
+    if target == "onnx":
+        from export.to_onnx import weight_types
+
+        notes.append(weight_types(subject.graph))
+    if row.reader:
+        notes.append("read back and equal")
+    output.emit("stars.export/1", data, ", ".join(notes))
+    output.next(f"stars parity {shown(run)}")

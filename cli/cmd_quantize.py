@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.options import DtOption, ForceFlag, InputsOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output, shown, stage_progress
+from stars.files.writing import check_writable
+
+if TYPE_CHECKING:
+    from stars.grid.certificate import Certificate
 
 
 def quantize(
@@ -28,6 +32,17 @@ def quantize(
             ),
         ),
     ] = False,
+    truncating_decay: Annotated[
+        bool,
+        typer.Option(
+            "--truncating-decay",
+            help=(
+                "Let each decay truncate as Loihi does, so that the network is exact "
+                "at any T. Without this option a decay keeps every bit, which is exact "
+                "up to some T."
+            ),
+        ),
+    ] = False,
     inputs: InputsOption = None,
     data: Annotated[
         str | None, typer.Option(help="Labeled images for the accuracies.")
@@ -36,6 +51,7 @@ def quantize(
         int | None,
         typer.Option(help="Number of inputs. Default: 200, or 64 random ones."),
     ] = None,
+    force: ForceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -45,15 +61,22 @@ def quantize(
     Both networks run on the given inputs, the run's test images, or random ones.
     """
     from cli.quantize_view import quantize_text
-    from export.formats import write_checked
+    from export.formats import check_out, write_checked
     from stars.grid.quantization import quantization
     from targets.grid_cost import choose_sample, measure
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
+    check_out("nir", out, force=force)
+    check_writable(out.parent)
     sample = choose_sample(subject, inputs, data, images)
-    done = quantization(subject.graph, bits=bits, round_decay=round_decay)
+    done = quantization(
+        subject.graph,
+        bits=bits,
+        round_decay=round_decay,
+        truncating_decay=truncating_decay,
+    )
     with stage_progress(output) as progress:
         report = measure(
             subject.graph,
@@ -64,4 +87,14 @@ def quantize(
     write_checked("nir", done.graph, out)
     result = {"path": str(out), "bits": bits, **report.to_json()}
     output.emit("stars.quantize/1", result, quantize_text(report))
-    output.note(f"{out}: written; {report.certificate.verdict}")
+    certificate = report.certificate
+    output.note(f"{out}: written; {certificate.verdict}{remedy(certificate)}")
+    output.next(f"stars check {shown(out)}")
+
+
+def remedy(certificate: Certificate) -> str:
+    """The option that keeps a decay exact beyond T, where its bits set the bound."""
+    decaying = ("truncation", "float32 bits", "float32 range")
+    if any(b.kind in decaying and b.step > 1 for b in certificate.breaks):
+        return "; pass --truncating-decay to go beyond"
+    return ""

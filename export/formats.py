@@ -9,7 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.graph.spiking_graph import SpikingGraph
 
 
@@ -23,7 +23,9 @@ class Backend:
             read back.
         output: name of the file or folder in a run's artifacts.
         description: one line.
-        options: names of the writer's other parameters.
+        options: names of the other parameters, of `rewrite` or else of the writer.
+        rewrite: "module:function" that takes (graph, **options) and returns the graph
+            to write; None writes the graph as it is.
     """
 
     writer: str
@@ -31,6 +33,7 @@ class Backend:
     output: str
     description: str
     options: frozenset[str] = frozenset()
+    rewrite: str | None = None
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -39,6 +42,8 @@ BACKENDS: Mapping[str, Backend] = {
         reader="export.from_nir:read",
         output="student.nir",
         description="NIR (HDF5), with dt, steps, encoding and exact decays",
+        options=frozenset({"dt", "convention"}),
+        rewrite="export.nir_time:for_reader",
     ),
     "lava": Backend(
         writer="export.to_lava:write",
@@ -50,8 +55,8 @@ BACKENDS: Mapping[str, Backend] = {
         writer="export.to_onnx:write",
         reader=None,
         output="student.onnx",
-        description="ONNX with the time loop inside; int8 weights on the grid",
-        options=frozenset({"form", "record"}),
+        description="ONNX with the time loop inside",
+        options=frozenset({"form", "opset", "record"}),
     ),
     "c": Backend(
         writer="export.c.folder:write",
@@ -83,8 +88,9 @@ def write(
         path: ".nir", ".onnx", or a folder without an ending for the Lava bundle.
         target: a key of `BACKENDS`, such as "c" for a folder of C; None reads the
             ending.
-        options: of ONNX: form ("scan", "step" or "unroll") and record. Of C: name,
-            rates and kernels, see `export.c.folder.write`.
+        options: of ONNX: form ("scan", "step" or "unroll"), opset and record. Of NIR:
+            dt, to which time constants are rescaled, and convention. Of C: name, rates
+            and kernels, see `export.c.folder.write`.
 
     Raises:
         ConfigError: another target or ending, or an option that the format lacks.
@@ -103,13 +109,17 @@ def write(
 
 
 def read(
-    path: str | os.PathLike[str], *, dt: float | None = None, steps: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    dt: float | str | None = None,
+    steps: int | None = None,
 ) -> SpikingGraph:
     """The graph in a NIR file.
 
     Args:
         path: of the file.
-        dt: seconds a step, for a file that does not say it.
+        dt: seconds a step, for a file that does not say it; or "auto", see
+            `export.from_nir.read`.
         steps: T, for a file that does not say it; else it takes precedence.
 
     Raises:
@@ -130,7 +140,10 @@ def backend(name: str) -> Backend:
         ConfigError: the name is unknown; lists the known ones.
     """
     if name not in BACKENDS:
-        raise ConfigError(f"unknown format '{name}'; there are {', '.join(BACKENDS)}")
+        raise ConfigError(
+            f"unknown format '{name}'{guess(name, BACKENDS)}; there are"
+            f" {', '.join(BACKENDS)}"
+        )
     return BACKENDS[name]
 
 
@@ -157,12 +170,40 @@ def write_checked(
             f"format '{name}' has no {', '.join(unknown)};"
             f" it has {', '.join(sorted(row.options)) or 'no options'}"
         )
+    if row.rewrite is not None:
+        graph, options = function(row.rewrite)(graph, **options), {}
     function(row.writer)(graph, path, **options)
     if row.reader is not None and function(row.reader)(path) != graph:
         raise FormatError(
             f"'{path}': the graph that was read back differs from the one written; this"
             " is a bug, please report it"
         )
+
+
+def check_out(name: str, path: Path, *, force: bool) -> None:
+    """Check that a format may be written to a path that a user gave.
+
+    Args:
+        name: a key of `BACKENDS`.
+        path: of the file or folder.
+        force: whether it may exist.
+
+    Raises:
+        ConfigError: its ending is not that of the format, it is a folder where a file
+            is written or the reverse, or it exists.
+    """
+    backend(name)
+    ending = next(ending for ending, one in ENDINGS.items() if one == name)
+    if path.suffix != ending:
+        allowed = f"the ending {ending}" if ending else "no ending: it is a folder"
+        raise ConfigError(f"'{path}': format '{name}' has {allowed}; change --out")
+    if path.exists() and path.is_dir() == bool(ending):
+        raise ConfigError(
+            f"'{path}' is a {'folder' if ending else 'file'}; format '{name}' writes a"
+            f" {'file' if ending else 'folder'}; give another --out"
+        )
+    if path.exists() and not force:
+        raise ConfigError(f"'{path}' exists; give another --out, or --force")
 
 
 def function(place: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 from targets.base import Target
 
 GROUP = "stars.targets"
@@ -41,7 +41,10 @@ def load(name: str) -> Target:
     """
     entries = _entries()
     if name not in entries:
-        raise ConfigError(f"unknown target '{name}'; there are {', '.join(entries)}")
+        raise ConfigError(
+            f"unknown target '{name}'{guess(name, entries)}; there are"
+            f" {', '.join(entries)}"
+        )
     make = entries[name].load()
     target: Target = make()
     return target

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.files.json_toml import parse_toml
 
 CHIPS: Mapping[str, str] = {"loihi1": "loihi1.toml", "loihi2": "loihi2.toml"}
@@ -97,7 +97,8 @@ def load_limits(name: str, path: Path | None = None) -> ChipLimits:
     bundled = {**CHIPS, **MICROCONTROLLERS}
     if name not in bundled:
         raise ConfigError(
-            f"unknown chip '{name}'; there are {', '.join(bundled)}, or your own with"
+            f"unknown chip '{name}'{guess(name, bundled)}; there are"
+            f" {', '.join(bundled)}, or your own with"
             " --limits FILE.toml"
         )
     file = files("targets.hardware.limits") / bundled[name]
