@@ -193,7 +193,7 @@ def check_out(name: str, path: Path, *, force: bool) -> None:
             is written or the reverse, or it exists.
     """
     backend(name)
-    ending = next(ending for ending, one in ENDINGS.items() if one == name)
+    ending = next((ending for ending, one in ENDINGS.items() if one == name), "")
     if path.suffix != ending:
         allowed = f"the ending {ending}" if ending else "no ending: it is a folder"
         raise ConfigError(f"'{path}': format '{name}' has {allowed}; change --out")

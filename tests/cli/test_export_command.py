@@ -25,7 +25,9 @@ def test_options_of_c_reach_the_writer(file, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["path"] == str(out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["name"], manifest["kernels"]["lif0"]) == ("demo", ["dense"])
-    assert main([*command, "--kernels", "event"]) == 0
+    assert main([*command, "--kernels", "event"]) == 2
+    assert "exists; give another --out, or --force" in capsys.readouterr().err
+    assert main([*command, "--kernels", "event", "--force"]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["name"], manifest["kernels"]["lif0"]) == ("network", ["event"])
 
@@ -36,6 +38,6 @@ def test_wrong_options_exit_with_2_and_write_nothing(file, tmp_path, capsys):
     assert main([*command, "--name", "../up"]) == 2
     assert "name '../up': expected an identifier of C" in capsys.readouterr().err
     assert main([*command, "--rates", str(tmp_path / "none.json")]) == 2
-    assert main(["export", file, "--name", "x", "--out", str(out)]) == 2
+    assert main(["export", file, "--name", "x", "--out", f"{out}.nir"]) == 2
     assert "format 'nir' has no name" in capsys.readouterr().err
     assert not out.exists()
