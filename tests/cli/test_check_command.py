@@ -77,7 +77,7 @@ def test_limits_of_ones_own(
 def test_a_microcontroller_is_checked_for_flash_ram_and_operations(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
 ) -> None:
-    assert main(["check", str(file), "--target", "cortex-m7"]) == 0
+    assert main(["check", str(file), "--chip", "cortex-m7"]) == 0
     text = capsys.readouterr().out
     assert "ST STM32H7A3xG: it fits" in text
     assert "of 1,048,576 bytes" in text
