@@ -7,20 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import RunArgument, StepsOption, seconds
-from cli.output import JsonFlag, Output
+from cli.options import (
+    FORMATS,
+    FORMS,
+    KERNELS,
+    ForceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+    seconds,
+)
+from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
 
 
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="Format: nir, onnx, lava or c.")] = "nir",
+    target: Annotated[str, choice("Format to write.", FORMATS)] = "nir",
     form: Annotated[
         str | None,
-        typer.Option(
-            help=("Form of ONNX: scan (any T and batch; the default), step or unroll.")
-        ),
+        choice("Form of ONNX. Default: scan, with any T and batch.", FORMS),
     ] = None,
     record: Annotated[
         bool,
@@ -67,9 +74,7 @@ def export(
     ] = None,
     kernels: Annotated[
         str | None,
-        typer.Option(
-            help="C only: auto (by firing rates; the default), event or dense."
-        ),
+        choice("C only. Default: auto, by firing rates.", KERNELS),
     ] = None,
     dt: Annotated[
         Any,
@@ -83,12 +88,13 @@ def export(
             ),
         ),
     ] = None,
+    force: ForceFlag = False,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Write a student as NIR, ONNX, a Lava bundle or C."""
     from export.c.rates import read_rates
-    from export.formats import backend, write_checked
+    from export.formats import backend, check_out, write_checked
     from targets.subject import Subject, states_dt
 
     output = Output.of(context, json=json)
@@ -104,6 +110,8 @@ def export(
             " --out PATH, because the run keeps its own file"
         )
     path = subject.file.parent / row.output if out is None else out
+    if out is not None:
+        check_out(target, out, force=force)
     given: dict[str, Any] = {
         "form": form,
         "record": record or None,
@@ -134,3 +142,4 @@ def export(
     if row.reader:
         notes.append("read back and equal")
     output.emit("stars.export/1", data, ", ".join(notes))
+    output.next(f"stars parity {shown(run)}")

@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, ReplaceFlag, RunArgument, StepsOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.options import (
+    TARGETS,
+    DtOption,
+    InputsOption,
+    ReplaceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+)
+from cli.output import JsonFlag, Output, shown, stage_progress
 from stars.errors import ConfigError
 
 
@@ -29,11 +37,10 @@ def parity(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            help=(
-                "Target to run; repeat for several. Default: all available ones "
-                "(see `stars targets`)."
-            )
+        choice(
+            "Target to run; repeat for several. Default: all available ones (see `stars"
+            " targets`).",
+            TARGETS,
         ),
     ] = None,
     inputs: InputsOption = None,
@@ -48,7 +55,7 @@ def parity(
         ),
     ] = None,
     against: Annotated[
-        str, typer.Option(help="Target that the others are compared with.")
+        str, choice("Target that the others are compared with.", TARGETS)
     ] = "reference",
     onnx: Annotated[
         Path | None, typer.Option(help="ONNX file to run. Default: that of the run.")
@@ -77,6 +84,13 @@ def parity(
             help=("Folder for the traces of every target. Default: none are written.")
         ),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Print firing rates, bits of registers, state-forced runs and files.",
+        ),
+    ] = False,
     replace: ReplaceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
@@ -113,9 +127,11 @@ def parity(
             replace=replace,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    output.emit("stars.parity/2", report.to_json(), parity_text(report))
+    text = parity_text(report, verbose=verbose)
+    output.emit("stars.parity/2", report.to_json(), text)
     if not report.ok:
         raise typer.Exit(3)
+    output.next(f"stars energy {shown(run)}")
 
 
 def parse_substitutes(given: list[str]) -> dict[str, Path]:

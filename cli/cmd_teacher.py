@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.options import ARCHITECTURES, DEVICES, choice
 from cli.output import JsonFlag, Output, stage_progress
 
 
@@ -24,7 +25,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory to create.")],
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     architecture: Annotated[
-        str | None, typer.Option(help="Architecture, for example resnet18.")
+        str | None, choice("Architecture. Default: resnet.", ARCHITECTURES)
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images.")
@@ -34,7 +35,7 @@ def train(
         typer.Option(envvar="STARS_SEED", help="Seed of every random number."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(envvar="STARS_DEVICE", help="Device: cpu or cuda.")
+        str | None, choice("Device.", DEVICES, envvar="STARS_DEVICE")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.graph.spiking_graph import SpikingGraph
 
 
@@ -140,7 +140,10 @@ def backend(name: str) -> Backend:
         ConfigError: the name is unknown; lists the known ones.
     """
     if name not in BACKENDS:
-        raise ConfigError(f"unknown format '{name}'; there are {', '.join(BACKENDS)}")
+        raise ConfigError(
+            f"unknown format '{name}'{guess(name, BACKENDS)}; there are"
+            f" {', '.join(BACKENDS)}"
+        )
     return BACKENDS[name]
 
 
@@ -175,6 +178,32 @@ def write_checked(
             f"'{path}': the graph that was read back differs from the one written; this"
             " is a bug, please report it"
         )
+
+
+def check_out(name: str, path: Path, *, force: bool) -> None:
+    """Check that a format may be written to a path that a user gave.
+
+    Args:
+        name: a key of `BACKENDS`.
+        path: of the file or folder.
+        force: whether it may exist.
+
+    Raises:
+        ConfigError: its ending is not that of the format, it is a folder where a file
+            is written or the reverse, or it exists.
+    """
+    backend(name)
+    ending = next(ending for ending, one in ENDINGS.items() if one == name)
+    if path.suffix != ending:
+        allowed = f"the ending {ending}" if ending else "no ending: it is a folder"
+        raise ConfigError(f"'{path}': format '{name}' has {allowed}; change --out")
+    if path.exists() and path.is_dir() == bool(ending):
+        raise ConfigError(
+            f"'{path}' is a {'folder' if ending else 'file'}; format '{name}' writes a"
+            f" {'file' if ending else 'folder'}; give another --out"
+        )
+    if path.exists() and not force:
+        raise ConfigError(f"'{path}' exists; give another --out, or --force")
 
 
 def function(place: str) -> Callable[..., Any]:

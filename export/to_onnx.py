@@ -35,7 +35,7 @@ from export.nir_metadata import RESET, decay_ratios, own_version
 from export.onnx_nodes import KINDS
 from export.onnx_operators import Constants, Step, int8, onnx
 from export.onnx_step import StepValues, add_step, initial_states
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.files.writing import atomic
 from stars.graph.encoding import to_entries
 from stars.graph.nodes import LI, LIF, Array, CubaLIF, Weighted
@@ -93,7 +93,9 @@ def to_onnx(
 ) -> Any:
     """`graph` as an onnx.ModelProto that passes the full checker; see `write`."""
     if form not in FORMS:
-        raise ConfigError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
+        raise ConfigError(
+            f"unknown form '{form}'{guess(form, FORMS)}; there are {', '.join(FORMS)}"
+        )
     if opset not in OPSETS:
         raise ConfigError(
             f"opset is {opset}; allowed are {OPSETS[0]} to {OPSETS[-1]} (default:"

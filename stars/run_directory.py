@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from stars.config.models import Config, read_toml, to_toml
-from stars.errors import ConfigError, DataError, FormatError, StarsError
+from stars.errors import ConfigError, DataError, FormatError, StarsError, guess
 from stars.files.writing import (
     atomic,
     read_json,
@@ -87,6 +87,7 @@ class Run:
             DataError: the path is no run directory.
         """
         run = cls(path)
+        check_exists(path)
         if not run.config_path.is_file():
             raise DataError(f"'{path}' is not a run directory: it has no config.toml")
         run.check_schema()
@@ -308,6 +309,20 @@ class Run:
         if not isinstance(known, dict):
             raise FormatError(f"'{self.manifest_path}': 'sha256' holds no object")
         return known
+
+
+def check_exists(path: Path) -> None:
+    """Check that a run directory or a file is there.
+
+    Raises:
+        FormatError: it is not; names the nearest one that is.
+    """
+    if not path.exists():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = guess(str(path), [str(one) for one in beside])
+        raise FormatError(
+            f"'{path}': no such file or folder{near}; give a run directory or a file"
+        )
 
 
 def holds_something(folder: Path) -> bool:

@@ -18,9 +18,10 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import certify
 from stars.run_directory import Run
+from targets.c.cross import MOST_IMAGES
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
-from targets.hardware.costs import TABLES, load_table, read_table
+from targets.hardware.costs import TABLES, table_of
 from targets.inputs import Inputs, first, inputs_for
 from targets.keeping import write_result
 from targets.lava.bundle import check_bundle
@@ -125,6 +126,8 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     if lava_images is None:
         each = found.graph.neuron_count() * found.graph.steps
         lava_images = min(32, max(1, LAVA_NEURON_STEPS // each))
+    limits = {name: most for name, most in MOST_IMAGES.items() if name in names}
+    limits |= dict.fromkeys(limited, lava_images)
     files = substitutes or {}
     shipped = [
         target.path
@@ -142,7 +145,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     options = Options(
         against=truth,
         forced_images=forced_images,
-        limits=dict.fromkeys(limited, lava_images),
+        limits=limits,
         substitutes={name: found.substitute(name, f) for name, f in files.items()},
     )
     result = run_parity(
@@ -164,8 +167,7 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     images: Images = None,
     *,
     count: int | None = None,
-    tables: Sequence[str] = (),
-    costs: Sequence[Path] = (),
+    tables: Sequence[str | Path] = (),
     dt: float | str | None = None,
     steps: int | None = None,
     replace: bool = False,
@@ -183,8 +185,8 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
         subject: as of `parity`.
         images: as of `parity`.
         count: how many images; None takes the first 1,000, or all.
-        tables: names of cost tables; none named: all.
-        costs: TOML files of cost tables of your own.
+        tables: names of bundled cost tables, or TOML files of your own; none named: all
+            bundled ones.
         dt: seconds a step, for a NIR file that does not say it.
         steps: T, for a NIR file that does not say it.
         replace: overwrite a wider result of the run; else it stays, and this one
@@ -198,8 +200,7 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
         UnsupportedNodeError: a node whose operations cannot be counted.
     """
     found = writable(opened(subject, dt=dt, steps=steps))
-    priced = [load_table(name) for name in dict.fromkeys(tables or TABLES)]
-    priced += [read_table(path) for path in costs]
+    priced = [table_of(str(name)) for name in dict.fromkeys(tables or TABLES)]
     available = samples_of(found, images)
     taken = first(
         available, min(ENERGY_IMAGES, len(available)) if count is None else count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from export.onnx_proof import fingerprint
 from stars.data import images
 from stars.errors import ConfigError, DataError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
-from stars.run_directory import Run
+from stars.run_directory import Run, check_exists
 from targets.base import Target
+from targets.c.cross import ArmTarget, WasmTarget, cortex_m55
 from targets.c.target import CTarget
 from targets.inputs import Inputs, inputs_for, read_array
 from targets.origin import Origin, RanFile, inputs_digest
@@ -76,6 +77,7 @@ class Subject:
                 f"'{path}' is an ONNX file, which does not hold the whole network; give"
                 f" its NIR file and '--onnx {path}'"
             )
+        check_exists(path)
         if not path.is_dir():
             return cls.of_file(path, None, dt=dt, steps=steps)
         run = Run.open(path)
@@ -173,7 +175,7 @@ class Subject:
         if self.run is not None and self.run.student_path.is_file():
             found.append(StudentTarget(self.run.student_path))
         if self.run is not None and (sources := self.run.c_path).is_dir():
-            found.append(CTarget(sources))
+            found += c_targets(sources)
         if onnx is None and self.run is not None and self.run.onnx_path.is_file():
             onnx = self.run.onnx_path
         return found if onnx is None else [*found, OnnxTarget(onnx)]
@@ -188,8 +190,10 @@ class Subject:
             return StudentTarget(file)
         if name == OnnxTarget.name and file.suffix == ".onnx":
             return OnnxTarget(file)
-        if name == CTarget.name and file.is_dir():
-            return CTarget(file)
+        if file.is_dir():
+            for target in c_targets(file):
+                if target.name == name:
+                    return target
         return read(file, dt=self.graph.dt, steps=self.graph.steps)
 
 
@@ -197,3 +201,9 @@ def within(folder: Path, path: Path) -> str:
     """The path relative to a folder, or absolute if the folder does not hold it."""
     whole = path.resolve()
     return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+
+
+def c_targets(sources: Path) -> list[CTarget]:
+    """The targets that compile a folder of C sources."""
+    found = [CTarget(), WasmTarget(), ArmTarget(), cortex_m55()]
+    return [replace(target, path=sources) for target in found]

@@ -58,7 +58,8 @@ from stars.grid.plan_file import header_of
 FORMAT = "stars.c"
 VERSION = 1
 NAME = "network"
-STACK = 1024  # bytes; the tests measure it
+STACK = 1024  # bytes without the runs of an event kernel; the tests measure it
+RUN_BYTES = 24  # of a tap: a row and a column
 LINE = 24  # numbers of a line
 HASH_FACTOR = 16777619
 KERNELS = ("auto", "event", "dense")
@@ -113,19 +114,14 @@ def write(
         }
     program = program_of(plan, rates, kernels)
     certificate = certify(graph)
-    values = {
-        **text_values(program, graph.encoding, name),
-        **golden_values(graph, program, inputs, trace, images),
-        "verdict": certificate.verdict,
-    }
-    files = ["network.h", "network.c", "golden.h", "self_test.c", "CMakeLists.txt"]
-    files += ["README.md", *(["encode.c"] if graph.encoding else [])]
+    golden = golden_values(graph, program, inputs, trace, images)
     with replaced_folder(
         folder, marker="golden.h", kind="a folder of C sources"
     ) as temporary:
-        for file in files:
-            text = templates().get_template(file).render(values)
-            write_text(temporary / file.replace("network", name), text)
+        values = write_network(program, graph.encoding, temporary, name)
+        values |= {**golden, "verdict": certificate.verdict}
+        for file in ("golden.h", "self_test.c", "CMakeLists.txt", "README.md"):
+            write_template(file, values, temporary / file)
         manifest = {
             "format": FORMAT,
             "version": VERSION,
@@ -140,6 +136,7 @@ def write(
             },
             "flash_bytes": values["flash"],
             "ram_bytes": values["ram"],
+            "stack_bytes": values["stack"],
             "certificate": certificate.to_json(),
             "files": {p.name: sha256(p) for p in sorted(temporary.iterdir())},
         }
@@ -147,11 +144,28 @@ def write(
     return manifest
 
 
+def write_network(
+    program: Program, encoding: Encoding | None, folder: Path, name: str
+) -> dict[str, Any]:
+    """Write NAME.h, NAME.c and encode.c to a folder; returns the templates' values."""
+    values = text_values(program, encoding, name)
+    write_template("network.h", values, folder / f"{name}.h")
+    write_template("network.c", values, folder / f"{name}.c")
+    if encoding is not None:
+        write_template("encode.c", values, folder / "encode.c")
+    return values
+
+
+def write_template(template: str, values: Mapping[str, Any], path: Path) -> None:
+    """Write a template with these values to a file."""
+    write_text(path, templates().get_template(template).render(values))
+
+
 def check_options(
     graph: SpikingGraph,
-    name: str,
-    rates: Mapping[str, float] | None,
-    kernels: str,
+    name: str = NAME,
+    rates: Mapping[str, float] | None = None,
+    kernels: str = "auto",
 ) -> None:
     """Refuse options and encodings that have no C, all at once.
 
@@ -243,6 +257,7 @@ def text_values(
     readout, used = plan.populations[-1], {link.kernel for _, _, link in links}
     index = {kind for _, _, link in links for kind, _ in link.arrays.values()}
     own = sum(layer.ram for layer in layers)
+    taps = most_taps(program)
     return {
         "title": "A spiking network",
         "version": version("stars-snn"),
@@ -257,13 +272,16 @@ def text_values(
         "pixels": " in the order row, column, channel"
         if len(readout.shape) == 3
         else "",
-        "taps": max([1, *(axis[2] for _, _, link in links for axis in link.axes)]),
+        "taps": taps,
         "uses_sparse": "sparse" in used,
         "uses_event": "event" in used,
         "uses_dense": "dense" in used,
         "index_type": "uint32_t" if "uint16_t" not in index else "uint16_t",
         "arrays": arrays,
-        "links": [link_values(place, link) for place, _, link in links],
+        "links": [
+            link_values(place, link, graded=plan.input_graded)
+            for place, _, link in links
+        ],
         "kinds": kinds,
         "layers": [layer_values(program, i) for i in range(len(layers))],
         "state": program.state,
@@ -272,8 +290,19 @@ def text_values(
         "shared": program.ram - own,
         "flash": sum(layer.flash for layer in layers),
         "ram": program.ram,
-        "stack": STACK,
+        "stack": stack_bytes(program),
     }
+
+
+def most_taps(program: Program) -> int:
+    """Taps of the largest kernel along one axis."""
+    links = (link for layer in program.layers for link in layer.links)
+    return max([1, *(axis[2] for link in links for axis in link.axes)])
+
+
+def stack_bytes(program: Program) -> int:
+    """A bound of the stack that a step needs."""
+    return STACK + RUN_BYTES * most_taps(program)
 
 
 def kind_values(layers: tuple[Layer, ...], kind: str) -> dict[str, Any]:
@@ -296,13 +325,16 @@ def none_shift(kind: str) -> int:
     return 63 if kind == "i64" else 31
 
 
-def link_values(place: str, link: Link) -> dict[str, Any]:
+def link_values(place: str, link: Link, *, graded: bool) -> dict[str, Any]:
     """One connection in the template."""
     if not link.axes:
         sources, scale = link.numbers
         return {"name": place, "sparse": True, "sources": sources, "scale": scale}
     y, x = link.axes
-    return {"name": place, "sparse": False, "numbers": link.numbers, "y": y, "x": x}
+    *_, scale, _, groups = link.numbers
+    four = 1 if link.source >= 0 or not graded else 2 if scale == 1 else 0
+    values = *link.numbers, 0 if groups else four
+    return {"name": place, "sparse": False, "numbers": values, "y": y, "x": x}
 
 
 def layer_values(program: Program, i: int) -> dict[str, Any]:

@@ -36,8 +36,11 @@ from stars.grid.plan import (
 Kernels = Literal["auto", "event", "dense"]
 Array = NDArray[Any]
 
-CROSSOVER = 0.5  # rate above which a dense kernel is faster
-SHORTEST_DOT = 16  # values in a row that make a dense kernel worthwhile
+# Time for a multiplication in benchmarks/c_speed.py, relative to one of an event kernel
+# in a vector of 16.
+VECTOR = 16
+SINGLE = 4  # outside vectors
+DENSE = 2  # in a dense kernel
 SUMS = {"i16": "int16_t", "i32": "int32_t", "i64": "int64_t"}
 BYTES = {"int8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
 BYTES |= {"int64_t": 8}
@@ -372,7 +375,7 @@ def dense_or_event(
         found: the convolution.
         number: of the layer it reads.
         scale: factor of its weights.
-        rate: of its source; above 1 to force a dense kernel.
+        rate: of its source; infinity forces a dense kernel.
         flat: whether it is a matrix on a source of any shape.
     """
     geometry, kernel = found.geometry, found.kernel
@@ -380,12 +383,18 @@ def dense_or_event(
     one_row = number < 0 and channels > 1 and not flat  # the input is in C order
     step = (width, 1, height * width) if one_row else (width * channels, channels, 1)
     repeat = repeats(kernel, 2), repeats(kernel, 3)
-    row = geometry.kernel[1] * channels
     fits = geometry.groups == 1 and geometry.dilation[1] == 1 and not one_row
-    long = row >= SHORTEST_DOT or rate > 1
-    if fits and repeat == (1, 1) and long and rate > CROSSOVER:
-        return dense_link(found, number, scale, step)
+    if fits and repeat == (1, 1):
+        out, taps = geometry.target[0], geometry.kernel[1]
+        event = out * (taps if geometry.stride[1] == 1 else 1)
+        if rate * cost(event) > DENSE * cost(taps * channels):
+            return dense_link(found, number, scale, step)
     return event_link(found, number, scale, step, repeat)
+
+
+def cost(length: int) -> float:
+    """Time for each value of a row of this length; 1 in vectors."""
+    return 1 + (SINGLE - 1) * (length % VECTOR) / length
 
 
 def dense_link(
@@ -400,7 +409,7 @@ def dense_link(
         number,
         "dense",
         {"weights": ("int8_t", weights.ravel())},
-        (channels, channels, out, step[2], geometry.kernel[0] * row, scale, 0),
+        (channels, channels, out, step[2], geometry.kernel[0] * row, scale, 0, 0),
         axes_of(geometry, (1, 1), step, (row, channels)),
     )
 
@@ -428,7 +437,16 @@ def event_link(
         number,
         "event",
         {"weights": ("int8_t", weights.ravel())},
-        (channels, each, count, step[2], kernel.shape[2] * row, scale, int(merged)),
+        (
+            channels,
+            each,
+            count,
+            step[2],
+            kernel.shape[2] * row,
+            scale,
+            int(merged),
+            int(geometry.groups > 1),
+        ),
         axes_of(geometry, repeat, step, (row, count)),
     )
 

@@ -18,7 +18,7 @@ from stars.config.presets import (
 )
 from stars.config.recipes import DEFAULT_METHOD, RECIPES, with_recipe
 from stars.config.sources import BUNDLED
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 from stars.files.json_toml import parse_toml
 
 Model = TypeVar("Model", bound="Config")
@@ -248,7 +248,7 @@ def describe(kind: type[Config], error: Any) -> str:
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field is not None else None
     known = sorted(getattr(model, "model_fields", {}))
-    return f"unknown key; known are {known}"
+    return f"unknown key{guess(str(error['loc'][-1]), known)}; known are {known}"
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from stars.config.recipes import DEFAULT_METHOD, TAR
 from stars.config.sources import BUNDLED, is_file, recorded
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 
 # Settings of a student that starts from its teacher. All others have random weights at
 # first; the defaults in `models.py` are theirs.
@@ -66,7 +66,10 @@ def preset_values(name: str, values: dict[str, Any]) -> dict[str, Any]:
         ConfigError: there is none of that name.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
+        raise ConfigError(
+            f"preset {name!r} is unknown{guess(name, PRESETS)}; there are"
+            f" {sorted(PRESETS)}"
+        )
     return (STARTED_PRESETS if starts_from_teacher(values) else PRESETS)[name]
 
 

@@ -19,13 +19,13 @@ UNREADABLE = (
     *(SafetensorError, OSError, RuntimeError, ValueError, LookupError),  # of the file
     *(TypeError, AttributeError),  # of notes of other types
 )
-FILES = (".safetensors", ".pt", ".pth")
+FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 METADATA_KEY = "stars.teacher"  # of a teacher's description in its file
 
 
 def is_file(source: str) -> bool:
     """Whether the source names a file of weights for one of our architectures."""
-    return PurePath(source).suffix in FILES
+    return PurePath(source).name.endswith(FILES)
 
 
 def flips(data: str) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stars.config.sources import BUNDLED, BUNDLED_CLASSES
 from stars.data.image_folder import read_classes, read_tiny_imagenet
-from stars.errors import DataError, FormatError
+from stars.errors import DataError, FormatError, guess
 from stars.files.npz import read_npz
 
 TORCHVISION: dict[str, str] = {
@@ -167,9 +167,11 @@ def load(spec: str, split: str = "test") -> LabeledImages:
         images, labels, names = read_classes(path, split)
         return LabeledImages(channels_first(images), labels, path.name, names)
     raise DataError(
-        f"data {spec!r}: no such file or folder; allowed are '{BUNDLED}' (bundled test"
-        f" images), NAME:ROOT with NAME in {sorted({**TORCHVISION, **FOLDERS})}, a .npz"
-        " file, or a folder of class folders; each may end in @train[:5000]"
+        f"data {spec!r}: no such file or folder"
+        f"{guess(spec, (BUNDLED, *TORCHVISION, *FOLDERS))}; allowed are '{BUNDLED}'"
+        " (bundled test images), NAME:ROOT with NAME in"
+        f" {sorted({**TORCHVISION, **FOLDERS})}, a .npz file, or a folder of"
+        " class folders; each may end in @train[:5000]"
     )
 
 

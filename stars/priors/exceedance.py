@@ -73,8 +73,9 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
         mean, variance = layer.running_mean, layer.running_var
         if mean is None or variance is None:
             continue
-        gain = layer.weight if layer.affine else torch.ones_like(mean)
-        shift = layer.bias if layer.affine else torch.zeros_like(mean)
+        known = layer.weight is not None
+        gain: Tensor = layer.weight if known else torch.ones_like(mean)
+        shift: Tensor = layer.bias if known else torch.zeros_like(mean)
         deviation = (variance + layer.eps).sqrt()
         mean, deviation, gain, shift = (
             x[:, None, None] for x in (mean, deviation, gain, shift)

@@ -3,13 +3,14 @@
    record INPUT OUTPUT SAMPLES STEPS HELD FORCED
 
    INPUT holds, for each sample and step, the input; if HELD only that of the first
-   step. If FORCED, it then holds the spikes that replace those of each layer. OUTPUT
+   step, and - is standard input. If FORCED, it then holds the spikes that replace those of each layer. OUTPUT
    receives, for each sample, step and layer, the spikes (int8) and the membranes (int32).
-   INPUT may be a pipe: the program ends when its writer does. NETWORK is replaced. */
+   If it is a pipe, the program ends when its writer does. NETWORK is replaced. */
 #include "NETWORK.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct NETWORK_state state;
 static FILE *from, *to;
@@ -45,7 +46,7 @@ int main(int argc, char **argv)
         stop("expected INPUT OUTPUT SAMPLES STEPS HELD FORCED");
     const int samples = atoi(argv[3]), steps = atoi(argv[4]), held = atoi(argv[5]);
     forced = atoi(argv[6]);
-    from = fopen(argv[1], "rb");
+    from = strcmp(argv[1], "-") == 0 ? stdin : fopen(argv[1], "rb");
     to = fopen(argv[2], "wb");
     if (from == NULL || to == NULL)
         stop("the input or output cannot be opened");

@@ -17,8 +17,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.c.folder import FORMAT, VERSION, is_identifier, plan_digest, write
-from export.c.program import channels_last
+from export.c.folder import (
+    FORMAT,
+    NAME,
+    VERSION,
+    check_options,
+    is_identifier,
+    plan_digest,
+    write_network,
+)
+from export.c.program import channels_last, program_of
 from stars.errors import FormatError, MissingDependencyError, TargetError
 from stars.files.json_toml import parse_json
 from stars.graph.nodes import Array
@@ -114,13 +122,14 @@ class CTarget:
 
     def compile(self, graph: SpikingGraph) -> Compiled:
         """The compiled program of the sources at `path`, or of new ones."""
+        check_options(graph)
         plan = lower(graph)
         compiled = Compiled(graph, plan, Path(tempfile.mkdtemp(prefix="stars-c-")))
-        sources = self.path
-        if sources is None:
-            sources = compiled.folder / "sources"
-            write(graph, sources)
-        name = network_name(sources, plan)
+        if self.path is None:
+            sources, name = compiled.folder, NAME
+            write_network(program_of(plan, {}), graph.encoding, sources, name)
+        else:
+            sources, name = self.path, network_name(self.path, plan)
         record = compiled.folder / "record.c"
         text = RECORD.read_text(encoding="utf-8").replace("NETWORK", name)
         record.write_text(text, encoding="utf-8")
@@ -131,16 +140,20 @@ class CTarget:
 
     def build(self, folder: Path, files: list[Path]) -> None:
         """Compile `files` to the program in `folder`; the first is the network."""
-        command: list[str | Path] = [*compiler(), *self.flags]
+        command: list[str | Path] = [*self.compiler(), *self.flags]
         command += ["-iquote", files[0].parent, *files, "-o", folder / "program"]
         run_program(command, folder, "the C compiler", COMPILE_SECONDS)
+
+    def compiler(self) -> list[str | Path]:
+        """The command of the compiler."""
+        return [*compiler()]
 
     def execute(
         self, folder: Path, place: Path, given: bytes, numbers: list[str]
     ) -> None:
         """Run the program on `given`; it writes `out` in `place`."""
         run_program(
-            [folder / "program", "/dev/stdin", "out", *numbers],
+            [folder / "program", "-", "out", *numbers],
             place,
             f"target '{self.name}': the program",
             self.seconds,

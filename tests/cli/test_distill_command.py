@@ -314,7 +314,7 @@ def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
     ("text", "message"),
     [
         ("[training]\nlr = 3\n", "training.lr: unknown key; known are"),
-        ("sead = 3\n", "sead: unknown key; known are"),
+        ("sead = 3\n", "sead: unknown key (did you mean 'seed'?)"),
         ("[student]\nsteps = 0\n", "student.steps: "),
         ("[training]\nsteps = 1\n", "training.steps is 1, expected at least"),
         ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['ce'"),

@@ -122,7 +122,7 @@ def test_a_broken_network_exits_with_3_and_names_the_place(
 def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
     capsys, file, images, broken
 ):
-    arguments = ["parity", file, "--inputs", images, *FAST]
+    arguments = ["parity", file, "--inputs", images, *FAST, "--verbose"]
     assert main([*map(str, arguments), "--substitute", f"norse={broken}"]) == 3
     out = " ".join(capsys.readouterr().out.split())
     for words in (
@@ -141,7 +141,7 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
 def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
     """The run's own file is used even if it holds another network."""
     for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
-        arguments = ["--target", "onnx", "--out", run.onnx_path]
+        arguments = ["--target", "onnx", "--out", run.onnx_path, "--force"]
         assert said(capsys, "export", source, *arguments)[0] == 0
         found = said(capsys, "parity", run.path, "--target", "onnx")
         assert found[0] == code
@@ -471,7 +471,8 @@ def test_a_changed_lava_bundle_exits_with_2_and_names_the_value(
 
 def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
     run.add_to_manifest({"grid_accuracy": 0.226})
-    assert main(["energy", str(run.path)]) == 0
+    explained = ["--layers", "--explain", "horowitz45"]
+    assert main(["energy", str(run.path), *explained]) == 0
     out = " ".join(capsys.readouterr().out.split())
     for words in (
         "loihi2 (bound)",
@@ -480,11 +481,12 @@ def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
         "weight bytes",
         "image, if constant",
         "sum, pooled-dense",
-        "teacher zero-skipping",
+        "zero-skipping",
         "qnn, 3 bits",
         "the SNN (accuracy 22.60 %) wins",
-        "nothing to compare with",
-        "range:",
+        "The SNN needs less energy than the bit-matched QNN under",
+        "1.34x better",
+        "below 54.1 %",
     ):
         assert words in out
 
@@ -497,12 +499,12 @@ def test_energy_takes_a_cost_table_of_ones_own(capsys, file, images, tmp_path):
     texts = "".join(f'{n} = "ours"\n' for n in ("name", "title", "process", "about"))
     path = tmp_path / "ours.toml"
     path.write_text(texts + costs)
-    arguments = ["energy", file, "--inputs", images, "--costs", path]
+    arguments = ["energy", file, "--inputs", images, "--table", path]
     code, found = said(capsys, *arguments)
     assert code == 0
     assert found["estimates"][-1]["table"]["name"] == "ours"
     path.write_text(texts + costs.replace("1000", "-1", 1))
-    assert main(["energy", str(file), "--inputs", str(images), "--costs", str(path)])
+    assert main(["energy", str(file), "--inputs", str(images), "--table", str(path)])
     assert "'ac' is -1 pJ; give a number from 0 up" in capsys.readouterr().err
 
 

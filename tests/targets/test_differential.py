@@ -36,6 +36,7 @@ from stars.testing.kinds import FREE_KINDS, KINDS
 from stars.testing.random_graphs import random_graph, random_inputs
 from targets import table
 from targets.base import Target
+from targets.c.cross import MOST_IMAGES
 from targets.inputs import ArrayInputs
 from targets.parity_check.comparison import compare
 from targets.parity_check.lane import Options
@@ -43,11 +44,13 @@ from targets.parity_check.report import TOLERANCES
 from targets.parity_check.run import run_parity
 
 SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
+CROSS = set(MOST_IMAGES)  # see c/test_cross.py
 ALL = [
     pytest.param(name, marks=[pytest.mark.lava] if name in SLOW else [])
     for name in table.TARGETS
+    if name not in CROSS
 ]
-COMPILED = {"c"}  # its own laws are in c/test_target.py
+COMPILED = {"c", *CROSS}  # see c/test_target.py
 QUICK = [name for name in table.TARGETS if name not in SLOW | COMPILED]
 
 

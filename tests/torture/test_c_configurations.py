@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.c.folder import templates, text_values
+from export.c.folder import write_network
 from export.c.program import program_of
 from stars.errors import GraphError, LimitError
 from stars.files.writing import write_text
@@ -75,9 +75,7 @@ def compiled_run(
 ) -> tuple[Trace, set[str]]:
     """(Trace of the compiled plan, types of its sums)."""
     program = program_of(plan, {}, kernels)
-    values = text_values(program, None, "network")
-    for file in ("network.h", "network.c"):
-        write_text(folder / file, templates().get_template(file).render(values))
+    write_network(program, None, folder, "network")
     record = RECORD.read_text(encoding="utf-8").replace("NETWORK", "network")
     write_text(folder / "record.c", record)
     TARGET.build(folder, [folder / "network.c", folder / "record.c"])

@@ -17,6 +17,7 @@
 #define LIMIT 8388607
 #define TAPS {{ taps }} /* of the largest kernel along one axis */
 #define BLOCK 16 /* values that compilers turn into vectors */
+#define CHUNK 64 /* channels that are searched for spikes together */
 
 /* One axis of a convolution; the last three count values per pixel, place and tap. */
 struct axis {
@@ -27,7 +28,9 @@ struct axis {
 /* A convolution, or a matrix as a convolution of one pixel. */
 struct link {
     const int8_t *weights;
-    int32_t channels, group, count, step, width, scale, merged;
+    int32_t channels, group, count, step, width;
+    int16_t scale;
+    int8_t merged, groups, four; /* four: 1 for spikes, 2 for graded values */
     struct axis y, x;
 };
 {% if uses_sparse %}
@@ -44,7 +47,8 @@ struct sparse {
 /* The neurons of a layer; neuron n has bias[n % period]. */
 struct neurons {
     const int32_t *bias;
-    int32_t size, period, scale, decay, current_decay, threshold;
+    int32_t size, period, decay, current_decay, threshold;
+    int16_t scale;
 };
 
 /* Values of the weights that meet places of the target. */
@@ -73,8 +77,8 @@ static const struct link {{ link.name }} = {
 {% for layer in layers %}
 
 static const struct neurons neurons_{{ loop.index0 }} = {
-    bias_{{ loop.index0 }}, {{ layer.size }}, {{ layer.period }}, {{ layer.scale }},
-    {{ layer.decay }}, {{ layer.current_decay }}, {{ layer.threshold }}};
+    bias_{{ loop.index0 }}, {{ layer.size }}, {{ layer.period }}, {{ layer.decay }},
+    {{ layer.current_decay }}, {{ layer.threshold }}, {{ layer.scale }}};
 {% endfor %}
 {% if uses_event %}
 
@@ -135,19 +139,8 @@ static int32_t dot(const int8_t *a, const int8_t *b, int32_t length)
 {% if kind.event %}
 
 static void add_{{ kind.name }}(
-    {{ sum }} *restrict sums, const int8_t *restrict weights, int32_t length)
-{
-    int32_t i = 0;
-    for (; i + BLOCK <= length; i += BLOCK)
-        for (int32_t k = 0; k < BLOCK; k++)
-            sums[i + k] = ({{ sum }})(sums[i + k] + weights[i + k]);
-    for (; i < length; i++)
-        sums[i] = ({{ sum }})(sums[i] + weights[i]);
-}
-
-static void add_scaled_{{ kind.name }}(
     {{ sum }} *restrict sums, const int8_t *restrict weights, int32_t length,
-    int32_t value)
+    int16_t value)
 {
     int32_t i = 0;
     for (; i + BLOCK <= length; i += BLOCK)
@@ -157,37 +150,87 @@ static void add_scaled_{{ kind.name }}(
         sums[i] = ({{ sum }})(sums[i] + weights[i] * value);
 }
 
+static void add_four_{{ kind.name }}(
+    {{ sum }} *restrict sums, const int8_t *const from[4], int32_t length, int16_t value)
+{
+    const int8_t *a = from[0], *b = from[1], *c = from[2], *d = from[3];
+    int32_t i = 0;
+    for (; i + BLOCK <= length; i += BLOCK)
+        for (int32_t k = 0; k < BLOCK; k++)
+            sums[i + k] = ({{ sum }})(
+                sums[i + k] + (a[i + k] + b[i + k] + c[i + k] + d[i + k]) * value);
+    for (; i < length; i++)
+        sums[i] = ({{ sum }})(sums[i] + (a[i] + b[i] + c[i] + d[i]) * value);
+}
+
+/* Two products of signed 8-bit numbers fit 16 bits. */
+static void mix_four_{{ kind.name }}(
+    {{ sum }} *restrict sums, const int8_t *const from[4], int32_t length,
+    const int16_t values[4])
+{
+    const int8_t *a = from[0], *b = from[1], *c = from[2], *d = from[3];
+    const int16_t e = values[0], f = values[1], g = values[2], h = values[3];
+    int32_t i = 0;
+    for (; i + BLOCK <= length; i += BLOCK)
+        for (int32_t k = 0; k < BLOCK; k++)
+            sums[i + k] = ({{ sum }})(
+                sums[i + k]
+                + ((int16_t)(a[i + k] * e + b[i + k] * f)
+                    + (int16_t)(c[i + k] * g + d[i + k] * h)));
+    for (; i < length; i++)
+        sums[i] = ({{ sum }})(sums[i] + a[i] * e + b[i] * f + c[i] * g + d[i] * h);
+}
+
 /* Each value that is not 0 adds its part of the kernel to all places that see it. */
 static void event_{{ kind.name }}(
     const struct link *link, const int8_t *source, {{ sum }} *sums)
 {
     struct run rows[TAPS], columns[TAPS];
+    int32_t active[CHUNK];
     for (int32_t y = 0; y < link->y.pixels; y++) {
         const int32_t high = runs_at(&link->y, y, 0, rows);
-        for (int32_t x = 0; x < link->x.pixels; x++) {
+        for (int32_t x = 0; high > 0 && x < link->x.pixels; x++) {
             const int8_t *pixel = source + y * link->y.step + x * link->x.step;
             int32_t wide = -1; /* unknown: most pixels may be silent */
-            for (int32_t c = 0; c < link->channels; c++) {
-                const int32_t value = pixel[c * link->step] * link->scale;
-                if (value == 0)
+            for (int32_t first = 0; first < link->channels; first += CHUNK) {
+                int32_t count = 0, last = first + CHUNK;
+                last = last < link->channels ? last : link->channels;
+                for (int32_t c = first; c < last; c++) {
+                    active[count] = c;
+                    count += pixel[c * link->step] != 0;
+                }
+                if (count == 0)
                     continue;
                 if (wide < 0)
                     wide = link->merged
                         ? merged_run(&link->x, x, link->count, columns)
                         : runs_at(&link->x, x, link->count, columns);
-                const int8_t *weights = link->weights + c * link->width;
-                {{ sum }} *first = sums;
-                if (link->group < link->channels)
-                    first += c / link->group * link->count;
                 for (int32_t i = 0; i < high; i++)
                     for (int32_t j = 0; j < wide; j++) {
-                        {{ sum }} *to = first + rows[i].to + columns[j].to;
-                        const int8_t *from = weights + rows[i].from + columns[j].from;
-                        if (value == 1)
-                            add_{{ kind.name }}(to, from, columns[j].length);
-                        else
-                            add_scaled_{{ kind.name }}(
-                                to, from, columns[j].length, value);
+                        {{ sum }} *to = sums + rows[i].to + columns[j].to;
+                        const int32_t length = columns[j].length;
+                        const int8_t *weights =
+                            link->weights + rows[i].from + columns[j].from;
+                        int32_t n = 0;
+                        for (; n + 4 <= count && link->four; n += 4) {
+                            const int8_t *from[4];
+                            int16_t values[4];
+                            for (int32_t k = 0; k < 4; k++) {
+                                from[k] = weights + active[n + k] * link->width;
+                                values[k] = pixel[active[n + k] * link->step];
+                            }
+                            if (link->four == 1)
+                                add_four_{{ kind.name }}(to, from, length, link->scale);
+                            else
+                                mix_four_{{ kind.name }}(to, from, length, values);
+                        }
+                        for (; n < count; n++) {
+                            const int32_t c = active[n];
+                            add_{{ kind.name }}(
+                                to + (link->groups ? c / link->group * link->count : 0),
+                                weights + c * link->width, length,
+                                (int16_t)(pixel[c * link->step] * link->scale));
+                        }
                     }
             }
         }
@@ -257,31 +300,45 @@ static inline {{ current }} wrapped_{{ kind.name }}({{ current }} value)
     return value + back;
 }
 {% for memory in kind.memories %}
+{% set prefix = "current_" if memory else "" %}
 
-static void fire_{{ "current_" if memory }}{{ kind.name }}(
-    const struct neurons *layer, const {{ sum }} *restrict sums,
+static inline void fire_one_{{ prefix }}{{ kind.name }}(
+    const struct neurons *layer, {{ current }} current, int32_t bias,
+    {{ current + " *kept, " if memory }}int32_t *membrane, int8_t *spike)
+{
+{% if memory %}
+    current += kept_{{ kind.name }}(*kept, layer->current_decay);
+{% endif %}
+    current = wrapped_{{ kind.name }}(current);
+{% if memory %}
+    *kept = current;
+{% endif %}
+    current += kept_{{ kind.name }}(*membrane, layer->decay) + bias;
+    current = current > LIMIT ? LIMIT : current < -LIMIT ? -LIMIT : current;
+    *spike = current > layer->threshold;
+    *membrane = current > layer->threshold ? 0 : (int32_t)current;
+}
+
+static void fire_{{ prefix }}{{ kind.name }}(
+    const struct neurons *constants, const {{ sum }} *restrict sums,
     {{ current + " *restrict currents, " if memory }}int32_t *restrict membranes,
     int8_t *restrict spikes)
 {
-    const {{ current }} scale = layer->scale, threshold = layer->threshold;
-    const int32_t decay = layer->decay;
-    for (int32_t first = 0; first < layer->size; first += layer->period)
-        for (int32_t i = 0; i < layer->period; i++) {
-            const int32_t n = first + i;
-            {{ current }} current = sums[n] * scale;
-{% if memory %}
-            current += kept_{{ kind.name }}(currents[n], layer->current_decay);
-{% endif %}
-            current = wrapped_{{ kind.name }}(current);
-{% if memory %}
-            currents[n] = current;
-{% endif %}
-            current += kept_{{ kind.name }}(membranes[n], decay) + layer->bias[i];
-            current = current > LIMIT ? LIMIT : current < -LIMIT ? -LIMIT : current;
-            const int8_t spike = current > threshold;
-            spikes[n] = spike;
-            membranes[n] = spike ? 0 : (int32_t)current;
-        }
+    const struct neurons copy = *constants, *layer = &copy;
+    const int32_t *bias = layer->bias;
+    for (int32_t n = 0; n < layer->size; n += layer->period) {
+        int32_t i = 0;
+        for (; i + BLOCK <= layer->period; i += BLOCK)
+            for (int32_t k = 0; k < BLOCK; k++)
+                fire_one_{{ prefix }}{{ kind.name }}(
+                    layer, sums[n + i + k] * layer->scale, bias[i + k],
+                    {{ "&currents[n + i + k], " if memory }}&membranes[n + i + k],
+                    &spikes[n + i + k]);
+        for (; i < layer->period; i++)
+            fire_one_{{ prefix }}{{ kind.name }}(
+                layer, sums[n + i] * layer->scale, bias[i],
+                {{ "&currents[n + i], " if memory }}&membranes[n + i], &spikes[n + i]);
+    }
 }
 {% endfor %}
 {% endfor %}

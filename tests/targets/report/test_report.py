@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pydantic
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from cli.main import main
@@ -582,6 +583,44 @@ def test_the_card_says_what_it_is_and_how_good(report):
     assert "\n\n\n" not in card
 
 
+def test_hugging_face_reads_the_front_matter(report):
+    card = ModelCard(model_card(report))  # raises if the metadata are wrong
+    assert card.data.library_name == "stars-snn"
+    assert card.data.pipeline_tag == "image-classification"
+    assert "spiking-neural-network" in card.data.tags
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value) == ("accuracy", 0.5)
+    assert result.dataset_name == "test images of the run"
+    assert card.text.lstrip().startswith("# ")
+    assert "/" not in str(card.data.to_dict())  # no path of this machine
+
+
+def test_the_bundled_teacher_and_its_images_are_named_with_their_licenses(report):
+    bundled = report.model_copy(
+        update={
+            "provenance": Provenance(data_free=True, teacher="fashion-mnist"),
+            "accuracies": Accuracies(grid=0.884, test_data="fashion-mnist@test[:9]"),
+        }
+    )
+    card = ModelCard(model_card(bundled))
+    assert card.data.license == "mit"
+    assert card.data.datasets == ["zalando-datasets/fashion_mnist"]
+    assert card.data.eval_results[0].dataset_type == "zalando-datasets/fashion_mnist"
+    assert "MIT license of STARS" in card.text
+    unmeasured = report.model_copy(update={"accuracies": Accuracies()})
+    card = ModelCard(model_card(unmeasured))
+    assert card.data.license == "other"
+    assert card.data.eval_results is None
+    assert "not recorded. Ask whoever made it" in card.text
+
+
+def test_names_of_a_user_do_not_break_the_front_matter(report):
+    hostile = report.model_copy(update={"name": "a: [b\n---\n#x\"'"})
+    card = ModelCard(model_card(hostile))
+    assert card.data.model_name == "a: [b\n---\n#x\"'"
+    assert card.data.license == "other"
+
+
 def test_a_student_of_real_images_says_so(graph, tmp_path):
     report = collect(make_run(tmp_path, graph, data="cifar10").path, simulate=False)
     assert "Not data-free: trained on the real images of cifar10." in model_card(report)
@@ -737,7 +776,7 @@ def test_the_page_says_what_check_says_of_each_chip(measured, capsys):
     report = collect(measured)
     page = report_html(report, None)
     for chip, fit in zip(("loihi1", "loihi2"), report.chips, strict=True):
-        assert main(["check", str(measured), "--target", chip]) == (0 if fit.ok else 4)
+        assert main(["check", str(measured), "--chip", chip]) == (0 if fit.ok else 4)
         out = " ".join(capsys.readouterr().out.split())
         assert out.startswith(f"{fit.title}: {fit.verdict}")
         assert f"{fit.verdict}." in page
