@@ -11,6 +11,7 @@ from export.from_nir import load, read
 from export.nir_metadata import Metadata
 from export.onnx_proof import fingerprint
 from stars.data import images
+from stars.data.bundled_run import unpack_bundled
 from stars.errors import ConfigError, DataError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run, check_exists
@@ -61,7 +62,8 @@ class Subject:
         """The network in a run directory or in a NIR file.
 
         Args:
-            path: the run directory or the file.
+            path: the run directory or the file. `fashion-mnist-student`, if nothing of
+                that name is there, is unpacked: the run that ships with STARS.
             dt: seconds per step, if a file of another tool does not state it.
             steps: T; required if the file does not state it, else it overrides the
                 file.
@@ -72,6 +74,7 @@ class Subject:
             FormatError: the file is missing, damaged, or of another format.
             UnsupportedNodeError: the file has NIR primitives that no node implements.
         """
+        unpack_bundled(path)
         if path.suffix == ".onnx":
             raise ConfigError(
                 f"'{path}' is an ONNX file, which does not hold the whole network; give"
