@@ -132,7 +132,9 @@ class Subject:
         files: dict[Path, dict[str, None]] = {self.file: {}}
         for target in targets:
             own = (substitutes or {}).get(target.name, getattr(target, "path", None))
-            files.setdefault(Path(own or self.file), {})[target.name] = None
+            path = Path(own or self.file)
+            for file in sorted(path.glob("*.[ch]")) if path.is_dir() else [path]:
+                files.setdefault(file, {})[target.name] = None
         digests = {
             path: self.sha256 if path == self.file else fingerprint(path)
             for path in files

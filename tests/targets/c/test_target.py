@@ -100,6 +100,9 @@ def test_a_weight_off_by_one_in_the_source_exits_with_3_and_names_the_place(
     changed_weight(tmp_path / "net", "link_2_0")
     code, report = parity()
     assert code == 3
+    ran = [f["file"] for f in report["origin"]["files"] if "c" in f["targets"]]
+    assert "net/network.c" in ran
+    assert "net/network.h" in ran
     (found,) = report["targets"]
     assert found["first_divergence"]["node"] == graph.neurons[2] == "block0_lif1"
     assert found["state_forced"]["first_divergence"]["node"] == "block0_lif1"
