@@ -12,7 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from targets.report.activity_plots import membrane_plots, raster_plots, training_plot
+from targets.report.activity_plots import (
+    curves_plot,
+    membrane_plots,
+    raster_plots,
+    training_plot,
+)
 from targets.report.energy_plots import energy_plots
 from targets.report.model import Report
 from targets.report.plots import (
@@ -90,7 +95,12 @@ def comparison_html(found: SideBySide) -> str:
         )
         if plot is not None
     ]
-    return render("compare.html", found=found, plots=plots)
+    training = [
+        curves_plot(i, name, found.runs, series)
+        for i, (name, series) in enumerate(found.curves.items())
+    ]
+    drawn = [plot for plot in training if plot is not None]
+    return render("compare.html", found=found, plots=plots, curves=drawn)
 
 
 def render(template: str, **values: Any) -> str:

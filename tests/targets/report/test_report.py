@@ -564,7 +564,7 @@ def test_what_a_user_names_is_text_and_never_markup(report):
     assert not check_page(pair).all("img")
     card = model_card(bad)
     assert "<img" not in card.replace("\\<img", "")
-    assert card.splitlines()[0].startswith("# \\<img")
+    assert card.split("---\n\n", 1)[1].startswith("# \\<img")
 
 
 def test_the_card_says_what_it_is_and_how_good(report):
@@ -660,6 +660,36 @@ def test_runs_side_by_side_show_only_settings_that_differ(graph, run, tmp_path, 
     check_page((tmp_path / "out" / "compare.html").read_text())
     assert main(["--quiet", *arguments[:3]]) == 0
     assert "accuracy on the grid" in capsys.readouterr().out
+
+
+def test_a_comparison_has_differences_best_values_seeds_and_curves(graph, tmp_path):
+    reports = []
+    for seed, accuracy in ((0, 0.5), (1, 0.7), (2, 0.6)):
+        made = make_run(tmp_path / "same", graph, seed=seed)
+        made.add_to_manifest({"grid_accuracy": accuracy, "seconds": 10.0 + seed})
+        reports.append(collect(made.path, simulate=False))
+        shutil.move(made.path, tmp_path / f"run{seed}")
+    reports = [
+        one.model_copy(update={"name": f"run{i}"}) for i, one in enumerate(reports)
+    ]
+    found = side_by_side(reports)
+    rows = {row.name: row for row in found.measured}
+    accuracy = rows["accuracy on the grid"]
+    assert accuracy.deltas == ("", "+20.00 points", "+10.00 points")
+    assert accuracy.best == (1,)
+    assert accuracy.cells[1] == "70.00 % (+20.00 points) *"
+    assert rows["seconds"].best == (0,)
+    assert rows["seconds"].deltas[1] == "1.10x"
+    assert rows["neurons"].best == ()  # all are equal
+    (group,) = found.seeds
+    assert group.runs == ("run0", "run1", "run2")
+    assert group.means["accuracy on the grid"] == "60.00 % ± 10.00 %"
+    page = comparison_html(found)
+    parsed = check_page(page)
+    assert "plot-curves-0" in {one["id"] for one in parsed.all("svg", role="img")}
+    assert "3 seeds of one configuration" in page
+    (curve,) = [one for one in found.curves if one == "kl"]
+    assert [one.values[-1] for one in found.curves[curve]] == [1 / 3] * 3
 
 
 def test_one_run_is_nothing_to_compare(run, capsys):
