@@ -25,7 +25,7 @@ from targets.report.plots import (
     accuracies_plot,
     accuracy_plot,
     gauge_plots,
-    rates_plot,
+    network_plot,
     seconds_plot,
     step_plot,
     target_map,
@@ -34,11 +34,12 @@ from targets.report.sentences import (
     certificate_sentence,
     counted,
     data_sentence,
-    energy_range,
     facts,
     flat,
+    lost,
     mean_rate,
     percent,
+    replaced,
     verdict,
 )
 from targets.report.side_by_side import SideBySide
@@ -51,6 +52,20 @@ CONTENTS = (
     ("activity", "Spikes and membranes"),
     ("training", "Training"),
     ("provenance", "Provenance"),
+    ("glossary", "Terms"),
+)
+# As in docs/concepts/glossary.md; a page links to no other file.
+TERMS = (
+    ("certificate", "the computed proof that all targets agree for T steps"),
+    ("chip", "a set of hardware limits"),
+    ("cost table", "published energies per operation"),
+    ("firing rate", "spikes per neuron and step"),
+    ("grid", "weights, biases and thresholds are integers times powers of two"),
+    ("membrane", "the state of a neuron, compared with its threshold at every step"),
+    ("neuron-step", "one neuron at one time step of one image"),
+    ("reference", "the float64 program that defines what a network computes"),
+    ("target", "a simulator or compiled program that runs a network"),
+    ("T", "the number of time steps per image"),
 )
 
 
@@ -71,7 +86,9 @@ def report_html(report: Report, picture: bytes | None) -> str:
         verdict=verdict(report),
         data_sentence=data_sentence(report),
         certificate_sentence=certificate_sentence(report),
-        energy_range=energy_range(report),
+        lost=lost(report),
+        replaced=replaced(report),
+        terms=TERMS,
         mean_rate=mean_rate(report),
         contents=CONTENTS,
         membrane_groups=[(name, list(group)) for name, group in groups],
@@ -145,8 +162,8 @@ def plots_of(report: Report) -> dict[str, list[Plot]]:
     accuracy = accuracy_plot(report.accuracies)
     if accuracy is not None:
         found["accuracy"].append(accuracy)
-    if report.rates:
-        found["accuracy"].append(rates_plot(report.rates))
+    if report.network is not None:
+        found["accuracy"].append(network_plot(report.network, report.rates))
     if report.parity is not None and report.parity.compared:
         found["parity"].append(target_map(report.parity))
     if report.step_map is not None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from stars.graph.trace import HEALTHY_RATES
 from targets.parity_check.report import ParityReport
-from targets.report.model import Accuracies, Gauge, Rate, StepMap
+from targets.report.model import Accuracies, Gauge, NetworkSummary, Rate, StepMap
 from targets.report.sentences import counted, percent
 from targets.report.svg import (
     SHADES,
@@ -17,6 +17,8 @@ from targets.report.svg import (
     bar_rows,
     compact,
     drawing,
+    labeled_row,
+    line,
     rect,
     shortened,
     text,
@@ -127,34 +129,54 @@ def run_bars(
     )
 
 
-def rates_plot(rates: Sequence[Rate]) -> Plot:
-    """Bars of the firing rates, from 0 to 1, with the healthy range marked."""
+def network_plot(network: NetworkSummary, rates: Sequence[Rate]) -> Plot:
+    """The layers as boxes, the first on top, each as wide as it has neurons."""
+    known = {row.layer: row for row in rates}
+    most = max((layer.neurons for layer in network.layers), default=1)
+    drawn, cell = [], 42
+    for i, layer in enumerate(network.layers):
+        y, rate = i * cell, known.get(layer.name)
+        wide = 60 + (WIDTH - 60) * layer.neurons / most
+        kind = "c-bad" if rate is not None and not rate.healthy else "c1"
+        tip = f"{layer.name}: {layer.kind}, {layer.neurons:,} neurons"
+        shape = " x ".join(map(str, layer.shape))
+        value = shape if rate is None else f"{shape}, {100 * rate.rate:.3g} %"
+        if rate is not None and not rate.healthy:
+            value += " outside"
+        bar = rect((WIDTH - wide) / 2, y + 17, wide, 14, "track", tip)
+        if rate is not None:
+            share = max(rate.rate, 0.004)
+            bar += rect((WIDTH - wide) / 2, y + 17, wide * share, 14, kind)
+        if i + 1 < len(network.layers):
+            bar += line(WIDTH / 2, y + 31, WIDTH / 2, y + cell + 2, "grid")
+        drawn.append(labeled_row(y, layer.name, value, bar))
+    title = "The network: layers, shapes and firing rates"
+    outside = [row.layer for row in rates if not row.healthy]
+    low, high = (f"{100 * rate:.0f}" for rate in HEALTHY_RATES)
+    summary = f"{len(network.layers)} layers, {network.neurons:,} neurons; " + (
+        f"rates outside {low} to {high} %: {', '.join(outside)}."
+        if outside
+        else f"every rate is between {low} and {high} %."
+    )
     rows = [
         (
-            row.layer,
-            f"{100 * row.rate:.3g} %" + ("" if row.healthy else " outside"),
-            row.rate,
-            "c1" if row.healthy else "c-bad",
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.shape)),
+            f"{layer.neurons:,}",
+            percent(known[layer.name].rate) if layer.name in known else "no spikes",
         )
-        for row in rates
+        for layer in network.layers
     ]
-    body, height = bar_rows(rows, marks=HEALTHY_RATES)
-    low, high = (f"{100 * rate:.0f}" for rate in HEALTHY_RATES)
-    outside = [row.layer for row in rates if not row.healthy]
-    title = "Firing rate of each layer"
-    summary = "Spikes per neuron and step; " + (
-        f"outside {low} to {high} %: {', '.join(outside)}."
-        if outside
-        else f"every layer is between {low} and {high} %."
-    )
+    height = cell * len(network.layers)
     return Plot(
         "plot-rates",
         title,
         summary,
-        drawing("plot-rates", title, summary, height, body),
-        ("layer", "spikes per neuron and step", f"within {low} to {high} %"),
-        [(r.layer, percent(r.rate), "yes" if r.healthy else "no") for r in rates],
-        note=f"Ticks at {low} and {high} %.",
+        drawing("plot-rates", title, summary, height, Markup("").join(drawn)),
+        ("layer", "kind", "shape", "neurons", "firing rate"),
+        rows,
+        note="A box is as wide as its layer has neurons; its filled part is the rate.",
     )
 
 
@@ -171,8 +193,8 @@ def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
     """Bars from 0 to the limit; a value over the limit is marked."""
     rows = []
     for g in gauges:
-        over = "" if g.fits else " over"
-        value = f"{g.used:g} of {g.limit:g} {g.unit}{over}"
+        over = "" if g.fits else "over"
+        value = " ".join(filter(None, (f"{g.used:g} of {g.limit:g}", g.unit, over)))
         share = g.used / g.limit if g.limit else 1.0
         rows.append((g.resource, value, share, "c3" if g.fits else "c-bad"))
     body, height = bar_rows(rows)
@@ -234,7 +256,9 @@ def heat_map(
     note: str,
 ) -> Plot:
     """A table of shaded cells; cells show their count if there are few columns."""
-    left, top, cell = 92, 22, 24
+    longest = max(map(len, layers), default=0)
+    left = min(max(longest * LETTER + 8, 60), 92 if len(columns) > 6 else 160)
+    top, cell = 22, 24
     width = (WIDTH - left) / max(len(columns), 1)
     most = max((max(row, default=0) for row in counts), default=0)
     every = 1 if len(columns) <= CELLS_WITH_TEXT else 10
@@ -246,7 +270,7 @@ def heat_map(
     ]
     for r, (layer, row) in enumerate(zip(layers, counts, strict=True)):
         y = top + r * cell
-        drawn.append(text(0, y + 16, shortened(layer, 14)))
+        drawn.append(text(0, y + 16, shortened(layer, int(left / LETTER))))
         for c, count in enumerate(row):
             x = left + c * width
             tip = f"{layer}, {columns[c]}: {count:,} differ"

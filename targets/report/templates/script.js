@@ -26,3 +26,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   }
 }
+// On a phone, what is long is folded away.
+if (matchMedia("(max-width: 480px)").matches) {
+  for (const fold of document.querySelectorAll("details.fold")) fold.open = false;
+}

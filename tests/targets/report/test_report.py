@@ -38,9 +38,14 @@ from targets.report.model import (
 )
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
-from targets.report.plots import accuracy_plot, gauge_plots, step_plot
+from targets.report.plots import (
+    accuracy_plot,
+    gauge_plots,
+    network_plot,
+    step_plot,
+)
 from targets.report.read import read_energy, read_parity
-from targets.report.sentences import flat, mean_rate, verdict
+from targets.report.sentences import flat, lost, mean_rate, replaced, verdict
 from targets.report.side_by_side import side_by_side
 from targets.report.svg import WIDTH, compact, decades, shortened
 
@@ -738,7 +743,7 @@ def test_a_gauge_over_its_limit_says_so_in_words_too():
     ]
     first, second = gauge_plots(gauges)
     assert first.summary == "Over the limit: cores."
-    assert "130 of 128  over" in str(first.svg)
+    assert "130 of 128 over" in str(first.svg)
     assert second.summary == "All values are within their limits."
 
 
@@ -750,7 +755,7 @@ def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
     assert groups == {"accumulator": 17, "membrane": 24, "float32 mantissa": 24}
     assert [g.resource for g in bits[::3]] == list(graph.neurons)
     assert all(gauge.fits for gauge in bits)
-    cores = [gauge for gauge in report.gauges if gauge.unit == "cores of 1 chip"]
+    cores = [gauge for gauge in report.gauges if gauge.unit == "cores (1 chip)"]
     assert [gauge.limit for gauge in cores] == [128] * 4
     # A spike of Loihi 1 cannot carry an 8-bit pixel.
     assert [g.group for g in report.gauges if not g.fits] == ["cores of Loihi 1, 14 nm"]
@@ -812,6 +817,46 @@ def test_the_page_says_what_check_says_of_each_chip(measured, capsys):
         assert f"{fit.verdict}." in page
         assert "with every synapse stored" in fit.verdict
         assert "with shared kernels at least" in fit.verdict
+
+
+def test_the_first_screen_says_what_was_lost_and_what_is_gained(report, page):
+    assert lost(report) == "-40.0 points against the teacher"
+    assert '<span class="bad">-40.0 points' in page
+    found = replaced(report)
+    priced = [
+        one.joules_per_image / other.joules_per_image
+        for one in report.energy.estimates
+        for other in one.alternatives
+        if other.name == "ann" and other.joules_per_image
+    ]
+    wins = sum(ratio < 1 for ratio in priced)
+    assert found.answer == f"under {wins} of {len(priced)}"
+    assert "against the ANN of the same topology" in found.detail
+    assert all(f"{ratio:.2f}x" in found.detail for ratio in priced)
+    assert replaced(report.model_copy(update={"energy": None})) is None
+    for chip in report.chips:
+        assert f"{chip.title}: {'yes' if chip.ok else 'no'}" in page
+
+
+def test_the_network_is_a_drawing_with_shapes_and_rates(report):
+    plot = network_plot(report.network, report.rates)
+    drawn = str(plot.svg)
+    for layer in report.network.layers:
+        assert layer.name in drawn
+        assert " x ".join(map(str, layer.shape)) in drawn
+    assert [row[0] for row in plot.rows] == [one.name for one in report.network.layers]
+    assert plot.rows[0][4] == f"{100 * report.rates[0].rate:.2f} %"
+
+
+def test_one_energy_plot_of_layers_shows_and_terms_lead_to_the_glossary(page):
+    parsed = Page(page)
+    (chosen,) = parsed.all("select", id="choose-energy")
+    assert chosen["data-shows"] == "energy-layers"
+    assert len(re.findall(r"<figure hidden>", page)) >= 6
+    links = [one["href"] for one in parsed.all("a") if "#term-" in one["href"]]
+    ids = {one["id"] for one in parsed.elements if "id" in one}
+    assert links
+    assert {link[1:] for link in links} <= ids
 
 
 def test_the_target_that_all_were_compared_with_is_not_counted():
