@@ -24,6 +24,7 @@ from targets.report.plots import (
     Plot,
     accuracies_plot,
     accuracy_plot,
+    agreement_plot,
     gauge_plots,
     network_plot,
     seconds_plot,
@@ -164,6 +165,9 @@ def plots_of(report: Report) -> dict[str, list[Plot]]:
         found["accuracy"].append(accuracy)
     if report.network is not None:
         found["accuracy"].append(network_plot(report.network, report.rates))
+    if report.energy is not None:
+        agreement = agreement_plot(report.energy)
+        found["accuracy"] += [] if agreement is None else [agreement]
     if report.parity is not None and report.parity.compared:
         found["parity"].append(target_map(report.parity))
     if report.step_map is not None:

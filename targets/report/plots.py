@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from stars.graph.trace import HEALTHY_RATES
+from targets.energy_model.report import EnergyReport
 from targets.parity_check.report import ParityReport
 from targets.report.model import Accuracies, Gauge, NetworkSummary, Rate, StepMap
 from targets.report.sentences import counted, percent
@@ -24,6 +26,8 @@ from targets.report.svg import (
     text,
 )
 
+MOST_CLASSES = 30
+LISTED = 40  # indices of images in a note
 CELLS_WITH_TEXT = 12  # columns; with more, cells have no numbers
 LETTER = 6.5  # pixels, the largest width in a column's head
 
@@ -235,6 +239,37 @@ def target_map(parity: ParityReport) -> Plot:
     )
 
 
+def agreement_plot(energy: EnergyReport) -> Plot | None:
+    """How often each class of the teacher became each class of this network.
+
+    None without the decisions of both, or for more classes than a page can show. Images
+    are named by their index alone, because a page must not contain test images.
+    """
+    pairs = list(zip(energy.teacher.decisions, energy.decisions, strict=False))
+    if not pairs or len(energy.teacher.decisions) != len(energy.decisions):
+        return None
+    if min(map(min, pairs)) < 0 or max(map(max, pairs)) >= MOST_CLASSES:
+        return None
+    classes = range(max(map(max, pairs)) + 1)
+    found = Counter(pairs)
+    differ = [i for i, (teacher, own) in enumerate(pairs) if teacher != own]
+    plot = heat_map(
+        "plot-agreement",
+        "Classes of the teacher and of this network",
+        [f"teacher {c}" for c in classes],
+        [str(c) for c in classes],
+        [[found[row, column] for column in classes] for row in classes],
+        f"Columns: the class by this network. Of {counted(len(pairs))}, they disagree"
+        f" on {len(differ):,}"
+        + (f": number {', '.join(map(str, differ[:LISTED]))}" if differ else "")
+        + (", ..." if len(differ) > LISTED else "")
+        + ".",
+        unit="images",
+    )
+    summary = f"The two agree on {len(pairs) - len(differ):,} of {len(pairs):,} images."
+    return replace(plot, summary=summary)
+
+
 def step_plot(found: StepMap) -> Plot:
     """Mismatches of every layer at every step."""
     return heat_map(
@@ -254,6 +289,7 @@ def heat_map(
     columns: Sequence[str],
     counts: Sequence[Sequence[int]],
     note: str,
+    unit: str = "differ",
 ) -> Plot:
     """A table of shaded cells; cells show their count if there are few columns."""
     longest = max(map(len, layers), default=0)
@@ -273,7 +309,7 @@ def heat_map(
         drawn.append(text(0, y + 16, shortened(layer, int(left / LETTER))))
         for c, count in enumerate(row):
             x = left + c * width
-            tip = f"{layer}, {columns[c]}: {count:,} differ"
+            tip = f"{layer}, {columns[c]}: {count:,} {unit}"
             kind = f"heat-{shade(count, most)}"
             drawn.append(rect(x + 0.75, y + 0.75, width - 1.5, cell - 1.5, kind, tip))
             if len(columns) <= CELLS_WITH_TEXT:

@@ -20,6 +20,7 @@ from cli.main import main
 from export.to_nir import write
 from stars.config.models import DistillConfig
 from stars.files.writing import write_json
+from stars.graph import reference
 from stars.graph.nodes import Affine, Conv2d
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
@@ -40,6 +41,7 @@ from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
 from targets.report.plots import (
     accuracy_plot,
+    agreement_plot,
     gauge_plots,
     network_plot,
     step_plot,
@@ -836,6 +838,28 @@ def test_the_first_screen_says_what_was_lost_and_what_is_gained(report, page):
     assert replaced(report.model_copy(update={"energy": None})) is None
     for chip in report.chips:
         assert f"{chip.title}: {'yes' if chip.ok else 'no'}" in page
+
+
+def test_where_teacher_and_network_disagree_is_shown_by_index(report, graph, measured):
+    run = Run.open(measured)
+    images = np.load(run.path.parent / "test.npz")["images"]
+    inputs = graph.encoding.encode(images, graph.steps)
+    own = tuple(reference.run(graph, inputs).decisions().tolist())
+    assert report.energy.decisions == own
+    assert agreement_plot(report.energy) is None  # the teacher takes other images
+    other = (own[0] + 1) % 4
+    teacher = report.energy.teacher.model_copy(update={"decisions": (other, *own[1:])})
+    energy = report.energy.model_copy(update={"teacher": teacher})
+    plot = agreement_plot(energy)
+    assert plot.summary == f"The two agree on {COUNT - 1} of {COUNT} images."
+    assert "they disagree on 1: number 0." in plot.note
+    assert plot.rows[other][1 + own[0]] == "1"
+    assert sum(int(cell) for row in plot.rows for cell in row[1:]) == COUNT
+    page = report_html(report.model_copy(update={"energy": energy}), None)
+    drawn = check_page(page).all("svg", role="img")
+    assert "plot-agreement" in {one["id"] for one in drawn}
+    huge = teacher.model_copy(update={"decisions": (10**9,) * COUNT})
+    assert agreement_plot(energy.model_copy(update={"teacher": huge})) is None
 
 
 def test_the_network_is_a_drawing_with_shapes_and_rates(report):
