@@ -7,6 +7,7 @@ from rich.text import Text
 
 from cli.grid import Grid
 from targets.chip.fit import FitReport
+from targets.chip.program import ProgramFit
 
 BYTE = 8
 KILO = 1024
@@ -39,6 +40,25 @@ def check_text(report: FitReport) -> RenderableType:
     grid = Grid(("layer", *columns), rows, rules=[len(report.layers)])
     verdict = f"{report.limits.title}: {report.verdict}"
     return Group(Text(verdict), grid, Text("\n".join(notes(report))))
+
+
+def program_text(report: ProgramFit) -> RenderableType:
+    """One row per layer of the C, and the limits of a microcontroller."""
+    found = "it fits" if report.ok else f"{len(report.violations)} limit(s) exceeded"
+    rows = [
+        (
+            layer.population.name,
+            ", ".join(link.kernel for link in layer.links),
+            f"{layer.flash:,}",
+            f"{layer.ram:,}",
+        )
+        for layer in report.program.layers
+    ]
+    names = ("layer", "kernels", "flash, bytes", "RAM, bytes")
+    whole = ("sum, with what layers share", "", f"{report.flash:,}", f"{report.ram:,}")
+    grid = Grid(names, [*rows, whole], rules=[len(rows)])
+    verdict = f"{report.limits.title}: {found}"
+    return Group(Text(verdict), grid, Text("\n".join(report.notes())))
 
 
 def notes(report: FitReport) -> list[str]:

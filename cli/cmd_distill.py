@@ -83,7 +83,7 @@ def distill(
         typer.Option(
             help=(
                 "Real images for the printed accuracies, or none. Default: "
-                "fashion-mnist for the bundled teacher, else none."
+                "fashion-mnist for a teacher of that data set, else none."
             )
         ),
     ] = None,

@@ -27,8 +27,14 @@ def parity(
         int | None, typer.Option(help="Number of images. Default: all.")
     ] = None,
     lava_images: Annotated[
-        int, typer.Option(help="Largest number of images on Lava, which is slow.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            help=(
+                "Largest number of images on Lava, which is slow. Default: 32, or as "
+                "many as make 4 million neuron-steps."
+            )
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         choice(
@@ -53,6 +59,15 @@ def parity(
     ] = "reference",
     onnx: Annotated[
         Path | None, typer.Option(help="ONNX file to run. Default: that of the run.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Lava bundle whose files must be those of the network. Default: that "
+                "of the run."
+            )
+        ),
     ] = None,
     forced_images: Annotated[
         int,
@@ -104,6 +119,7 @@ def parity(
             forced_images=forced_images,
             against=against,
             onnx=onnx,
+            bundle=bundle,
             substitutes=files,
             dump=dump,
             dt=dt,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import DtOption, ForceFlag, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, shown, stage_progress
 from stars.files.writing import check_writable
+
+if TYPE_CHECKING:
+    from stars.grid.certificate import Certificate
 
 
 def quantize(
@@ -26,6 +29,17 @@ def quantize(
             help=(
                 "Change each dt / tau to the nearest 2^-j. Without this option, "
                 "other values are refused."
+            ),
+        ),
+    ] = False,
+    truncating_decay: Annotated[
+        bool,
+        typer.Option(
+            "--truncating-decay",
+            help=(
+                "Let each decay truncate as Loihi does, so that the network is exact "
+                "at any T. Without this option a decay keeps every bit, which is exact "
+                "up to some T."
             ),
         ),
     ] = False,
@@ -57,7 +71,12 @@ def quantize(
     check_out("nir", out, force=force)
     check_writable(out.parent)
     sample = choose_sample(subject, inputs, data, images)
-    done = quantization(subject.graph, bits=bits, round_decay=round_decay)
+    done = quantization(
+        subject.graph,
+        bits=bits,
+        round_decay=round_decay,
+        truncating_decay=truncating_decay,
+    )
     with stage_progress(output) as progress:
         report = measure(
             subject.graph,
@@ -68,5 +87,14 @@ def quantize(
     write_checked("nir", done.graph, out)
     result = {"path": str(out), "bits": bits, **report.to_json()}
     output.emit("stars.quantize/1", result, quantize_text(report))
-    output.note(f"{out}: written; {report.certificate.verdict}")
+    certificate = report.certificate
+    output.note(f"{out}: written; {certificate.verdict}{remedy(certificate)}")
     output.next(f"stars check {shown(out)}")
+
+
+def remedy(certificate: Certificate) -> str:
+    """The option that keeps a decay exact beyond T, where its bits set the bound."""
+    decaying = ("truncation", "float32 bits", "float32 range")
+    if any(b.kind in decaying and b.step > 1 for b in certificate.breaks):
+        return "; pass --truncating-decay to go beyond"
+    return ""

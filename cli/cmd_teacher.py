@@ -45,6 +45,7 @@ def train(
     """Train a teacher and print its accuracy on the test split."""
     from stars.config.models import TeacherTrainingConfig, read_toml, validated
     from stars.config.presets import merged
+    from stars.config.sources import flips
     from stars.data.images import load
     from stars.run_directory import Run
     from stars.runtime.allocator import keep_freed_memory
@@ -60,6 +61,7 @@ def train(
     }
     given = {key: value for key, value in flags.items() if value is not None}
     values = merged({} if config is None else read_toml(config), given)
+    values = {"flip": flips(data), **values}
     settings = validated(TeacherTrainingConfig, values, "teacher configuration")
     training, test = load(data, "train"), load(data, "test")
     run = Run.create(out, settings, resume=resume)

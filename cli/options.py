@@ -10,9 +10,12 @@ import typer
 
 # The names that options take. Tests compare them with the tables, whose modules would
 # make `--help` slow.
-TARGETS = ["student", "reference", "norse", "onnx", "loihi", "lava-float", "lava-fixed"]
-FORMATS, FORMS = ["nir", "lava", "onnx"], ["scan", "step", "unroll"]
-CHIPS, CAPABILITIES = ["loihi1", "loihi2"], ["core", "onnx", "lava"]
+TARGETS = ["student", "reference", "norse", "onnx", "c", "c-wasm", "c-arm", "c-arm-m55"]
+TARGETS += ["loihi", "lava-float", "lava-fixed"]
+FORMATS, FORMS = ["nir", "lava", "onnx", "c"], ["scan", "step", "unroll"]
+KERNELS = ["auto", "event", "dense"]
+CHIPS = ["loihi1", "loihi2", "cortex-m4", "cortex-m7", "cortex-m55", "rp2040"]
+CAPABILITIES = ["core", "onnx", "lava"]
 COST_TABLES = [
     "loihi1",
     "loihi2",
@@ -28,6 +31,7 @@ LOSSES = [
     "kl",
     "ce",
     "tser",
+    "decoupled",
     "hta_kl",
     "nld",
     "samd",
@@ -61,6 +65,15 @@ ARCHITECTURES = [
 DEVICES, BACKENDS = ["cpu", "cuda"], ["fused", "norse-eager"]
 
 
+def seconds(text: str) -> float | str:
+    """The value of `--dt`: a number, or "auto".
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    return text if text == "auto" else float(text)
+
+
 def choice(text: str, values: Sequence[str], *names: str, **settings: Any) -> Any:
     """An option that lists its values in its help, and completes them in the shell."""
 
@@ -73,8 +86,15 @@ def choice(text: str, values: Sequence[str], *names: str, **settings: Any) -> An
 
 RunArgument = Annotated[Path, typer.Argument(help="A run directory or a .nir file.")]
 DtOption = Annotated[
-    float | None,
-    typer.Option(help="Seconds per time step, for a NIR file that does not say it."),
+    Any,
+    typer.Option(
+        parser=seconds,
+        metavar="SECONDS",
+        help=(
+            "Seconds per time step, for a NIR file that does not say it; 'auto' takes "
+            "what the parameters of snnTorch, SpikingJelly, Norse or sinabs show."
+        ),
+    ),
 ]
 StepsOption = Annotated[
     int | None,

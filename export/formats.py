@@ -23,7 +23,9 @@ class Backend:
             read back.
         output: name of the file or folder in a run's artifacts.
         description: one line.
-        options: names of the writer's other parameters.
+        options: names of the other parameters, of `rewrite` or else of the writer.
+        rewrite: "module:function" that takes (graph, **options) and returns the graph
+            to write; None writes the graph as it is.
     """
 
     writer: str
@@ -31,6 +33,7 @@ class Backend:
     output: str
     description: str
     options: frozenset[str] = frozenset()
+    rewrite: str | None = None
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -39,6 +42,8 @@ BACKENDS: Mapping[str, Backend] = {
         reader="export.from_nir:read",
         output="student.nir",
         description="NIR (HDF5), with dt, steps, encoding and exact decays",
+        options=frozenset({"dt", "convention"}),
+        rewrite="export.nir_time:for_reader",
     ),
     "lava": Backend(
         writer="export.to_lava:write",
@@ -51,7 +56,14 @@ BACKENDS: Mapping[str, Backend] = {
         reader=None,
         output="student.onnx",
         description="ONNX with the time loop inside",
-        options=frozenset({"form", "record"}),
+        options=frozenset({"form", "opset", "record"}),
+    ),
+    "c": Backend(
+        writer="export.c.folder:write",
+        reader=None,
+        output="c",
+        description="a folder of portable C99: the network, its input and a self-test",
+        options=frozenset({"name", "rates", "kernels"}),
     ),
 }
 
@@ -59,41 +71,55 @@ BACKENDS: Mapping[str, Backend] = {
 ENDINGS: Mapping[str, str] = {".nir": "nir", ".onnx": "onnx", "": "lava"}
 
 
-def write(graph: SpikingGraph, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write a graph in the format that the path's ending names.
+def write(
+    graph: SpikingGraph,
+    path: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    **options: Any,
+) -> None:
+    """Write a graph in the format that `target` or the path's ending names.
 
     >>> import export
     >>> export.write(student.graph, "student.onnx", form="step")  # doctest: +SKIP
 
     Args:
-        graph: to write; a Lava bundle needs it on the grid.
+        graph: to write; a Lava bundle and C need it on the grid.
         path: ".nir", ".onnx", or a folder without an ending for the Lava bundle.
-        options: of ONNX: form ("scan", "step" or "unroll") and record.
+        target: a key of `BACKENDS`, such as "c" for a folder of C; None reads the
+            ending.
+        options: of ONNX: form ("scan", "step" or "unroll"), opset and record. Of NIR:
+            dt, to which time constants are rescaled, and convention. Of C: name, rates
+            and kernels, see `export.c.folder.write`.
 
     Raises:
-        ConfigError: another ending, or an option that the format does not have.
+        ConfigError: another target or ending, or an option that the format lacks.
         UnsupportedNodeError: nodes that the format cannot express.
         GraphError, LimitError: the graph is not on the grid, or does not fit the chip.
         MissingDependencyError: a package for the format is not installed.
         DataError: the path cannot be written.
     """
     file = Path(path)
-    if file.suffix not in ENDINGS:
+    if target is None and file.suffix not in ENDINGS:
         raise ConfigError(
             f"'{file}': no format has the ending {file.suffix!r}; allowed are"
             f" {', '.join(filter(None, ENDINGS))}, or none for a Lava bundle"
         )
-    write_checked(ENDINGS[file.suffix], graph, file, **options)
+    write_checked(target or ENDINGS[file.suffix], graph, file, **options)
 
 
 def read(
-    path: str | os.PathLike[str], *, dt: float | None = None, steps: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    dt: float | str | None = None,
+    steps: int | None = None,
 ) -> SpikingGraph:
     """The graph in a NIR file.
 
     Args:
         path: of the file.
-        dt: seconds a step, for a file that does not say it.
+        dt: seconds a step, for a file that does not say it; or "auto", see
+            `export.from_nir.read`.
         steps: T, for a file that does not say it; else it takes precedence.
 
     Raises:
@@ -121,7 +147,9 @@ def backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) -> None:
+def write_checked(
+    name: str, graph: SpikingGraph, path: Path, /, **options: Any
+) -> None:
     """Write `graph` in one format, read it back if the format allows, and compare.
 
     Args:
@@ -142,6 +170,8 @@ def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) ->
             f"format '{name}' has no {', '.join(unknown)};"
             f" it has {', '.join(sorted(row.options)) or 'no options'}"
         )
+    if row.rewrite is not None:
+        graph, options = function(row.rewrite)(graph, **options), {}
     function(row.writer)(graph, path, **options)
     if row.reader is not None and function(row.reader)(path) != graph:
         raise FormatError(

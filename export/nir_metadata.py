@@ -1,6 +1,10 @@
 """Metadata that NIR lacks: written into a NIR graph and read back here.
 
-stars_format, stars_version   of the metadata, and of the distribution that wrote it
+The entry `stars_format` marks a file of this toolchain. Without it, nothing below is
+read. The group `stars` holds the others, so that no entry of another tool has their
+names. Files of format 3 and less have no such group.
+
+version                       of the distribution that wrote it
 time_unit                     "s": dt and every time constant are in seconds
 dt, steps                     seconds per step; T, the number of steps of one input
 reset                         the discrete-time rule of every spiking neuron
@@ -9,10 +13,9 @@ encoding                      how images become the input; empty if unknown
 delayed_edges                 edges that deliver the value of the previous step, by the
                               rule of `stars.graph.delays` (JSON; only with a cycle)
 text                          the graph's own metadata (JSON)
-k (of each LIF node)          dt / tau as exact ratios (JSON)
-membrane_step (of some LIF, CubaLIF)
-                              volts; the decay truncates to multiples of it (format 2,
-                              3 with a CubaLIF)
+stars/k (of each LIF node)    dt / tau as exact ratios (JSON)
+stars/membrane_step (of some LIF, CubaLIF)
+                              volts; the decay truncates to multiples of it
 """
 
 from __future__ import annotations
@@ -29,14 +32,13 @@ import numpy as np
 from stars.errors import FormatError, GraphError
 from stars.files.json_toml import parse_json
 from stars.graph.encoding import Encoding, from_entries, to_entries
-from stars.graph.nodes import LI, LIF, CubaLIF, Neuron
+from stars.graph.nodes import LI, LIF
 from stars.graph.spiking_graph import SpikingGraph
 
 Number = TypeVar("Number", int, float)
 
-FORMAT = 3  # of the metadata; readers refuse larger numbers
-LIF_FORMAT = 2  # for graphs in which only decays of LIF truncate
-PLAIN_FORMAT = 1  # for graphs in which no decay truncates
+FORMAT = 4  # of the metadata; readers refuse larger numbers
+GROUP, GROUPED = "stars", 4  # where the entries are, from this format on
 RESET = "to v_reset, in the step in which v > v_threshold"
 
 # nir raises these on damaged or foreign trees: it checks by assert and by indexing.
@@ -54,9 +56,8 @@ UNREADABLE = (
 
 def metadata(graph: SpikingGraph) -> dict[str, Any]:
     """The metadata of a graph that NIR itself cannot hold."""
-    return {
-        "stars_format": format_of(graph),
-        "stars_version": own_version(),
+    entries = {
+        "version": own_version(),
         "time_unit": "s",
         "dt": float(graph.dt),
         "steps": int(graph.steps),
@@ -66,6 +67,7 @@ def metadata(graph: SpikingGraph) -> dict[str, Any]:
         "encoding": {} if graph.encoding is None else encoding(graph.encoding),
         **delayed(graph),
     }
+    return {"stars_format": FORMAT, GROUP: entries}
 
 
 def encoding(images: Encoding) -> dict[str, Any]:
@@ -78,15 +80,6 @@ def delayed(graph: SpikingGraph) -> dict[str, str]:
     """The delayed edges as metadata; empty without a cycle."""
     edges = sorted(graph.delayed)
     return {"delayed_edges": json.dumps(edges)} if edges else {}
-
-
-def format_of(graph: SpikingGraph) -> int:
-    """The least format that describes the graph: old readers ignore truncation."""
-    neurons = (node for node in graph.nodes.values() if isinstance(node, Neuron))
-    truncating = [node for node in neurons if node.decay == "truncate"]
-    if any(isinstance(node, CubaLIF) for node in truncating):
-        return FORMAT
-    return LIF_FORMAT if truncating else PLAIN_FORMAT
 
 
 def own_version() -> str:
@@ -109,6 +102,7 @@ class Metadata:
     def __init__(self, entries: Mapping[str, Any]) -> None:
         self.entries = entries
         self.ours = "stars_format" in entries
+        self.grouped = False
         if not self.ours:
             return
         form = self._get("stars_format", int)
@@ -117,10 +111,12 @@ class Metadata:
                 f"its format is {form}, of a newer version of stars-snn; this version"
                 f" reads up to {FORMAT}: update stars-snn"
             )
+        if form >= GROUPED:
+            self.entries, self.grouped = self._get(GROUP, dict), True
         for key, expected in (("time_unit", "s"), ("reset", RESET)):
             if self._get(key, str) != expected:
                 raise FormatError(
-                    f"metadata {key!r} is {entries[key]!r}, expected {expected!r}"
+                    f"metadata {key!r} is {self.entries[key]!r}, expected {expected!r}"
                 )
 
     def dt(self, given: float | None) -> float:
@@ -131,6 +127,13 @@ class Metadata:
         if given is not None and given != own:
             raise FormatError(f"dt is {own} s in the file, but {given} s was passed")
         return own
+
+    def of_node(self, node: nir.NIRNode) -> Mapping[str, Any]:
+        """Our own entries of one node; another tool's entries never count."""
+        if not self.ours:
+            return {}
+        entries = node.metadata.get(GROUP, {}) if self.grouped else node.metadata
+        return entries if isinstance(entries, Mapping) else {}
 
     def steps(self, given: int | None) -> int:
         """T: `given`, or the file's if it is None."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import nir
 
+from export.nir_shapes import completed
 from stars.errors import FormatError
 
 Edge = tuple[str, str]
@@ -92,12 +93,12 @@ def without(name: str, edges: Sequence[Edge]) -> list[Edge]:
 
 
 def unchecked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A graph from HDF5 with NIR's type check turned off at every depth.
+    """A graph from HDF5 with complete nodes, and NIR's type check off at every depth.
 
     That check adds nodes, and it is wrong for kernels that are not square.
     """
     nodes = {
-        name: unchecked(node) if node["type"] == "NIRGraph" else node
+        name: unchecked(node) if node["type"] == "NIRGraph" else completed(node)
         for name, node in content["nodes"].items()
     }
     return {**content, "nodes": nodes, "type_check": False}

@@ -15,7 +15,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from export.nir_metadata import decay_ratios, metadata
+from export.nir_metadata import GROUP, decay_ratios, metadata
 from stars.errors import FormatError
 from stars.files.writing import atomic
 from stars.graph.nodes import (
@@ -81,10 +81,13 @@ def node_to_nir(graph: SpikingGraph, name: str) -> nir.NIRNode:
     converted = TO_NIR[type(node)](node, shape, graph.dt)
     converted.input_type = {"input": np.array(shape)}
     converted.output_type = {"output": np.array(graph.shapes[name])}
+    ours: dict[str, Any] = {}
     if isinstance(node, LIF | LI):
-        converted.metadata = {"k": json.dumps(decay_ratios(graph.dt, node))}
+        ours["k"] = json.dumps(decay_ratios(graph.dt, node))
     if isinstance(node, LIF | CubaLIF) and node.membrane_step is not None:
-        converted.metadata["membrane_step"] = node.membrane_step
+        ours["membrane_step"] = node.membrane_step
+    if ours:
+        converted.metadata = {GROUP: ours}
     return converted
 
 

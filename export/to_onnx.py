@@ -42,8 +42,10 @@ from stars.graph.nodes import LI, LIF, Array, CubaLIF, Weighted
 from stars.graph.spiking_graph import SpikingGraph
 
 FORMAT = 1  # of names and metadata; readers refuse larger numbers
-OPSET = 18  # with IR version 8, runs in ONNX Runtime 1.14 and later
-IR_VERSION = 8
+OPSET = (
+    19  # the first that ONNX's ReferenceEvaluator runs; ONNX Runtime: 1.15 and later
+)
+OPSETS = range(18, 24)  # whose results the tests compare
 
 
 def write(
@@ -53,6 +55,7 @@ def write(
     form: str = "scan",
     record: bool = False,
     golden: bool = True,
+    opset: int = OPSET,
 ) -> None:
     """Write `graph` as an ONNX file, atomically.
 
@@ -63,9 +66,10 @@ def write(
         record: if true, spikes and membranes of every neuron node are outputs too.
         golden: if true, the file holds the hashes of the golden vectors, which costs a
             run of eight inputs.
+        opset: version of ONNX's operators, in `OPSETS`.
 
     Raises:
-        ConfigError: the form is unknown.
+        ConfigError: the form is unknown, or the opset is not in `OPSETS`.
         GraphError: the graph does not end in a node with a membrane.
         UnsupportedNodeError: some nodes have no operators; names all of them.
         MissingDependencyError: onnx is not installed.
@@ -73,7 +77,7 @@ def write(
         FormatError: a name is not valid in ONNX.
     """
     content = to_onnx(
-        graph, form=form, record=record, golden=golden
+        graph, form=form, record=record, golden=golden, opset=opset
     ).SerializeToString()
     with atomic(path) as temporary:
         temporary.write_bytes(content)
@@ -85,21 +89,28 @@ def to_onnx(
     form: str = "scan",
     record: bool = False,
     golden: bool = True,
+    opset: int = OPSET,
 ) -> Any:
     """`graph` as an onnx.ModelProto that passes the full checker; see `write`."""
     if form not in FORMS:
         raise ConfigError(
             f"unknown form '{form}'{guess(form, FORMS)}; there are {', '.join(FORMS)}"
         )
+    if opset not in OPSETS:
+        raise ConfigError(
+            f"opset is {opset}; allowed are {OPSETS[0]} to {OPSETS[-1]} (default:"
+            f" {OPSET})"
+        )
     graph.check_supported(KINDS, "ONNX export: no operator")
     entries = metadata(graph, form)
     if golden:
         entries["golden"] = json.dumps(golden_hashes(graph))
     helper = onnx().helper
+    versions = [helper.make_opsetid("", opset)]
     model = helper.make_model(
         FORMS[form](graph, record),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=versions,
+        ir_version=helper.find_min_ir_version_for(versions),
         producer_name="stars-snn",
         producer_version=entries["stars_version"],
     )

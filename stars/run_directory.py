@@ -74,8 +74,9 @@ class Run:
             raise ConfigError(f"'{path}' holds no run to resume")
         if path.exists() and (not path.is_dir() or holds_something(path)):
             raise ConfigError(f"'{path}' exists and is not a run; give another --out")
-        write_text(run.config_path, text)
-        write_json(run.manifest_path, manifest(config))
+        with run.begun():
+            write_text(run.config_path, text)
+            write_json(run.manifest_path, manifest(config))
         return run
 
     @classmethod
@@ -133,16 +134,20 @@ class Run:
     def begun(self) -> Iterator[None]:
         """Removes the run if an error comes before the first checkpoint.
 
-        Nothing is lost: such a run holds only the files that `create` wrote.
+        Nothing is lost: such a run holds only what a new one writes again. Files of
+        others stay, and their folder with them.
         """
         try:
             yield
         except StarsError:
-            if not any(path.is_file() for path in self.checkpoint_paths):
-                for path in (self.manifest_path, self.metrics_path, self.config_path):
+            begun = any(path.is_file() for path in self.checkpoint_paths)
+            if self.path.is_dir() and not begun:
+                own = self.manifest_path, self.metrics_path, self.synthetic_path
+                for path in (*own, self.config_path):
                     path.unlink(missing_ok=True)
-                if not any(self.path.iterdir()):
-                    self.path.rmdir()
+                for folder in (self.checkpoint_path.parent, self.path):
+                    if folder.is_dir() and not any(folder.iterdir()):
+                        folder.rmdir()
             raise
 
     @property
@@ -194,6 +199,16 @@ class Run:
     def onnx_path(self) -> Path:
         """The same as ONNX; exists once it was exported."""
         return self.path / "artifacts" / "student.onnx"
+
+    @property
+    def bundle_path(self) -> Path:
+        """The same as a Lava bundle, a folder; exists once it was exported."""
+        return self.path / "artifacts" / "lava"
+
+    @property
+    def c_path(self) -> Path:
+        """The folder of its C sources; exists once it was exported."""
+        return self.path / "artifacts" / "c"
 
     def read_config(self) -> dict[str, Any]:
         """The configuration as plain values."""

@@ -18,14 +18,17 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import certify
 from stars.run_directory import Run
+from targets.c.cross import MOST_IMAGES
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
 from targets.hardware.costs import TABLES, table_of
 from targets.inputs import Inputs, first, inputs_for
 from targets.keeping import write_result
+from targets.lava.bundle import check_bundle
 from targets.parity_check.lane import Options
 from targets.parity_check.report import ParityReport
 from targets.parity_check.run import choose_targets, run_parity, supporting_targets
+from targets.report.read import read_manifest
 from targets.simulators.onnx_check import check_metadata
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.subject import Subject
@@ -44,6 +47,8 @@ class HasPath(Protocol):
         """The run directory."""
 
 
+LAVA_NEURON_STEPS = 4_000_000  # minutes in Lava
+
 Source = str | os.PathLike[str] | HasPath | SpikingGraph
 Images = str | os.PathLike[str] | NDArray[Any] | None
 
@@ -54,13 +59,14 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     *,
     on: Sequence[str] = (),
     count: int | None = None,
-    lava_images: int = 32,
+    lava_images: int | None = None,
     forced_images: int = 32,
     against: str = "reference",
     onnx: Path | None = None,
+    bundle: Path | None = None,
     substitutes: Mapping[str, Path] | None = None,
     dump: Path | None = None,
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     replace: bool = False,
     progress: Progress | None = None,
@@ -81,11 +87,14 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
         on: names of targets. None named: all that are available; of a NIR file, those
             that can express it, and the report says why others are left out.
         count: how many images; None takes all.
-        lava_images: how many of them on Lava, which is slow.
+        lava_images: how many of them on Lava, which is slow. None takes 32, or fewer
+            of a large network: as many as make 4 million neuron-steps.
         forced_images: how many of them also with each layer's inputs replaced by those
             of the reference; 0 for none.
         against: the target that the others are compared with.
         onnx: the ONNX file to run; None takes the run's own.
+        bundle: the Lava bundle whose files are compared with the network; None takes
+            the run's own.
         substitutes: by target, another file to run there, which must fail.
         dump: a folder for the traces of every target.
         dt: seconds a step, for a NIR file that does not say it.
@@ -114,6 +123,11 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     if onnx is not None and "onnx" not in names:
         raise ConfigError(f"ONNX file '{onnx}': target 'onnx' is not among {names}")
     limited = names if against in LAVA else [name for name in LAVA if name in names]
+    if lava_images is None:
+        each = found.graph.neuron_count() * found.graph.steps
+        lava_images = min(32, max(1, LAVA_NEURON_STEPS // each))
+    limits = {name: most for name, most in MOST_IMAGES.items() if name in names}
+    limits |= dict.fromkeys(limited, lava_images)
     files = substitutes or {}
     shipped = [
         target.path
@@ -122,12 +136,16 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     ]
     for path in shipped:
         check_metadata(path, found.graph, any_steps=steps is not None)
+    if bundle is None and found.run is not None and found.run.bundle_path.exists():
+        bundle = found.run.bundle_path
+    if bundle is not None:
+        check_bundle(bundle, found.graph, any_steps=steps is not None)
     ran = [*chosen, truth]
     from_files = found.origin(samples, name_of(found, images), ran, files)
     options = Options(
         against=truth,
         forced_images=forced_images,
-        limits=dict.fromkeys(limited, lava_images),
+        limits=limits,
         substitutes={name: found.substitute(name, f) for name, f in files.items()},
     )
     result = run_parity(
@@ -150,7 +168,7 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     *,
     count: int | None = None,
     tables: Sequence[str | Path] = (),
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -193,11 +211,13 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     from_file = found.origin(taken, name_of(found, images))
     chunks = simulated(found.graph, taken, progress or unseen)
     decisions: list[int] = []
-    watch = watched(found.graph, chunks, seen, decisions)
-    counts = counted(found.graph, watch)
-    result = report(
-        counts, priced, teacher_of(found.run, taken), seen, from_file
-    ).model_copy(update={"decisions": tuple(decisions)})
+    counts = counted(found.graph, watched(found.graph, chunks, seen, decisions))
+    accuracy = None
+    if found.run is not None and steps is None:  # with other steps another network
+        accuracy = read_manifest(found.run.manifest_path).grid_accuracy
+    teacher = teacher_of(found.run, taken)
+    result = report(counts, priced, teacher, seen, accuracy=accuracy, origin=from_file)
+    result = result.model_copy(update={"decisions": tuple(decisions)})
     found.check_unchanged(from_file)
     if found.run is not None:
         write_result(found.run, result, replace=replace)
@@ -240,7 +260,7 @@ def watched(
         yield inputs, trace
 
 
-def opened(source: Source, *, dt: float | None, steps: int | None) -> Subject:
+def opened(source: Source, *, dt: float | str | None, steps: int | None) -> Subject:
     """The network of any kind of subject."""
     if isinstance(source, SpikingGraph):
         return Subject(source, Path("graph"), None)

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from export.from_nir import read
+from export.from_nir import load, read
+from export.nir_metadata import Metadata
 from export.onnx_proof import fingerprint
 from stars.data import images
+from stars.data.bundled_run import unpack_bundled
 from stars.errors import ConfigError, DataError, FormatError
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run, check_exists
 from targets.base import Target
+from targets.c.cross import ArmTarget, WasmTarget, cortex_m55
+from targets.c.target import CTarget
 from targets.inputs import Inputs, inputs_for, read_array
 from targets.origin import Origin, RanFile, inputs_digest
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.simulators.student import StudentTarget
+
+
+def states_dt(path: Path) -> bool:
+    """Whether a network states its own dt: a run directory, or a NIR file of ours.
+
+    Raises:
+        FormatError: the file is missing, damaged or not NIR.
+        UnsupportedNodeError: the file has NIR primitives that no node implements.
+    """
+    return path.is_dir() or Metadata(load(path).metadata).ours
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +57,13 @@ class Subject:
 
     @classmethod
     def open(
-        cls, path: Path, *, dt: float | None = None, steps: int | None = None
+        cls, path: Path, *, dt: float | str | None = None, steps: int | None = None
     ) -> Subject:
         """The network in a run directory or in a NIR file.
 
         Args:
-            path: the run directory or the file.
+            path: the run directory or the file. `fashion-mnist-student`, if nothing of
+                that name is there, is unpacked: the run that ships with STARS.
             dt: seconds per step, if a file of another tool does not state it.
             steps: T; required if the file does not state it, else it overrides the
                 file.
@@ -59,6 +74,7 @@ class Subject:
             FormatError: the file is missing, damaged, or of another format.
             UnsupportedNodeError: the file has NIR primitives that no node implements.
         """
+        unpack_bundled(path)
         if path.suffix == ".onnx":
             raise ConfigError(
                 f"'{path}' is an ONNX file, which does not hold the whole network; give"
@@ -75,7 +91,7 @@ class Subject:
 
     @classmethod
     def of_file(
-        cls, file: Path, run: Run | None, *, dt: float | None, steps: int | None
+        cls, file: Path, run: Run | None, *, dt: float | str | None, steps: int | None
     ) -> Subject:
         """The network in a NIR file, with the SHA-256 of the file."""
         digest = fingerprint(file) if file.is_file() else None
@@ -153,7 +169,7 @@ class Subject:
                 )
 
     def targets(self, onnx: Path | None = None) -> list[Target]:
-        """Targets that run this subject's own files: its student and its ONNX file.
+        """Targets that run this subject's own files: its student, ONNX file and C.
 
         Args:
             onnx: an ONNX file of the same network; None uses the run's own, if any.
@@ -161,6 +177,8 @@ class Subject:
         found: list[Target] = []
         if self.run is not None and self.run.student_path.is_file():
             found.append(StudentTarget(self.run.student_path))
+        if self.run is not None and (sources := self.run.c_path).is_dir():
+            found += c_targets(sources)
         if onnx is None and self.run is not None and self.run.onnx_path.is_file():
             onnx = self.run.onnx_path
         return found if onnx is None else [*found, OnnxTarget(onnx)]
@@ -175,6 +193,10 @@ class Subject:
             return StudentTarget(file)
         if name == OnnxTarget.name and file.suffix == ".onnx":
             return OnnxTarget(file)
+        if file.is_dir():
+            for target in c_targets(file):
+                if target.name == name:
+                    return target
         return read(file, dt=self.graph.dt, steps=self.graph.steps)
 
 
@@ -182,3 +204,9 @@ def within(folder: Path, path: Path) -> str:
     """The path relative to a folder, or absolute if the folder does not hold it."""
     whole = path.resolve()
     return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+
+
+def c_targets(sources: Path) -> list[CTarget]:
+    """The targets that compile a folder of C sources."""
+    found = [CTarget(), WasmTarget(), ArmTarget(), cortex_m55()]
+    return [replace(target, path=sources) for target in found]

@@ -151,9 +151,10 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
     >>> student = stars.distill("fashion-mnist", preset="quick")  # doctest: +SKIP
 
     Args:
-        teacher: "fashion-mnist" (bundled; the default), a .safetensors, .pt or .pth
-            file, "module:function", or an nn.Module with the attributes input_shape,
-            (C, H, W), classes, mean and deviation, one value a channel of pixel / 255.
+        teacher: "fashion-mnist" (bundled; the default), a .safetensors file, a
+            checkpoint, "module:function", or an nn.Module with the attributes
+            input_shape, (C, H, W), classes, mean and deviation, one value a channel of
+            pixel / 255.
         preset: "quick", "default" or "thorough".
         out: the run directory; None uses a temporary one, which is deleted with the
             student.
@@ -168,7 +169,7 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
             `stars.synthesis.Synthesizer`.
         data: real training images to learn from, for comparison.
         test_data: real images for the accuracies; "none" for none. Default: the
-            bundled test images for the bundled teacher, else none.
+            bundled test images for a teacher of their data set, else none.
         seed: of every random number.
         device: "cpu" or "cuda".
         backend: "fused" or "norse-eager".

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stars.config.models import DistillConfig
 from stars.data import images
 from stars.data.images import LabeledImages
+from stars.priors import READ_STATISTICS
 from stars.teacher.loading import load
 from stars.teacher.spec import spec_of
 from stars.teacher.teacher import Teacher
@@ -24,5 +25,15 @@ def read_inputs(
     """
     if teacher is None:
         teacher = load(config.teacher.source, spec_of(config.teacher))
+    teacher.check_statistics(statistics_readers(config))
     test = None if config.test_data == "none" else images.load(config.test_data)
     return teacher, test, images.load(config.data, "train") if config.data else None
+
+
+def statistics_readers(config: DistillConfig) -> list[str]:
+    """The priors and the method that read the teacher's BatchNorm statistics."""
+    if config.data:
+        return []  # nothing is synthesized
+    priors = [p.name for p in config.prior if p.weight and p.name in READ_STATISTICS]
+    method = config.synthesis.method
+    return [*priors, method] if method == "cmi" else priors

@@ -38,6 +38,7 @@ from stars.grid.rewrite import (
     fold_resistances,
     round_decays,
     sum_pools,
+    with_truncating_decay,
 )
 
 WEIGHT_BITS = 8  # with the sign
@@ -117,14 +118,24 @@ class Quantization:
 
 
 def quantize(
-    graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
+    graph: SpikingGraph,
+    *,
+    bits: int = WEIGHT_BITS,
+    round_decay: bool = False,
+    truncating_decay: bool = False,
 ) -> SpikingGraph:
     """`graph` rounded to the grid; see `quantization`."""
-    return quantization(graph, bits=bits, round_decay=round_decay).graph
+    return quantization(
+        graph, bits=bits, round_decay=round_decay, truncating_decay=truncating_decay
+    ).graph
 
 
 def quantization(
-    graph: SpikingGraph, *, bits: int = WEIGHT_BITS, round_decay: bool = False
+    graph: SpikingGraph,
+    *,
+    bits: int = WEIGHT_BITS,
+    round_decay: bool = False,
+    truncating_decay: bool = False,
 ) -> Quantization:
     """`graph` rounded to the grid, with the grid of each node.
 
@@ -140,6 +151,8 @@ def quantization(
         graph: with v_leak = v_reset.
         bits: of a weight, with the sign; 2 to 8.
         round_decay: round each k = dt / tau to the nearest 2^-j instead of raising.
+        truncating_decay: let each decay truncate as the chip does; see
+            `stars.grid.with_truncating_decay`.
 
     Raises:
         GraphError: `bits` is out of range, or a value cannot be put on the grid.
@@ -147,13 +160,14 @@ def quantization(
     """
     check_bits(bits)
     pooled = sum_pools(round_decays(graph) if round_decay else graph)
+    finish = with_truncating_decay if truncating_decay else lambda graph: graph
     if is_on_grid(pooled) and widest(pooled) <= weight_limit(bits):
-        return Quantization(pooled, pooled, {})
+        return Quantization(pooled, finish(pooled), {})
     exact = fold_resistances(pooled)
     grids = grid_of(exact, bits=bits)
     result = rounded(exact, grids)
     lower(result)
-    return Quantization(exact, result, grids)
+    return Quantization(exact, finish(result), grids)
 
 
 Grids = Mapping[str, NodeGrid]

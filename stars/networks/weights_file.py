@@ -42,6 +42,22 @@ def read_tensors(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, dict(header.get("__metadata__") or {})  # null is allowed
 
 
+UNBUILDABLE = (RuntimeError, TypeError, OverflowError)  # of sizes that cannot be
+
+
+def names_of(make: Callable[[], nn.Module]) -> list[str]:
+    """The names of the weights that the network has; it is built without memory.
+
+    Raises:
+        FormatError: it cannot be built.
+    """
+    try:
+        with torch.device("meta"):
+            return list(make().state_dict())
+    except UNBUILDABLE as error:
+        raise FormatError(str(error).splitlines()[0]) from error
+
+
 def filled(make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
     """The network that `make` builds, with these weights.
 
@@ -56,7 +72,7 @@ def filled(make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Networ
             make().load_state_dict(shapes, assign=True)
         network = make()
         network.load_state_dict(dict(tensors))
-    except (RuntimeError, TypeError, OverflowError) as error:
+    except UNBUILDABLE as error:
         reason = "\n  ".join(str(error).splitlines()[:6])
         raise FormatError(reason) from error
     if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):

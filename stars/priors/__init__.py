@@ -40,5 +40,7 @@ PRIORS: dict[str, Prior] = {
 
 # Priors that read the student's membranes, which must then be recomputed.
 READ_MEMBRANES = {"membrane_tail"}
+# Priors that read the teacher's BatchNorm statistics.
+READ_STATISTICS = {"batch_norm", "tail", "membrane_tail"}
 
-__all__ = ["PRIORS", "READ_MEMBRANES", "Prior", "SynthesisState"]
+__all__ = ["PRIORS", "READ_MEMBRANES", "READ_STATISTICS", "Prior", "SynthesisState"]

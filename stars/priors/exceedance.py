@@ -73,8 +73,9 @@ def channels(taps: Sequence[BatchNormTap]) -> Iterator[Channels]:
         mean, variance = layer.running_mean, layer.running_var
         if mean is None or variance is None:
             continue
-        gain = layer.weight if layer.affine else torch.ones_like(mean)
-        shift = layer.bias if layer.affine else torch.zeros_like(mean)
+        known = layer.weight is not None
+        gain: Tensor = layer.weight if known else torch.ones_like(mean)
+        shift: Tensor = layer.bias if known else torch.zeros_like(mean)
         deviation = (variance + layer.eps).sqrt()
         mean, deviation, gain, shift = (
             x[:, None, None] for x in (mean, deviation, gain, shift)
@@ -107,7 +108,7 @@ def gaussian_exceedance(k: float, softness: float) -> float:
 
 def gaussian_exceedances(k: Float[Tensor, " C"], softness: float) -> Tensor:
     """`gaussian_exceedance` of many k, accurate to 1e-5 for softness >= 0.1."""
-    z = torch.linspace(-8.0, 8.0, NODES, device=k.device)
+    z = torch.linspace(-8.0, 8.0, NODES, device=k.device, dtype=k.dtype)
     density = torch.exp(-0.5 * z**2)
     soft = torch.sigmoid((z - k[:, None]) / softness)
     return soft @ (density / density.sum())

@@ -1,39 +1,44 @@
 """Loads teachers from files and functions, and saves self-describing files.
 
-A source is the bundled teacher, a .safetensors file, a .pt or .pth state dict for a
-named architecture, or the user's own `module:function`.
+A source is the bundled teacher, a .safetensors file, a checkpoint (.pt, .pth, .ckpt,
+.bin, .pth.tar) for a named architecture, or the user's own `module:function`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from stars.config.sources import BUNDLED, is_file
-from stars.config.user_code import guarded, imported, raised
+from stars.config.sources import BUNDLED, FILES, METADATA_KEY, is_file
+from stars.config.user_code import guarded, imported
 from stars.data.images import read_asset
-from stars.errors import ConfigError, DataError, FormatError
+from stars.errors import ConfigError, FormatError
 from stars.files.npz import check_archive
 from stars.networks.architectures import blueprint
 from stars.networks.network import ann
-from stars.networks.weights_file import filled, read_tensors, write_tensors
+from stars.networks.weights_file import (
+    filled,
+    names_of,
+    read_tensors,
+    write_tensors,
+)
+from stars.teacher.checkpoint import weights_in
 from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
 
 BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
-METADATA_KEY = "stars.teacher"
 
 
 def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
     """The teacher that `source` names.
 
     Args:
-        source: "fashion-mnist" (bundled); a .safetensors or .pt / .pth state dict; or
+        source: "fashion-mnist" (bundled); a .safetensors file or a checkpoint; or
             "module:function", which is imported and called, so it runs code.
         spec: needed unless the file contains its description.
 
@@ -54,8 +59,8 @@ def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
     if ":" in source:
         return from_function(source, spec)
     raise ConfigError(
-        f"teacher {source!r}: allowed are '{BUNDLED}', a .safetensors, .pt or .pth"
-        " file, or module:function"
+        f"teacher {source!r}: allowed are '{BUNDLED}', a {', '.join(FILES)} file, or"
+        " module:function"
     )
 
 
@@ -71,11 +76,11 @@ def from_safetensors(content: bytes, where: str, spec: TeacherSpec | None) -> Te
     )
 
 
-def read_pickle(path: Path) -> Mapping[str, Tensor]:
-    """The state dict of a .pt file; only weights are unpickled.
+def read_pickle(path: Path) -> Any:
+    """The content of a checkpoint; only weights are unpickled.
 
     Raises:
-        FormatError: no state dict, or one with values that are not tensors.
+        FormatError: it is damaged, or holds objects of other types.
     """
     try:
         if is_zipfile(path):
@@ -84,21 +89,14 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:  # torch.load raises a dozen types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(
-            f"teacher '{path}': not a state dict that can be read safely ({reason})"
+            f"teacher '{path}': not a state dict that can be read safely ({reason});"
+            " save model.state_dict() alone"
         ) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(v, Tensor) for v in loaded.values()
-    ):
-        raise FormatError(f"teacher '{path}': holds no state dict of tensors")
     return loaded
 
 
-def from_state_dict(
-    tensors: Mapping[str, Tensor], where: str, spec: TeacherSpec | None
-) -> Teacher:
-    """A teacher of a named architecture with these weights.
+def from_state_dict(content: Any, where: str, spec: TeacherSpec | None) -> Teacher:
+    """A teacher of a named architecture with the weights in a checkpoint.
 
     Raises:
         ConfigError: there is no spec.
@@ -111,6 +109,7 @@ def from_state_dict(
         )
     plan = blueprint(spec.architecture, spec.input_shape, spec.classes, spec.options)
     try:
+        tensors = weights_in(content, names_of(lambda: ann(plan)))
         network = filled(lambda: ann(plan), tensors)
     except FormatError as error:
         raise FormatError(
@@ -136,10 +135,7 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
             f"teacher {source!r}: give input_shape, classes, mean and deviation in"
             " [teacher] of a config file"
         )
-    teacher = Teacher(network, spec)
-    check_pass(teacher, source)
-    teacher.find_maps()
-    return teacher
+    return own_teacher(network, spec, source)
 
 
 def from_module(network: nn.Module) -> Teacher:
@@ -170,36 +166,22 @@ def from_module(network: nn.Module) -> Teacher:
         mean=tuple(float(m) for m in network.mean),  # type: ignore[union-attr]
         deviation=tuple(float(d) for d in network.deviation),  # type: ignore[union-attr]
     )
-    teacher = Teacher(copy.deepcopy(network), spec)
-    check_pass(teacher, where)
-    teacher.find_maps()
-    return teacher
+    return own_teacher(copy.deepcopy(network), spec, where)
 
 
-def check_pass(teacher: Teacher, where: str) -> None:
-    """Run one blank image and check the shape of the scores.
+def own_teacher(network: nn.Module, spec: TeacherSpec, where: str) -> Teacher:
+    """A teacher from a user's own module, with the maps that its head reads.
 
     Raises:
-        ConfigError: the network does not accept the image, returns scores of another
-            shape, or runs none of its BatchNorm2d layers.
+        ConfigError: the module cannot teach.
     """
-    spec = teacher.spec
+    network = getattr(network, "_orig_mod", network)  # of a compiled module
     try:
-        with torch.no_grad(), teacher.tapped() as taps:
-            logits = teacher(torch.zeros(1, *spec.input_shape)).logits
-    except (RuntimeError, ValueError, DataError) as error:
-        raise ConfigError(
-            f"teacher {where!r} does not accept an image of {spec.input_shape}: {error}"
-        ) from error
-    except Exception as error:
-        raise raised(error, f"teacher {where!r}") from error
-    if logits.shape != (1, 1, spec.classes):
-        raise ConfigError(
-            f"teacher {where!r} gives scores of shape {tuple(logits.shape[1:])},"
-            f" expected (1, {spec.classes})"
-        )
-    if not any(tap.layer.running_mean is not None for tap in taps):
-        raise ConfigError(f"teacher {where!r} runs none of its BatchNorm2d layers")
+        teacher = Teacher(network, spec)
+        teacher.find_maps()
+    except ConfigError as error:
+        raise ConfigError(f"teacher {where!r}: {error}") from error
+    return teacher
 
 
 def save(teacher: Teacher, path: Path) -> None:

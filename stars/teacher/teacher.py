@@ -1,13 +1,14 @@
 """Teacher: a trained, frozen ANN with taps on the inputs of its BatchNorm2d layers.
 
 It comes from a self-describing safetensors file, from a state dict for a named
-architecture, or from the user's own module. Synthesis needs only BatchNorm2d layers.
+architecture, or from the user's own module. A BatchNorm2d layer here is any module with
+running statistics and images of features as input, such as a synchronized one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
@@ -20,6 +21,7 @@ from stars.networks.frozen import frozen
 from stars.networks.network import Network
 from stars.networks.outputs import Outputs
 from stars.runtime.distributed import mean_over_processes
+from stars.teacher.probing import Understanding, understood
 from stars.teacher.spec import TeacherSpec
 
 
@@ -48,32 +50,34 @@ class Teacher(nn.Module):
     """A frozen ANN in evaluation mode.
 
     Args:
-        network: returns class scores [B, K], or Outputs.
+        network: returns class scores [B, K], also inside a tuple or a mapping; or
+            Outputs.
         spec: its description.
+        reading: how to read the network; None finds out with a few noise images.
 
     Attributes:
         fused: whether statistics of its taps are computed by compiled kernels.
 
     Raises:
-        ConfigError: it has no BatchNorm2d with running statistics, or no Linear layer.
+        ConfigError: it cannot be understood; see `stars.teacher.probing`.
     """
 
-    def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: TeacherSpec,
+        reading: Understanding | None = None,
+    ) -> None:
         super().__init__()
-        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        if not any(m.track_running_stats for m in norms):
-            raise ConfigError(
-                "the teacher has no BatchNorm2d with running statistics, but synthesis"
-                " matches them; use a teacher with BatchNorm2d layers"
-            )
-        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        if not linear:
-            raise ConfigError("the teacher has no Linear layer that gives class scores")
         self.spec = spec
         self.fused = False
         self.network = network.eval().requires_grad_(requires_grad=False)
-        self._norms = norms
-        self._head = linear[-1]
+        self._norms = [m for m in network.modules() if has_statistics(m)]
+        if reading is None and isinstance(network, Network):
+            (head,) = (m for m in network.modules() if isinstance(m, nn.Linear))
+            reading = Understanding(head)
+        self._reading = reading or understood(network.float(), spec)
+        self._head = self._reading.head
         self._last_stage: nn.Module | None = None
 
     def compiled(self) -> Teacher:
@@ -84,7 +88,8 @@ class Teacher(nn.Module):
         network = self.network
         if isinstance(network, Network):
             network = frozen(network)
-        twin = Teacher(network, self.spec)
+        own = isinstance(network, Network)
+        twin = Teacher(network, self.spec, None if own else self._reading)
         twin.fused, twin._last_stage = True, self._last_stage
         return twin
 
@@ -95,9 +100,9 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor, *, layers: bool = False) -> Outputs:
         """Normalized images [B, C, H, W] -> logits [1, B, K], features [1, B, F].
 
-        The features are the input of the last Linear layer, and the mean over the image
-        of the maps [1, B, F, H, W]. The maps are None if a user's own module has no
-        such maps, or if `find_maps` was not called.
+        The features are the input of the head, the layer that gives the scores, and the
+        mean over the image of the maps [1, B, F, H, W]. The maps are None if a user's
+        own module has no such maps, or if `find_maps` was not called.
 
         Args:
             images: a batch.
@@ -105,8 +110,8 @@ class Teacher(nn.Module):
                 has them.
 
         Raises:
-            ConfigError: the user's own module returns no tensor, or does not run its
-                last Linear layer.
+            ConfigError: the user's own module returns no scores, or does not run its
+                head.
         """
         seen: list[Tensor] = []
         maps: list[Tensor] = []
@@ -121,18 +126,20 @@ class Teacher(nn.Module):
             for hook in hooks:
                 hook.remove()
         if isinstance(result, Outputs):
-            return replace(result, head=self._head.weight)
-        if not isinstance(result, Tensor) or not seen:
-            raise ConfigError(
-                f"the teacher returned {type(result).__name__} and ran its last Linear"
-                f" layer {len(seen)} times; expected a tensor [B, K] that comes from it"
-            )
+            return replace(result, head=self._weight())
+        if not seen:
+            raise ConfigError("the teacher did not run the layer that gives its scores")
         return Outputs(
-            logits=result[None],
+            logits=self._reading.scores(result)[None],
             features=seen[-1].flatten(1)[None],
             maps=maps[-1][None] if maps else None,
-            head=self._head.weight,
+            head=self._weight(),
         )
+
+    def _weight(self) -> Tensor:
+        """The weights of the head, [K, F]."""
+        weight: Tensor = self._head.weight.flatten(1)  # type: ignore[operator]
+        return weight
 
     @torch.no_grad()
     def answer(self, images: Tensor, *, bf16: bool, layers: bool = False) -> Outputs:
@@ -163,7 +170,8 @@ class Teacher(nn.Module):
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         hooks = [m.register_forward_hook(keep) for m in self.network.modules()]
         try:
-            features = self(noise).mean_features
+            with torch.random.fork_rng():
+                features = self(noise).mean_features
         finally:
             for hook in hooks:
                 hook.remove()
@@ -186,7 +194,8 @@ class Teacher(nn.Module):
 
         def keep(layer: nn.Module, x: tuple[Tensor, ...]) -> None:
             norm = cast("nn.BatchNorm2d", layer)
-            taps.append(BatchNormTap(norm, x[0], self.fused, shared))
+            if x[0].ndim == 4:  # a BatchNorm1d sees no images
+                taps.append(BatchNormTap(norm, x[0], self.fused, shared))
 
         hooks = [layer.register_forward_pre_hook(keep) for layer in self._norms]
         try:
@@ -194,6 +203,23 @@ class Teacher(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    @torch.no_grad()
+    def check_statistics(self, readers: Sequence[str]) -> None:
+        """Raise if the teacher runs no BatchNorm2d that `readers` could match.
+
+        Raises:
+            ConfigError: it does not, and there are readers; names them.
+        """
+        with self.tapped() as taps:
+            if readers:
+                self(torch.zeros(1, *self.spec.input_shape))
+        if readers and not taps:
+            raise ConfigError(
+                "the teacher runs no BatchNorm2d with running statistics, but"
+                f" {', '.join(readers)} match them; use a teacher with BatchNorm2d"
+                " layers, or a method and priors that read none, such as --method dafl"
+            )
 
     @contextmanager
     def counted(self) -> Iterator[list[int]]:
@@ -217,6 +243,12 @@ class Teacher(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32, normalized as in the teacher's training."""
         return normalize(images, self.spec)
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether a module has a running mean and variance."""
+    statistics = (getattr(module, f"running_{name}", None) for name in ("mean", "var"))
+    return all(isinstance(values, Tensor) for values in statistics)
 
 
 def normalize(images: Tensor, spec: TeacherSpec) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from stars import teacher as teachers
 from stars.config.models import TeacherConfig, validated
+from stars.config.sources import is_file
 from stars.errors import StarsError
 from stars.run_directory import Run
 from stars.teacher.teacher import Teacher
@@ -167,7 +168,7 @@ def teacher_of(run: Run | None, inputs: Inputs) -> TeacherLayers:
 
 def is_code(source: str) -> bool:
     """Whether a teacher's source names a function."""
-    return ":" in source and not source.endswith((".safetensors", ".pt", ".pth"))
+    return ":" in source and not is_file(source)
 
 
 def images_of(inputs: Inputs) -> NDArray[np.uint8] | None:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from stars.data.bundled_run import unpack_bundled
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
 from stars.graph.trace import HEALTHY_RATES
@@ -64,7 +65,7 @@ def collect(
     path: Path,
     *,
     inputs: Path | None = None,
-    dt: float | None = None,
+    dt: float | str | None = None,
     steps: int | None = None,
     simulate: bool = True,
 ) -> Report:
@@ -81,6 +82,7 @@ def collect(
         DataError: the directory is not a run directory, or the inputs do not fit.
         FormatError: a file of the run is damaged.
     """
+    unpack_bundled(path)
     run = Run.open(path) if path.is_dir() else None
     place = Place(path, run)
     manifest = read_manifest(run.manifest_path) if run else Manifest()

@@ -2,12 +2,14 @@
 
 The operators and weights of the file do not change. A tap makes a value of the file
 one more output. For a forced layer, the next nodes read its spikes from a new input. A
-value is identified by its name: prefix of the step, node, role (`export.onnx_step`).
+value is identified by the name of its operator: prefix of the step, node, role
+(`export.onnx_step`). Simplifiers such as onnxsim rename values, but not operators. They
+remove the Identity that gives a Threshold its membrane, which then is what it compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from export.onnx_operators import onnx
@@ -40,9 +42,8 @@ def tapped(model: Any, form: str, forced: Mapping[str, tuple[int, ...]]) -> Any:
     """
     copy = type(model)()
     copy.CopyFrom(model)
-    neurons, fire = nodes_with(copy, form, MEMBRANE), spiking(copy, form)
-    if missing := [name for name in fire if name not in neurons]:
-        raise FormatError(f"has no membranes of {missing}; export it again")
+    fire = spiking(copy, form)
+    neurons = dict.fromkeys([*nodes_with(copy, form, MEMBRANE), *fire])
     give, take = (give_scan, take_scan) if form == "scan" else (give_steps, take_steps)
     for name in neurons:
         give(copy, form, f"{MEMBRANES}{name}", f"{name}{MEMBRANE}", "FLOAT")
@@ -61,11 +62,34 @@ def at_step(name: str, step: int) -> str:
 def nodes_with(model: Any, form: str, role: str) -> tuple[str, ...]:
     """Names of the nodes that have a value of a role, in execution order."""
     prefix = prefixes(model, form)[0]
+    names = (operator.name for operator in place(model, form).node)
     return tuple(
         name.removeprefix(prefix).removesuffix(role)
-        for operator in place(model, form).node
-        for name in operator.output
+        for name in names
         if name.startswith(prefix) and name.endswith(role)
+    )
+
+
+def computed(graph: Any, name: str) -> str:
+    """The value that the operator `name` of a graph computes.
+
+    Raises:
+        FormatError: there is no such operator.
+    """
+    operators = {operator.name: operator for operator in graph.node}
+    if name in operators:
+        return str(operators[name].output[0])
+    fired = operators.get(f"{name.removesuffix(MEMBRANE)}{FIRED}")
+    if name.endswith(MEMBRANE) and fired is not None and is_threshold(graph, fired):
+        return str(fired.input[0])
+    raise FormatError(f"has no operator {name!r}; export it again")
+
+
+def is_threshold(graph: Any, fired: Any) -> bool:
+    """Whether no reset follows the comparison `fired`, as in a Threshold."""
+    return not any(
+        operator.op_type == "Where" and operator.input[0] == fired.output[0]
+        for operator in graph.node
     )
 
 
@@ -107,7 +131,7 @@ def give_scan(model: Any, form: str, public: str, value: str, element: str) -> N
     (prefix,) = prefixes(model, form)
     loop = scan(model)
     step, inner = body(loop), f"{prefix}{public}"
-    step.node.append(same(f"{prefix}{value}", inner))
+    step.node.append(same(computed(step, f"{prefix}{value}"), inner))
     step.output.append(declared(inner, element))
     loop.output.append(public)
     model.graph.output.append(declared(public, element))
@@ -116,7 +140,8 @@ def give_scan(model: Any, form: str, public: str, value: str, element: str) -> N
 def give_steps(model: Any, form: str, public: str, value: str, element: str) -> None:
     """Make the value of each step an output [B, ...]."""
     for t, prefix in enumerate(prefixes(model, form)):
-        model.graph.node.append(same(f"{prefix}{value}", at_step(public, t)))
+        found = computed(model.graph, f"{prefix}{value}")
+        model.graph.node.append(same(found, at_step(public, t)))
         model.graph.output.append(declared(at_step(public, t), element))
 
 
@@ -127,7 +152,7 @@ def take_scan(
     (prefix,) = prefixes(model, form)
     loop = scan(model)
     step, inner = body(loop), f"{prefix}{public}"
-    rewire(step.node, f"{prefix}{value}", inner)
+    rewire(step, f"{prefix}{value}", inner)
     step.input.append(declared(inner, "FLOAT", ("B", *shape)))
     loop.input.append(public)
     (count,) = [a for a in loop.attribute if a.name == "num_scan_inputs"]
@@ -140,7 +165,7 @@ def take_steps(
 ) -> None:
     """Make the readers of a value read an input [B, ...] for each step."""
     for t, prefix in enumerate(prefixes(model, form)):
-        rewire(model.graph.node, f"{prefix}{value}", at_step(public, t))
+        rewire(model.graph, f"{prefix}{value}", at_step(public, t))
         given = declared(at_step(public, t), "FLOAT", ("B", *shape))
         model.graph.input.append(given)
 
@@ -161,9 +186,15 @@ def declared(
     return onnx().helper.make_tensor_value_info(name, kind, shape)
 
 
-def rewire(operators: Iterable[Any], old: str, new: str) -> None:
-    """Make every operator that reads `old` read `new`."""
-    for operator in operators:
+def rewire(graph: Any, name: str, new: str) -> None:
+    """Make every reader of what the operator `name` computes read `new`."""
+    old = computed(graph, name)
+    for operator in graph.node:
         for i, read in enumerate(operator.input):
             if read == old:
                 operator.input[i] = new
+    if any(output.name == old for output in graph.output):
+        # A simplifier removed the Identity that gave the output its name.
+        (source,) = [o for o in graph.node if old in o.output]
+        source.output[:] = [f"{name}:own"]
+        graph.node.append(same(new, old))

@@ -72,3 +72,21 @@ def test_limits_of_ones_own(
     assert report["limits"]["compartments_per_core"]["value"] == 100
     assert report["cores"] > 4
     assert main(["check", str(file), "--limits", str(tmp_path / "none.toml")]) == 2
+
+
+def test_a_microcontroller_is_checked_for_flash_ram_and_operations(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    assert main(["check", str(file), "--chip", "cortex-m7"]) == 0
+    text = capsys.readouterr().out
+    assert "ST STM32H7A3xG: it fits" in text
+    assert "of 1,048,576 bytes" in text
+    assert "at one operation a cycle" in " ".join(text.split())
+    limits = files("targets.hardware.limits") / "rp2040.toml"
+    small = tmp_path / "small.toml"
+    small.write_text(limits.read_text().replace("value = 270336", "value = 1000"))
+    assert main(["check", str(file), "--limits", str(small), "--json"]) == 4
+    streams = capsys.readouterr()
+    (violation,) = json.loads(streams.out)["violations"]
+    assert (violation["limit"], violation["allowed"]) == ("ram_bytes", 1000)
+    assert "the network needs ram_bytes" in streams.err

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from cli.main import main
+from export import to_lava
 from export.from_nir import read
 from export.to_nir import to_nir, write
 from export.to_onnx import to_onnx
@@ -20,6 +21,7 @@ from stars.graph.nodes import LIF
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from stars.testing.random_graphs import random_graph, random_images, random_inputs
+from targets import api
 
 COUNT = 5
 FAST = ["--target", "reference", "--target", "norse", "--target", "loihi"]
@@ -208,7 +210,7 @@ def test_a_network_of_somebody_elses_runs_where_it_can(capsys, tmp_path):
     assert code == 0
     assert [t["name"] for t in data["targets"]] == ["reference", "norse", "onnx"]
     assert all(t["membrane_mismatches"] == 0 for t in data["targets"])
-    assert set(data["skipped"]) == {"loihi", "lava-float", "lava-fixed"}
+    assert set(data["skipped"]) == {"c", "loihi", "lava-float", "lava-fixed"}
     assert "'wait': 'Delay'" in data["skipped"]["loihi"]
     assert "no integer form" in data["certificate"]["verdict"]
     code, data = said(capsys, "parity", *given, "--target", "loihi")
@@ -222,6 +224,13 @@ def test_all_targets_run_by_default_and_lava_on_fewer_images(capsys, file, image
     assert counts["reference"] == counts["norse"] == counts["loihi"] == COUNT
     assert counts["lava-float"] == counts["lava-fixed"] == 2
     assert found["skipped"] == {}
+
+
+def test_lava_runs_fewer_images_of_a_large_network(capsys, file, images, monkeypatch):
+    monkeypatch.setattr(api, "LAVA_NEURON_STEPS", 1)
+    asked = ["parity", file, "--inputs", images, "--target", "lava-fixed"]
+    code, found = said(capsys, *asked)
+    assert (code, found["targets"][0]["images"]) == (0, 1)
 
 
 def test_without_lava_it_is_skipped_by_default_and_missed_when_named(
@@ -271,7 +280,7 @@ BAD_USE = {
     ),
     "a form of a format without forms": (
         ["export", "FILE", "--form", "scan", "--out", "copy.nir"],
-        "format 'nir' has no form; it has no options",
+        "format 'nir' has no form; it has convention, dt",
     ),
 }
 
@@ -333,6 +342,40 @@ def test_an_export_is_the_same_graph(capsys, graph, file, tmp_path):
     assert code == 0
     assert found["read_back"] is True
     assert read(out) == graph
+
+
+def test_an_export_for_another_reader_has_its_dt_and_its_convention(
+    capsys, graph, file, run, tmp_path
+):
+    out = tmp_path / "other.nir"
+    for source in (file, run.path):
+        assert said(capsys, "export", source, "--dt", "1e-4", "--out", out)[0] == 0
+        found = read(out)
+        assert found.dt == 1e-4
+        for name in found.spiking:
+            ratio = graph.dt / graph.nodes[name].tau
+            np.testing.assert_array_equal(1e-4 / found.nodes[name].tau, ratio)
+    write(random_graph(np.random.default_rng(0), kind="mlp"), tmp_path / "mlp.nir")
+    asked = ["--convention", "tau/r", "--dt", "1e-4", "--out", out]
+    assert said(capsys, "export", tmp_path / "mlp.nir", *asked)[0] == 0
+    for name in ("lif0", "lif1"):
+        node = read(out).nodes[name]
+        np.testing.assert_allclose(node.tau / node.r, 1e-4)
+    before = run.graph_path.read_bytes()
+    assert main(["export", str(run.path), "--dt", "1e-4"]) == 2
+    assert "pass --out PATH" in capsys.readouterr().err
+    assert run.graph_path.read_bytes() == before
+    assert main(["export", str(file), "--dt", "often", "--out", str(out)]) == 2
+
+
+def test_an_export_takes_an_opset(capsys, file, tmp_path):
+    out = tmp_path / "net.onnx"
+    asked = ["--target", "onnx", "--opset", "21", "--out", out]
+    assert said(capsys, "export", file, *asked)[0] == 0
+    assert onnx.load(out).opset_import[0].version == 21
+    asked[3] = "17"
+    assert main(["export", str(file), *map(str, asked)]) == 2
+    assert "opset is 17; allowed are 18 to 23" in capsys.readouterr().err
 
 
 def test_an_export_of_a_run_goes_to_its_artifacts(capsys, graph, run):
@@ -410,7 +453,24 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     assert "Horowitz" in arithmetic["table"]["mac"]["source"]
 
 
+def test_a_changed_lava_bundle_exits_with_2_and_names_the_value(
+    capsys, run, graph, file, images
+):
+    to_lava.write(graph, run.bundle_path)
+    assert main(["parity", str(run.path), *FAST]) == 0
+    manifest = run.bundle_path / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"steps": 4', '"steps": 5'))
+    arguments = ["parity", file, "--inputs", images, *FAST, "--bundle", run.bundle_path]
+    for command in (["parity", run.path, *FAST], arguments):
+        assert main([str(word) for word in command]) == 2
+        assert (
+            "manifest.json: steps is 5, expected 4; export" in capsys.readouterr().err
+        )
+
+
 def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
+    run.add_to_manifest({"grid_accuracy": 0.226})
     explained = ["--layers", "--explain", "horowitz45"]
     assert main(["energy", str(run.path), *explained]) == 0
     out = " ".join(capsys.readouterr().out.split())
@@ -423,7 +483,7 @@ def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
         "sum, pooled-dense",
         "zero-skipping",
         "qnn, 3 bits",
-        "the SNN wins",
+        "the SNN (accuracy 22.60 %) wins",
         "The SNN needs less energy than the bit-matched QNN under",
         "1.34x better",
         "below 54.1 %",

@@ -96,6 +96,14 @@ def test_where_exactness_ends_is_said_with_node_bound_and_number(
     assert "certificate for T = 20: exact up to T = " in streams.out
     assert "broken: population 'lif0': float32 needs" in streams.out
     assert "exact up to T = " in streams.err
+    assert "pass --truncating-decay to go beyond" in streams.err
+    assert main([*arguments, "--steps", "20", "--truncating-decay"]) == 0
+    streams = capsys.readouterr()
+    assert "certificate for T = 20: spikes and membranes exact" in streams.out
+    assert "truncating" not in streams.err
+    on_grid = read(tmp_path / "grid.nir")
+    assert on_grid.neuron("lif0").decay == "truncate"
+    assert certify(on_grid, 60).ok
 
 
 def test_inputs_and_data_exclude_each_other(

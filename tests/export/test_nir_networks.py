@@ -244,10 +244,10 @@ def test_a_file_says_which_edges_are_late_and_is_held_to_it(tmp_path):
     graph = random_graph(np.random.default_rng(0), kind="recurrent")
     write(graph, path)
     with h5py.File(path, "a") as file:
-        entry = file["node/metadata/delayed_edges"]
+        entry = file["node/metadata/stars/delayed_edges"]
         said = json.loads(entry[()])
         assert {tuple(edge) for edge in said} == graph.delayed
-        del file["node/metadata/delayed_edges"]
-        file["node/metadata/delayed_edges"] = json.dumps(said[1:])
+        del file["node/metadata/stars/delayed_edges"]
+        file["node/metadata/stars/delayed_edges"] = json.dumps(said[1:])
     with pytest.raises(FormatError, match="edges were changed after the export"):
         read(path)

@@ -222,8 +222,8 @@ REFUSED = {
         "has more than 268435456 values",
     ),
     "channels only": (
-        [SQUARE, population((1,))],
-        r"node 'lif': input has shape \(1, 4, 4\)",
+        [nir.Input(np.array([2, 4, 4])), population((2,))],
+        r"node 'lif': input has shape \(2, 4, 4\)",
     ),
     "a matrix per channel": (
         [nir.Linear(np.ones((2, 3, 2)))],
@@ -310,22 +310,30 @@ def change(path, key, value):
 
 
 CHANGED = {
-    "newer": ("metadata/stars_format", 4, "newer version"),
-    "milliseconds": ("metadata/time_unit", "ms", "expected 's'"),
-    "soft reset": ("metadata/reset", "subtract", "metadata 'reset' is 'subtract'"),
-    "no dt": ("metadata/dt", None, "metadata 'dt' is missing"),
-    "other dt": ("metadata/dt", 0.5, "tau or dt was changed"),
-    "steps in words": ("metadata/steps", "four", "metadata 'steps' is missing or dam"),
-    "no steps left": ("metadata/steps", 0, "steps is 0"),
-    "a node too many": ("metadata/order", '["a"]', "metadata 'order' names"),
-    "no list": ("metadata/order", "{}", "holds no list"),
-    "no JSON": ("metadata/text", "{", "metadata 'text' is missing or damaged"),
+    "newer": ("metadata/stars_format", 5, "newer version"),
+    "milliseconds": ("metadata/stars/time_unit", "ms", "expected 's'"),
+    "soft reset": (
+        "metadata/stars/reset",
+        "subtract",
+        "metadata 'reset' is 'subtract'",
+    ),
+    "no dt": ("metadata/stars/dt", None, "metadata 'dt' is missing"),
+    "other dt": ("metadata/stars/dt", 0.5, "tau or dt was changed"),
+    "steps in words": (
+        "metadata/stars/steps",
+        "four",
+        "metadata 'steps' is missing or dam",
+    ),
+    "no steps left": ("metadata/stars/steps", 0, "steps is 0"),
+    "a node too many": ("metadata/stars/order", '["a"]', "metadata 'order' names"),
+    "no list": ("metadata/stars/order", "{}", "holds no list"),
+    "no JSON": ("metadata/stars/text", "{", "metadata 'text' is missing or damaged"),
     "another encoding": (
-        "metadata/encoding/kind",
+        "metadata/stars/encoding/kind",
         "rank",
         "'rank'; known are direct, poisson, latency",
     ),
-    "an encoding of numbers": ("metadata/encoding", np.ones(3), "damaged"),
+    "an encoding of numbers": ("metadata/stars/encoding", np.ones(3), "damaged"),
     "a lost weight": ("nodes/g/weight", None, "not a NIR graph, or damaged"),
     "a short bias": ("nodes/g/bias", np.ones(2), "bias has shape"),
 }

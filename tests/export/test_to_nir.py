@@ -52,7 +52,7 @@ def graph() -> SpikingGraph:
 def test_times_are_seconds_and_what_nir_cannot_say_is_metadata(graph, tmp_path):
     write(graph, tmp_path / "net.nir")
     with h5py.File(tmp_path / "net.nir") as file:
-        said = file["node/metadata"]
+        said = file["node/metadata/stars"]
         assert said["dt"][()] == 2.0**-10
         assert said["steps"][()] == 4
         assert said["time_unit"][()] == b"s"
@@ -60,7 +60,7 @@ def test_times_are_seconds_and_what_nir_cannot_say_is_metadata(graph, tmp_path):
         assert said["encoding/exponent"][()] == -5
         assert json.loads(said["order"][()]) == list(graph.nodes)
         lif = file["node/nodes/lif"]
-        assert json.loads(lif["metadata/k"][()]) == ["1/2"]
+        assert json.loads(lif["metadata/stars/k"][()]) == ["1/2"]
         assert lif["tau"][()].dtype == np.float64
         assert (lif["tau"][()] == 2.0**-9).all()
         assert lif["tau"].shape == (2, 6, 6)
@@ -84,7 +84,10 @@ def test_several_ratios_are_all_written():
         dt=1e-3,
         steps=1,
     )
-    assert json.loads(to_nir(graph).nodes["lif"].metadata["k"]) == ["1/2", "1/4"]
+    assert json.loads(to_nir(graph).nodes["lif"].metadata["stars"]["k"]) == [
+        "1/2",
+        "1/4",
+    ]
 
 
 def test_a_failed_write_leaves_what_stood_there_and_nothing_else(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from export.from_nir import from_nir, read
-from export.nir_metadata import FORMAT, LIF_FORMAT, PLAIN_FORMAT
 from export.to_nir import to_nir, write
 from stars.errors import FormatError, GraphError
 from stars.graph import reference
@@ -156,17 +155,8 @@ def test_a_nir_file_keeps_it(tmp_path, kind):
     assert read(tmp_path / "net.nir") == graph
 
 
-def test_older_readers_refuse_what_they_would_not_see():
-    graph = long_graph()
-    assert to_nir(graph).metadata["stars_format"] == PLAIN_FORMAT == 1
-    truncating = with_truncating_decay(graph)
-    assert to_nir(truncating).metadata["stars_format"] == LIF_FORMAT == 2
-    graph = with_truncating_decay(long_graph(kind="cuba"))
-    assert to_nir(graph).metadata["stars_format"] == FORMAT == 3
-
-
 def test_a_damaged_step_is_told():
     nir_graph = to_nir(with_truncating_decay(long_graph()))
-    nir_graph.nodes["lif0"].metadata["membrane_step"] = 0.3
+    nir_graph.nodes["lif0"].metadata["stars"]["membrane_step"] = 0.3
     with pytest.raises(FormatError, match=r"node 'lif0': membrane_step is 0\.3 V"):
         from_nir(nir_graph)

@@ -6,35 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from traces import SPOILED, changed, cut
 
 from stars.errors import DataError
 from stars.graph import reference
-from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
-from stars.testing.random_graphs import random_graph, random_inputs
 from targets.parity_check.comparison import compare
-
-
-@pytest.fixture(scope="module")
-def graph() -> SpikingGraph:
-    return random_graph(np.random.default_rng(1), kind="residual")
-
-
-@pytest.fixture(scope="module")
-def inputs(graph) -> np.ndarray:
-    return np.array(random_inputs(np.random.default_rng(2), graph, 6))
-
-
-@pytest.fixture(scope="module")
-def trace(graph, inputs) -> Trace:
-    return reference.run(graph, inputs)
-
-
-def changed(trace: Trace, what: str, name: str, index, value) -> Trace:
-    """A copy with one value of one node's record replaced."""
-    records = {n: v.copy() for n, v in getattr(trace, what).items()}
-    records[name][index] = value
-    return dataclasses.replace(trace, **{what: records})
 
 
 def test_a_trace_equals_itself(graph, trace):
@@ -128,33 +105,6 @@ def test_membranes_that_were_not_recorded_are_not_counted_as_compared(trace):
     assert found.ok
     assert found.neuron_steps == compare(trace, trace).neuron_steps
     assert found.membrane_steps == trace.membranes["readout"].size
-
-
-def without(trace: Trace, name: str) -> Trace:
-    spikes = {n: v for n, v in trace.spikes.items() if n != name}
-    return dataclasses.replace(trace, spikes=spikes)
-
-
-def cut(trace: Trace, index) -> Trace:
-    return Trace(
-        {n: v[index] for n, v in trace.spikes.items()},
-        {n: v[index] for n, v in trace.membranes.items()},
-        trace.readout,
-    )
-
-
-SPOILED = {
-    "a layer less": lambda t: without(t, next(iter(t.spikes))),
-    "a sample less": lambda t: cut(t, np.s_[:, 1:]),
-    "a step less": lambda t: cut(t, np.s_[1:]),
-    "a layer of another name": lambda t: dataclasses.replace(
-        t, membranes={**t.membranes, "lif9": t.membranes["readout"]}
-    ),
-    "another readout": lambda t: dataclasses.replace(t, readout=next(iter(t.spikes))),
-    "a layer of another shape": lambda t: dataclasses.replace(
-        t, spikes={n: v[..., :1] for n, v in t.spikes.items()}
-    ),
-}
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
