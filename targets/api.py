@@ -211,15 +211,13 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     from_file = found.origin(taken, name_of(found, images))
     chunks = simulated(found.graph, taken, progress or unseen)
     decisions: list[int] = []
-    watch = watched(found.graph, chunks, seen, decisions)
-    counts = counted(found.graph, watch)
+    counts = counted(found.graph, watched(found.graph, chunks, seen, decisions))
     accuracy = None
     if found.run is not None and steps is None:  # with other steps another network
         accuracy = read_manifest(found.run.manifest_path).grid_accuracy
     teacher = teacher_of(found.run, taken)
-    result = report(
-        counts, priced, teacher, seen, accuracy=accuracy, origin=from_file
-    ).model_copy(update={"decisions": tuple(decisions)})
+    result = report(counts, priced, teacher, seen, accuracy=accuracy, origin=from_file)
+    result = result.model_copy(update={"decisions": tuple(decisions)})
     found.check_unchanged(from_file)
     if found.run is not None:
         write_result(found.run, result, replace=replace)
