@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from cli.grid import Grid
 from targets.chip.fit import FitReport
+from targets.chip.program import ProgramFit
 
 BYTE = 8
 KILO = 1024
@@ -16,9 +16,6 @@ KILO = 1024
 def check_text(report: FitReport) -> RenderableType:
     """One row per layer, the sums, and notes on the numbers."""
     total = report.to_json()
-    title = f"{report.limits.title}: {verdict(report)}"
-    text = Table("layer", title=escape(title), show_footer=True)
-    text.columns[0].footer = "sum"
     memory = sum(layer.synapse_bits for layer in report.layers)
     columns = {
         "neurons": (f"{total['neurons']:,}", "neurons"),
@@ -30,8 +27,7 @@ def check_text(report: FitReport) -> RenderableType:
         "shared: synapses": ("", "synapses_shared"),
         "cores, at least": (f"{report.cores_shared:,}", "cores_shared"),
     }
-    for name, (footer, _) in columns.items():
-        text.add_column(name, footer, justify="right")
+    rows = []
     for layer in report.layers:
         cells = [
             f"{layer.synapse_bits / BYTE / KILO:,.1f}"
@@ -39,25 +35,35 @@ def check_text(report: FitReport) -> RenderableType:
             else f"{getattr(layer, field):,}"
             for _, field in columns.values()
         ]
-        text.add_row(escape(layer.node), *cells)
-    return Group(text, Text("\n".join(notes(report))))
+        rows.append((layer.node, *cells))
+    rows.append(("sum", *(footer for footer, _ in columns.values())))
+    grid = Grid(("layer", *columns), rows, rules=[len(report.layers)])
+    verdict = f"{report.limits.title}: {report.verdict}"
+    return Group(Text(verdict), grid, Text("\n".join(notes(report))))
 
 
-def verdict(report: FitReport) -> str:
-    """Whether the network fits."""
-    if report.ok:
-        return "it fits"
-    return f"{len(report.violations)} limit(s) exceeded"
+def program_text(report: ProgramFit) -> RenderableType:
+    """One row per layer of the C, and the limits of a microcontroller."""
+    found = "it fits" if report.ok else f"{len(report.violations)} limit(s) exceeded"
+    rows = [
+        (
+            layer.population.name,
+            ", ".join(link.kernel for link in layer.links),
+            f"{layer.flash:,}",
+            f"{layer.ram:,}",
+        )
+        for layer in report.program.layers
+    ]
+    names = ("layer", "kernels", "flash, bytes", "RAM, bytes")
+    whole = ("sum, with what layers share", "", f"{report.flash:,}", f"{report.ram:,}")
+    grid = Grid(names, [*rows, whole], rules=[len(rows)])
+    verdict = f"{report.limits.title}: {found}"
+    return Group(Text(verdict), grid, Text("\n".join(report.notes())))
 
 
 def notes(report: FitReport) -> list[str]:
-    """Number of chips, assumptions, and unchecked limits."""
-    lines = [
-        f"{report.cores} cores on {report.chips(report.cores)} chip(s) if every synapse"
-        f" is stored; with shared kernels at least {report.cores_shared} cores on"
-        f" {report.chips(report.cores_shared)} chip(s)",
-        " ".join(report.limits.about.split()),
-    ]
+    """Assumptions, and unchecked limits."""
+    lines = [" ".join(report.limits.about.split())]
     if report.limits.unchecked:
         unchecked = ", ".join(report.limits.unchecked)
         lines.append(f"not checked, because no figure is published: {unchecked}")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
+from cli.grid import Grid
 from cli.output import JsonFlag, Output
+from stars.files.writing import check_writable
 
 if TYPE_CHECKING:
     from targets.report.side_by_side import SideBySide
@@ -35,18 +35,17 @@ def compare(
 
     output = Output.of(context, json=json)
     check_count(len(runs))
+    if out is not None:
+        check_writable(out)
     found = side_by_side([collect(run, simulate=False) for run in runs])
     for path in write_comparison(found, out) if out is not None else ():
         output.note(str(path))
     output.emit("stars.compare/1", found.to_json(), table(found))
 
 
-def table(found: SideBySide) -> Table:
+def table(found: SideBySide) -> Grid:
     """A table of the measurements, then of the settings that differ."""
-    text = Table("", *map(escape, found.runs))
-    for row in found.measured:
-        text.add_row(escape(row.name), *map(escape, row.values))
-    text.add_section()
-    for row in found.differences:
-        text.add_row(escape(row.name), *map(escape, row.values))
-    return text
+    rows = [(row.name, *row.values) for row in (*found.measured, *found.differences)]
+    texts = range(1, len(found.runs) + 1)
+    rules = [len(found.measured)] if found.differences else []
+    return Grid(("", *found.runs), rows, texts=texts, rules=rules)

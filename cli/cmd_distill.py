@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from cli.grid import Grid
 from cli.interrupt import ending_rounds
-from cli.options import PresetOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.options import (
+    ARCHITECTURES,
+    BACKENDS,
+    DEVICES,
+    LOSSES,
+    METHODS,
+    PRIORS,
+    PresetOption,
+    choice,
+)
+from cli.output import JsonFlag, Output, shown, stage_progress
 
 
 def distill(
@@ -32,29 +41,22 @@ def distill(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            help=(
-                "Synthesis method: forgetful, deepinversion, dafl, dfq, cmi, "
-                "fast, or module:class."
-            )
-        ),
+        choice("Synthesis method, or module:class.", METHODS),
     ] = None,
     add_prior: Annotated[
         list[str] | None,
-        typer.Option(
-            help=(
-                "Prior to add to those of the method, as "
-                "NAME:weight=2,key=value. Repeat for several."
-            )
+        choice(
+            "Prior to add to those of the method, as NAME:weight=2,key=value. Repeat"
+            " for several.",
+            PRIORS,
         ),
     ] = None,
     loss: Annotated[
         list[str] | None,
-        typer.Option(
-            help=(
-                "Loss, as NAME:key=value,... Repeat for several. NAME may be "
-                "module:function, which runs that code. Default: kl."
-            )
+        choice(
+            "Loss, as NAME:key=value,... Repeat for several. NAME may be"
+            " module:function, which runs that code. Default: that of the preset.",
+            LOSSES,
         ),
     ] = None,
     seed: Annotated[
@@ -63,11 +65,10 @@ def distill(
     ] = None,
     student: Annotated[
         str | None,
-        typer.Option(
-            help=(
-                "Architecture of the student: teacher, resnet18, wrn16-2, ... Default: "
-                "that of the teacher with its weights; a small ResNet for a module."
-            )
+        choice(
+            "Architecture of the student. Default: that of the teacher with its"
+            " weights; a small ResNet for a module.",
+            ["teacher", *ARCHITECTURES],
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Time steps per image (T).")] = None,
@@ -82,21 +83,19 @@ def distill(
         typer.Option(
             help=(
                 "Real images for the printed accuracies, or none. Default: "
-                "fashion-mnist for the bundled teacher, else none."
+                "fashion-mnist for a teacher of that data set, else none."
             )
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(envvar="STARS_DEVICE", help="Device: cpu or cuda.")
+        str | None, choice("Device.", DEVICES, envvar="STARS_DEVICE")
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(
+        choice(
+            "Implementation of the neurons; both have the same bits.",
+            BACKENDS,
             envvar="STARS_BACKEND",
-            help=(
-                "Implementation of the neurons: fused or norse-eager, with the "
-                "same bits."
-            ),
         ),
     ] = None,
     resume: Annotated[
@@ -137,9 +136,11 @@ def distill(
     if int(os.environ.get("RANK", "0")):
         return
     kind = kind_of(settings.test_data)
-    text = Table("network", f"accuracy on real {kind} images")
-    for name, value in distilled.accuracies.items():
-        text.add_row(name, "not measured" if value is None else f"{100 * value:.2f} %")
+    rows = [
+        (name, "not measured" if value is None else f"{100 * value:.2f} %")
+        for name, value in distilled.accuracies.items()
+    ]
+    text = Grid(("network", f"accuracy on real {kind} images"), rows)
     data_json = {"run": str(out), "evaluated_on": kind, **distilled.report}
     output.emit("stars.distill/1", data_json, text)
     for warning in distilled.report["warnings"]:
@@ -148,3 +149,4 @@ def distill(
         f"{out}: distilled in {distilled.report['seconds']:.0f} s;"
         f" {distilled.certificate.verdict}"
     )
+    output.next(f"stars parity {shown(out)}")

@@ -6,11 +6,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.text import Text
 
+from cli.grid import Grid
+from cli.options import CAPABILITIES, choice
 from cli.output import JsonFlag, Output
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 
 if TYPE_CHECKING:
     from targets.installation import Finding
@@ -20,9 +22,7 @@ def doctor(
     context: typer.Context,
     require: Annotated[
         list[str] | None,
-        typer.Option(
-            help=("Fail also if this is missing: onnx or lava. Repeat for several.")
-        ),
+        choice("Fail also if this is missing. Repeat for several.", CAPABILITIES),
     ] = None,
     load: Annotated[
         bool,
@@ -40,10 +40,11 @@ def doctor(
     from targets import installation
 
     needed = {"core", *(require or [])}
-    if unknown := needed - installation.REMEDIES.keys():
+    known = installation.REMEDIES
+    if unknown := needed - known.keys():
         raise ConfigError(
-            f"--require: unknown capability {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(installation.REMEDIES)}"
+            f"--require: unknown capability {', '.join(sorted(unknown))}"
+            f"{guess(min(unknown), known)}; there are {', '.join(known)}"
         )
     findings = installation.examine(load=load)
     broken = {finding.capability for finding in findings if finding.problem}
@@ -59,14 +60,13 @@ def doctor(
         raise typer.Exit(5)
 
 
-def _table(findings: list[Finding], devices: list[str]) -> Table:
+def _table(findings: list[Finding], devices: list[str]) -> RenderableType:
+    rows = [
+        (f.capability, f.name, f.version or "", f.problem or "ok", f.remedy or "")
+        for f in findings
+    ]
+    head = ("capability", "package", "version", "state", "remedy")
     caption = "versions only; --load imports each package and lists the devices"
     if devices:
         caption = f"devices: {', '.join(devices)}"
-    table = Table(
-        "capability", "package", "version", "state", "remedy", caption=caption
-    )
-    for f in findings:
-        state, remedy = escape(f.problem or "ok"), escape(f.remedy or "")
-        table.add_row(f.capability, f.name, f.version or "", state, remedy)
-    return table
+    return Group(Grid(head, rows, texts=[1, 2, 3, 4]), Text(caption))

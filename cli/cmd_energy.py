@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.options import (
+    COST_TABLES,
+    DtOption,
+    InputsOption,
+    ReplaceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+)
+from cli.output import JsonFlag, Output, shown, stage_progress
 
 
 def energy(
@@ -23,15 +30,20 @@ def energy(
     inputs: InputsOption = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Cost table to use; repeat for several. Default: all."),
-    ] = None,
-    costs: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE.toml",
-            help="Cost table of your own, in addition. Repeat for several.",
+        choice(
+            "Cost table, or a .toml file of your own; repeat for several. Default: all"
+            " bundled ones.",
+            COST_TABLES,
         ),
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print counts and joules of each layer.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        choice("Cost table to print the sources and the comparison of.", COST_TABLES),
+    ] = None,
+    replace: ReplaceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -47,9 +59,12 @@ def energy(
             inputs,
             count=images,
             tables=table or (),
-            costs=costs or (),
             dt=dt,
             steps=steps,
+            replace=replace,
             progress=lambda done, of: progress("images", done, of, {}),
         )
-    output.emit("stars.energy/1", found.to_json(), energy_text(found))
+    text = energy_text(found, layers=layers, explain=explain)
+    output.emit("stars.energy/2", found.to_json(), text)
+    output.note("more: --layers, --explain TABLE, --json or energy.json of the run")
+    output.next(f"stars report {shown(run)}")

@@ -7,20 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import RunArgument, StepsOption, seconds
-from cli.output import JsonFlag, Output
+from cli.options import (
+    FORMATS,
+    FORMS,
+    KERNELS,
+    ForceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+    seconds,
+)
+from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
 
 
 def export(
     context: typer.Context,
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="Format: nir, onnx or lava.")] = "nir",
+    target: Annotated[str, choice("Format to write.", FORMATS)] = "nir",
     form: Annotated[
         str | None,
-        typer.Option(
-            help=("Form of ONNX: scan (any T and batch; the default), step or unroll.")
-        ),
+        choice("Form of ONNX. Default: scan, with any T and batch.", FORMS),
     ] = None,
     record: Annotated[
         bool,
@@ -52,6 +59,23 @@ def export(
             help="File or folder to write. Default: in artifacts/ of the run."
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="C only: name of its files and functions. Default: network."),
+    ] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "C only: JSON file with firing rates by layer, or a parity.json, to "
+                "choose the kernels. Default: rates on eight golden inputs."
+            )
+        ),
+    ] = None,
+    kernels: Annotated[
+        str | None,
+        choice("C only. Default: auto, by firing rates.", KERNELS),
+    ] = None,
     dt: Annotated[
         Any,
         typer.Option(
@@ -64,11 +88,13 @@ def export(
             ),
         ),
     ] = None,
+    force: ForceFlag = False,
     steps: StepsOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Write a student as NIR, ONNX or a Lava bundle."""
-    from export.formats import backend, write_checked
+    """Write a student as NIR, ONNX, a Lava bundle or C."""
+    from export.c.rates import read_rates
+    from export.formats import backend, check_out, write_checked
     from targets.subject import Subject, states_dt
 
     output = Output.of(context, json=json)
@@ -84,8 +110,18 @@ def export(
             " --out PATH, because the run keeps its own file"
         )
     path = subject.file.parent / row.output if out is None else out
-    given = {"form": form, "record": record or None, "opset": opset}
-    given |= {"convention": convention, "dt": dt if rescale else None}
+    if out is not None:
+        check_out(target, out, force=force)
+    given: dict[str, Any] = {
+        "form": form,
+        "record": record or None,
+        "opset": opset,
+        "convention": convention,
+        "dt": dt if rescale else None,
+        "name": name,
+        "kernels": kernels,
+        "rates": None if rates is None else read_rates(rates),
+    }
     options = {name: value for name, value in given.items() if value is not None}
     write_checked(target, subject.graph, path, **options)
     if subject.run is not None and out is None:
@@ -98,5 +134,12 @@ def export(
         "nodes": len(subject.graph.nodes),
         "read_back": row.reader is not None,
     }
-    checked = ", read back and equal" if row.reader else ""
-    output.emit("stars.export/1", data, f"{path}: {row.description}{checked}")
+    notes = [f"{path}: {row.description}"]
+    if target == "onnx":
+        from export.to_onnx import weight_types
+
+        notes.append(weight_types(subject.graph))
+    if row.reader:
+        notes.append("read back and equal")
+    output.emit("stars.export/1", data, ", ".join(notes))
+    output.next(f"stars parity {shown(run)}")

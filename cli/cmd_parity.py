@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.options import (
+    TARGETS,
+    DtOption,
+    InputsOption,
+    ReplaceFlag,
+    RunArgument,
+    StepsOption,
+    choice,
+)
+from cli.output import JsonFlag, Output, shown, stage_progress
 from stars.errors import ConfigError
 
 
@@ -19,15 +27,20 @@ def parity(
         int | None, typer.Option(help="Number of images. Default: all.")
     ] = None,
     lava_images: Annotated[
-        int, typer.Option(help="Largest number of images on Lava, which is slow.")
-    ] = 32,
-    target: Annotated[
-        list[str] | None,
+        int | None,
         typer.Option(
             help=(
-                "Target to run; repeat for several. Default: all available ones "
-                "(see `stars targets`)."
+                "Largest number of images on Lava, which is slow. Default: 32, or as "
+                "many as make 4 million neuron-steps."
             )
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        choice(
+            "Target to run; repeat for several. Default: all available ones (see `stars"
+            " targets`).",
+            TARGETS,
         ),
     ] = None,
     inputs: InputsOption = None,
@@ -42,10 +55,19 @@ def parity(
         ),
     ] = None,
     against: Annotated[
-        str, typer.Option(help="Target that the others are compared with.")
+        str, choice("Target that the others are compared with.", TARGETS)
     ] = "reference",
     onnx: Annotated[
         Path | None, typer.Option(help="ONNX file to run. Default: that of the run.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Lava bundle whose files must be those of the network. Default: that "
+                "of the run."
+            )
+        ),
     ] = None,
     forced_images: Annotated[
         int,
@@ -62,6 +84,14 @@ def parity(
             help=("Folder for the traces of every target. Default: none are written.")
         ),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Print firing rates, bits of registers, state-forced runs and files.",
+        ),
+    ] = False,
+    replace: ReplaceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -89,15 +119,19 @@ def parity(
             forced_images=forced_images,
             against=against,
             onnx=onnx,
+            bundle=bundle,
             substitutes=files,
             dump=dump,
             dt=dt,
             steps=steps,
+            replace=replace,
             progress=lambda name, done, of: progress(name, done, of, {}),
         )
-    output.emit("stars.parity/1", report.to_json(), parity_text(report))
+    text = parity_text(report, verbose=verbose)
+    output.emit("stars.parity/2", report.to_json(), text)
     if not report.ok:
         raise typer.Exit(3)
+    output.next(f"stars energy {shown(run)}")
 
 
 def parse_substitutes(given: list[str]) -> dict[str, Path]:

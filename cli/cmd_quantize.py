@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import DtOption, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output, stage_progress
+from cli.options import DtOption, ForceFlag, InputsOption, RunArgument, StepsOption
+from cli.output import JsonFlag, Output, shown, stage_progress
+from stars.files.writing import check_writable
 
 if TYPE_CHECKING:
     from stars.grid.certificate import Certificate
@@ -50,6 +51,7 @@ def quantize(
         int | None,
         typer.Option(help="Number of inputs. Default: 200, or 64 random ones."),
     ] = None,
+    force: ForceFlag = False,
     dt: DtOption = None,
     steps: StepsOption = None,
     json: JsonFlag = False,
@@ -59,13 +61,15 @@ def quantize(
     Both networks run on the given inputs, the run's test images, or random ones.
     """
     from cli.quantize_view import quantize_text
-    from export.formats import write_checked
+    from export.formats import check_out, write_checked
     from stars.grid.quantization import quantization
     from targets.grid_cost import choose_sample, measure
     from targets.subject import Subject
 
     output = Output.of(context, json=json)
     subject = Subject.open(run, dt=dt, steps=steps)
+    check_out("nir", out, force=force)
+    check_writable(out.parent)
     sample = choose_sample(subject, inputs, data, images)
     done = quantization(
         subject.graph,
@@ -85,6 +89,7 @@ def quantize(
     output.emit("stars.quantize/1", result, quantize_text(report))
     certificate = report.certificate
     output.note(f"{out}: written; {certificate.verdict}{remedy(certificate)}")
+    output.next(f"stars check {shown(out)}")
 
 
 def remedy(certificate: Certificate) -> str:

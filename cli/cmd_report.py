@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from cli.options import DtOption, InputsOption, RunArgument, StepsOption
-from cli.output import JsonFlag, Output
+from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
+from stars.files.writing import check_writable
+from stars.run_directory import check_exists
 
 
 def report(
@@ -33,10 +35,10 @@ def report(
     from targets.report.write import write_report
 
     output = Output.of(context, json=json)
-    if not run.exists():
-        raise ConfigError(f"'{run}': no such file or directory")
+    check_exists(run)
     if out is None and not run.is_dir():
         raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")
+    check_writable(run if out is None else out)
     found = collect(run, inputs=inputs, dt=dt, steps=steps)
     paths = write_report(found, picture(run), run if out is None else out)
     said = verdict(found)
@@ -47,3 +49,4 @@ def report(
     for one in found.missing:
         remedy = f"; run '{one.remedy}'" if one.remedy else ""
         output.note(f"{one.section}: {one.reason}{remedy}")
+    output.next(f"open {shown(paths[0])} in a browser")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
+from cli.grid import Grid
 from cli.output import JsonFlag, Output
 
 
@@ -14,8 +13,7 @@ def targets(context: typer.Context, json: JsonFlag = False) -> None:
     from targets import table
 
     out = Output.of(context, json=json)
-    rows = []
-    text = Table("target", "what it is", "available")
+    rows, cells = [], []
     for name in table.names():
         target = table.load(name)
         problem = target.unavailable()
@@ -29,5 +27,6 @@ def targets(context: typer.Context, json: JsonFlag = False) -> None:
             }
         )
         state = "yes" if problem is None else f"no: {problem}"
-        text.add_row(name, escape(target.description), escape(state))
+        cells.append((name, target.description, state))
+    text = Grid(("target", "what it is", "available"), cells, texts=[1, 2])
     out.emit("stars.targets/1", {"targets": rows}, text)

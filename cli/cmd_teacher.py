@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.options import ARCHITECTURES, DEVICES, choice
 from cli.output import JsonFlag, Output, stage_progress
 
 
@@ -24,7 +25,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory to create.")],
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     architecture: Annotated[
-        str | None, typer.Option(help="Architecture, for example resnet18.")
+        str | None, choice("Architecture. Default: resnet.", ARCHITECTURES)
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images.")
@@ -34,7 +35,7 @@ def train(
         typer.Option(envvar="STARS_SEED", help="Seed of every random number."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(envvar="STARS_DEVICE", help="Device: cpu or cuda.")
+        str | None, choice("Device.", DEVICES, envvar="STARS_DEVICE")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint.")
@@ -44,6 +45,7 @@ def train(
     """Train a teacher and print its accuracy on the test split."""
     from stars.config.models import TeacherTrainingConfig, read_toml, validated
     from stars.config.presets import merged
+    from stars.config.sources import flips
     from stars.data.images import load
     from stars.run_directory import Run
     from stars.runtime.allocator import keep_freed_memory
@@ -59,6 +61,7 @@ def train(
     }
     given = {key: value for key, value in flags.items() if value is not None}
     values = merged({} if config is None else read_toml(config), given)
+    values = {"flip": flips(data), **values}
     settings = validated(TeacherTrainingConfig, values, "teacher configuration")
     training, test = load(data, "train"), load(data, "test")
     run = Run.create(out, settings, resume=resume)

@@ -23,12 +23,17 @@ parser (no `exists=True`): whoever opens them says better what is wrong.
 
 from __future__ import annotations
 
+import codecs
+import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli import (
     cmd_bench_ablation,
@@ -47,6 +52,7 @@ from cli import (
     cmd_report,
     cmd_targets,
     cmd_teacher,
+    cmd_verify,
 )
 from cli.output import Settings
 from stars.errors import (
@@ -67,6 +73,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": cmd_export.export,
     "parity": cmd_parity.parity,
     "energy": cmd_energy.energy,
+    "verify": cmd_verify.verify,
     "report": cmd_report.report,
     "compare": cmd_compare.compare,
     "doctor": cmd_doctor.doctor,
@@ -89,6 +96,34 @@ GROUP_HELP = {
     "lava": "Set up the Python 3.10 environment of Lava.",
 }
 
+# The headings under which `stars --help` lists the commands.
+SECTIONS = {
+    "Make a network": ("distill", "teacher", "quantize", "export"),
+    "Measure and prove": ("check", "parity", "verify", "energy"),
+    "Show and compare": ("report", "compare", "bench"),
+    "Set up": ("doctor", "targets", "lava"),
+}
+EXAMPLES = {
+    "distill": "stars distill --out runs/mine --preset quick",
+    "quantize": "stars quantize float.nir --out grid.nir",
+    "check": "stars check runs/mine --chip loihi2",
+    "export": "stars export runs/mine --target onnx",
+    "parity": "stars parity runs/mine --target loihi --target onnx",
+    "verify": "stars verify student.nir parity.json",
+    "energy": "stars energy runs/mine --table loihi2",
+    "report": "stars report runs/mine --out site",
+    "compare": "stars compare runs/mine runs/other --out site",
+    "doctor": "stars doctor --load",
+    "targets": "stars targets",
+    "bench ablation": "stars bench ablation --eval fashion-mnist --out runs/ablation",
+    "bench losses": "stars bench losses --eval fashion-mnist --out runs/losses",
+    "bench references": "stars bench references --data fashion-mnist:DATA"
+    " --eval fashion-mnist --out runs/references",
+    "teacher train": "stars teacher train --data cifar10:DATA --out runs/teacher",
+    "lava setup": "stars lava setup",
+    "lava status": "stars lava status",
+}
+
 # Every other error, including TargetError, exits with 1.
 EXIT_CODES: dict[type[StarsError], int] = {
     ConfigError: 2,
@@ -99,8 +134,28 @@ EXIT_CODES: dict[type[StarsError], int] = {
     UnsupportedNodeError: 4,
     MissingDependencyError: 5,
 }
+SPELLED = {"µ": "u", "±": "+-", "→": "->", "…": "..."}
 UNEXPECTED = 1
 INTERRUPTED = 130
+
+
+class HelpInSections(TyperGroup):
+    """The program, with its commands under headings in the help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write each section with a line for each command."""
+        for title, names in SECTIONS.items():
+            rows = [(n, self.commands[n].get_short_help_str(60)) for n in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Warnings(logging.Handler):
+    """Prints each record as one line on the stderr of that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the level and the message."""
+        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,12 +165,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; default: those of the process.
 
     Returns:
-        0 ok, 1 unexpected, 2 usage or configuration, 3 parity failed, 4 unsupported
-        or does not fit, 5 missing dependency, 130 interrupted.
+        0 ok, 1 unexpected, 2 usage or configuration, 3 parity failed or another file's
+        proof, 4 unsupported or does not fit, 5 missing dependency, 130 interrupted.
     """
     settings = Settings()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
+    show_warnings()
     try:
-        build_app()(args=arguments, prog_name="stars", obj=settings)
+        build_app()(args=anywhere(given), prog_name="stars", obj=settings)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else UNEXPECTED
     except KeyboardInterrupt:
@@ -133,22 +191,66 @@ def build_app() -> typer.Typer:
     """The parser: the root's options and every command of the two tables."""
     # Plain help: what draws boxes around it takes longer to import than all the rest.
     app = typer.Typer(
+        cls=HelpInSections,
+        context_settings={"help_option_names": ["-h", "--help"]},
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
     app.callback()(_root)
     for name, command in COMMANDS.items():
-        app.command(name)(command)
+        app.command(name, epilog=example(name))(command)
     for group, commands in GROUPS.items():
         sub = typer.Typer(
             no_args_is_help=True, help=GROUP_HELP[group], rich_markup_mode=None
         )
         for name, command in commands.items():
-            sub.command(name)(command)
+            sub.command(name, epilog=example(f"{group} {name}"))(command)
         app.add_typer(sub, name=group)
     return app
+
+
+def example(name: str) -> str | None:
+    """The last line of a command's help."""
+    return f"Example: {EXAMPLES[name]}" if name in EXAMPLES else None
+
+
+def anywhere(given: list[str]) -> list[str]:
+    """The arguments with --quiet and --debug before the command, where they belong."""
+    end = given.index("--") if "--" in given else len(given)
+    moved = [one for one in given[:end] if one in ("--quiet", "--debug")]
+    return [*moved, *(one for one in given[:end] if one not in moved), *given[end:]]
+
+
+def prepare_streams() -> None:
+    """Give this process streams that any text can be printed to.
+
+    A closed stream becomes one to nowhere. A stream that is not Unicode gets letters
+    for the signs that it lacks.
+    """
+    codecs.register_error("stars", _spelled)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nowhere)
+        elif not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="stars")
+
+
+def show_warnings() -> None:
+    """Print the warnings of our packages as one line each, without a logger's name."""
+    for name in ("stars", "export", "targets"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(Warnings())
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(SPELLED.get(sign, "?") for sign in lacking), error.end
 
 
 def _print_version(wanted: bool) -> None:
@@ -173,13 +275,17 @@ def _root(
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", envvar="STARS_QUIET", help="Print no progress on stderr."
+            "--quiet",
+            envvar="STARS_QUIET",
+            help="Print no progress on stderr. May also follow the command.",
         ),
     ] = False,
     debug: Annotated[
         bool,
         typer.Option(
-            "--debug", envvar="STARS_DEBUG", help="Show the traceback of an error."
+            "--debug",
+            envvar="STARS_DEBUG",
+            help="Show the traceback of an error. May also follow the command.",
         ),
     ] = False,
 ) -> None:

@@ -9,13 +9,19 @@ only drawn on a terminal.
 from __future__ import annotations
 
 import json as json_library
+import os
+import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stars.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,6 +67,19 @@ class Output:
             text: a string, or a rich table whose cells hold no markup by accident:
                 wrap what a user named in `rich.markup.escape`.
         """
+        try:
+            self._print(schema, data, text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise  # the reader has read enough, as `head` does
+        except OSError as error:
+            with Path(os.devnull).open("w") as nowhere:  # else Python tries again
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            raise DataError(f"cannot print the result: {error.strerror}") from error
+
+    def _print(
+        self, schema: str, data: Mapping[str, object], text: RenderableType
+    ) -> None:
         if self.json:
             document = {"schema": schema, **data}
             print(json_library.dumps(document, indent=2, allow_nan=False))
@@ -70,13 +89,17 @@ class Output:
             return
         from rich.console import Console
 
-        width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
-        Console(width=width).print(text)
+        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        Console(width=None if known else _WIDTH_OF_A_FILE).print(text)
 
     def note(self, message: str) -> None:
         """Print one line of progress on stderr."""
         if not self.quiet:
             print(message, file=sys.stderr, flush=True)
+
+    def next(self, command: str) -> None:
+        """Name the command that usually follows, as the last line on stderr."""
+        self.note(f"next: {command}")
 
     def progress(self) -> Progress:
         """A progress bar on stderr, to be used as a context manager.
@@ -88,6 +111,7 @@ class Output:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            TaskProgressColumn,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
@@ -96,14 +120,20 @@ class Output:
         console = Console(stderr=True)
         return Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=self.quiet or not console.is_terminal,
             transient=True,
         )
+
+
+def shown(path: Path) -> str:
+    """A path as it is typed in a shell."""
+    return shlex.quote(str(path))
 
 
 @contextmanager
@@ -116,15 +146,25 @@ def stage_progress(
     """
     bars = output.progress()
     tasks: dict[str, TaskID] = {}
+    starts: dict[str, tuple[float, int]] = {}
 
     def update(stage: str, done: int, total: int, values: dict[str, float]) -> None:
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total)
-        text = " ".join(f"{name} {value:.3g}" for name, value in values.items())
-        bars.update(tasks[stage], completed=done, description=f"{stage} {text}")
+            starts[stage] = time.monotonic(), done
+        said = [f"{name} {value:.3g}" for name, value in values.items()]
+        share = [f"{100 * done / total:.0f} %", *remaining(stage, done, total)]
+        bars.update(tasks[stage], completed=done, description=", ".join([stage, *said]))
         tenth = done * 10 // total != (done - 1) * 10 // total
         if bars.disable and tenth:
-            output.note(f"{stage} {done}/{total} {text}")
+            output.note(", ".join([f"{stage} {done}/{total}", *share, *said]))
+
+    def remaining(stage: str, done: int, total: int) -> list[str]:
+        began, first = starts[stage]
+        if done in (first, total):
+            return []
+        left = (time.monotonic() - began) / (done - first) * (total - done)
+        return [f"{left / 60:.1f} min left"]
 
     with bars:
         yield update

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from cli.grid import Grid
 from cli.parity_view import certificate_lines
 from targets.grid_cost import QuantizationReport
 
@@ -21,9 +20,9 @@ def quantize_text(report: QuantizationReport) -> RenderableType:
     )
 
 
-def weights_table(report: QuantizationReport) -> Table:
+def weights_table(report: QuantizationReport) -> Grid:
     """One row per node with weights."""
-    text = Table(
+    head = (
         "node",
         "weights",
         "step",
@@ -31,41 +30,52 @@ def weights_table(report: QuantizationReport) -> Table:
         "relative",
         "clipped",
         "bias error",
-        "clipped",
+        "clipped biases",
     )
+    rows = []
     for row in report.nodes:
         step = "unchanged" if row.step_exponent is None else f"2^{row.step_exponent}"
-        text.add_row(
-            escape(row.node),
-            f"{row.weights:,}",
-            step,
-            f"{row.weight_error:.3g}",
-            f"{100 * row.relative_error:.2f} %",
-            f"{row.clipped_weights:,}",
-            f"{row.bias_error:.3g}",
-            f"{row.clipped_biases:,}",
+        rows.append(
+            (
+                row.node,
+                f"{row.weights:,}",
+                step,
+                f"{row.weight_error:.3g}",
+                f"{100 * row.relative_error:.2f} %",
+                f"{row.clipped_weights:,}",
+                f"{row.bias_error:.3g}",
+                f"{row.clipped_biases:,}",
+            )
         )
-    return text
+    return Grid(head, rows)
 
 
-def spikes_table(report: QuantizationReport) -> Table:
+def spikes_table(report: QuantizationReport) -> Grid:
     """One row per spiking layer."""
-    text = Table(
-        "layer", "equal spikes", "rate", "rate on the grid", "threshold error", "tau, s"
+    head = (
+        "layer",
+        "equal spikes",
+        "rate",
+        "rate on the grid",
+        "threshold error",
+        "tau, s",
     )
+    rows = []
     for row in report.neurons:
         tau = f"{row.tau_before:.6g}"
         if row.tau_after != row.tau_before:
             tau += f" -> {row.tau_after:.6g}"
-        text.add_row(
-            escape(row.node),
-            f"{100 * row.agreement:.2f} %",
-            f"{100 * row.rate_before:.1f} %",
-            f"{100 * row.rate_after:.1f} %",
-            f"{row.threshold_error:.3g}",
-            tau,
+        rows.append(
+            (
+                row.node,
+                f"{100 * row.agreement:.2f} %",
+                f"{100 * row.rate_before:.1f} %",
+                f"{100 * row.rate_after:.1f} %",
+                f"{row.threshold_error:.3g}",
+                tau,
+            )
         )
-    return text
+    return Grid(head, rows)
 
 
 def decisions(report: QuantizationReport) -> list[str]:

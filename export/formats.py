@@ -9,7 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.graph.spiking_graph import SpikingGraph
 
 
@@ -55,8 +55,15 @@ BACKENDS: Mapping[str, Backend] = {
         writer="export.to_onnx:write",
         reader=None,
         output="student.onnx",
-        description="ONNX with the time loop inside; int8 weights on the grid",
+        description="ONNX with the time loop inside",
         options=frozenset({"form", "opset", "record"}),
+    ),
+    "c": Backend(
+        writer="export.c.folder:write",
+        reader=None,
+        output="c",
+        description="a folder of portable C99: the network, its input and a self-test",
+        options=frozenset({"name", "rates", "kernels"}),
     ),
 }
 
@@ -64,32 +71,41 @@ BACKENDS: Mapping[str, Backend] = {
 ENDINGS: Mapping[str, str] = {".nir": "nir", ".onnx": "onnx", "": "lava"}
 
 
-def write(graph: SpikingGraph, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write a graph in the format that the path's ending names.
+def write(
+    graph: SpikingGraph,
+    path: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    **options: Any,
+) -> None:
+    """Write a graph in the format that `target` or the path's ending names.
 
     >>> import export
     >>> export.write(student.graph, "student.onnx", form="step")  # doctest: +SKIP
 
     Args:
-        graph: to write; a Lava bundle needs it on the grid.
+        graph: to write; a Lava bundle and C need it on the grid.
         path: ".nir", ".onnx", or a folder without an ending for the Lava bundle.
-        options: of ONNX: form ("scan", "step" or "unroll"), opset and record; of NIR:
-            dt, to which time constants are rescaled, and convention.
+        target: a key of `BACKENDS`, such as "c" for a folder of C; None reads the
+            ending.
+        options: of ONNX: form ("scan", "step" or "unroll"), opset and record. Of NIR:
+            dt, to which time constants are rescaled, and convention. Of C: name, rates
+            and kernels, see `export.c.folder.write`.
 
     Raises:
-        ConfigError: another ending, or an option that the format does not have.
+        ConfigError: another target or ending, or an option that the format lacks.
         UnsupportedNodeError: nodes that the format cannot express.
         GraphError, LimitError: the graph is not on the grid, or does not fit the chip.
         MissingDependencyError: a package for the format is not installed.
         DataError: the path cannot be written.
     """
     file = Path(path)
-    if file.suffix not in ENDINGS:
+    if target is None and file.suffix not in ENDINGS:
         raise ConfigError(
             f"'{file}': no format has the ending {file.suffix!r}; allowed are"
             f" {', '.join(filter(None, ENDINGS))}, or none for a Lava bundle"
         )
-    write_checked(ENDINGS[file.suffix], graph, file, **options)
+    write_checked(target or ENDINGS[file.suffix], graph, file, **options)
 
 
 def read(
@@ -124,11 +140,16 @@ def backend(name: str) -> Backend:
         ConfigError: the name is unknown; lists the known ones.
     """
     if name not in BACKENDS:
-        raise ConfigError(f"unknown format '{name}'; there are {', '.join(BACKENDS)}")
+        raise ConfigError(
+            f"unknown format '{name}'{guess(name, BACKENDS)}; there are"
+            f" {', '.join(BACKENDS)}"
+        )
     return BACKENDS[name]
 
 
-def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) -> None:
+def write_checked(
+    name: str, graph: SpikingGraph, path: Path, /, **options: Any
+) -> None:
     """Write `graph` in one format, read it back if the format allows, and compare.
 
     Args:
@@ -157,6 +178,32 @@ def write_checked(name: str, graph: SpikingGraph, path: Path, **options: Any) ->
             f"'{path}': the graph that was read back differs from the one written; this"
             " is a bug, please report it"
         )
+
+
+def check_out(name: str, path: Path, *, force: bool) -> None:
+    """Check that a format may be written to a path that a user gave.
+
+    Args:
+        name: a key of `BACKENDS`.
+        path: of the file or folder.
+        force: whether it may exist.
+
+    Raises:
+        ConfigError: its ending is not that of the format, it is a folder where a file
+            is written or the reverse, or it exists.
+    """
+    backend(name)
+    ending = next(ending for ending, one in ENDINGS.items() if one == name)
+    if path.suffix != ending:
+        allowed = f"the ending {ending}" if ending else "no ending: it is a folder"
+        raise ConfigError(f"'{path}': format '{name}' has {allowed}; change --out")
+    if path.exists() and path.is_dir() == bool(ending):
+        raise ConfigError(
+            f"'{path}' is a {'folder' if ending else 'file'}; format '{name}' writes a"
+            f" {'file' if ending else 'folder'}; give another --out"
+        )
+    if path.exists() and not force:
+        raise ConfigError(f"'{path}' exists; give another --out, or --force")
 
 
 def function(place: str) -> Callable[..., Any]:

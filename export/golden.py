@@ -49,10 +49,20 @@ def golden_inputs(
             )
         rng = np.random.default_rng(GOLDEN_SEED)
         return (rng.random((graph.steps, samples, *shape)) < SPIKE_RATE).astype(float)
-    if images is None:
-        rng = np.random.default_rng(GOLDEN_SEED)
-        images = rng.integers(0, 256, (samples, *shape), dtype=np.uint8)
-    return graph.encoding.encode(images[:samples], graph.steps)
+    return graph.encoding.encode(golden_images(graph, images, samples), graph.steps)
+
+
+def golden_images(
+    graph: SpikingGraph,
+    images: NDArray[np.uint8] | None = None,
+    samples: int = GOLDEN_SAMPLES,
+) -> NDArray[np.uint8]:
+    """The images of `golden_inputs`, [B, C, H, W]."""
+    if images is not None:
+        return images[:samples]
+    rng = np.random.default_rng(GOLDEN_SEED)
+    shape = (samples, *graph.shapes[graph.input])
+    return rng.integers(0, 256, shape, dtype=np.uint8)
 
 
 def golden_vectors(graph: SpikingGraph, inputs: Array) -> dict[str, NDArray[Any]]:

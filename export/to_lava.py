@@ -30,9 +30,11 @@ from export.to_netx import write as write_netx_file
 from export.to_nir import write as write_nir
 from stars.errors import DataError, UnsupportedNodeError
 from stars.files.writing import sha256, write_json, write_text
+from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.certificate import certify
 from stars.grid.lowering import lower
+from stars.grid.plan import IntegerPlan
 from stars.grid.plan_file import write_plan
 
 FORMAT = "stars.lava"
@@ -108,27 +110,41 @@ def write(
     plan = lower(graph)  # first, so that nothing is written if it does not fit
     inputs = golden_inputs(graph, images)
     with replaced_folder(folder) as temporary:
-        write_nir(graph, temporary / "student.nir")
-        write_plan(temporary / "plan.npz", plan)
-        vectors: dict[str, Any] = golden_vectors(graph, inputs)
-        np.savez_compressed(temporary / "golden.npz", **vectors)
-        refused = write_netx(graph, temporary / "net.net")
-        shutil.copyfile(PLAIN_LAVA, temporary / PLAIN_LAVA.name)
-        certificate = certify(graph)
-        text = readme(graph, certificate.verdict, refused)
-        write_text(temporary / "README.md", text)
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "stars": version("stars-snn"),
-            "steps": graph.steps,
-            "neurons": graph.neuron_count(),
-            "golden_samples": inputs.shape[1],
-            "netx_refused": refused,
-            "certificate": certificate.to_json(),
-            "files": {p.name: sha256(p) for p in sorted(temporary.iterdir())},
-        }
-        write_json(temporary / "manifest.json", manifest)
+        return fill(temporary, graph, plan, inputs)
+
+
+def fill(
+    folder: Path, graph: SpikingGraph, plan: IntegerPlan, inputs: Array
+) -> dict[str, Any]:
+    """Write the files of a bundle into an empty folder; returns the manifest.
+
+    Args:
+        folder: exists.
+        graph: on the grid.
+        plan: its integers.
+        inputs: of the golden vectors, [T, B, *input shape].
+    """
+    write_nir(graph, folder / "student.nir")
+    write_plan(folder / "plan.npz", plan)
+    vectors: dict[str, Any] = golden_vectors(graph, inputs)
+    np.savez_compressed(folder / "golden.npz", **vectors)
+    refused = write_netx(graph, folder / "net.net")
+    shutil.copyfile(PLAIN_LAVA, folder / PLAIN_LAVA.name)
+    certificate = certify(graph)
+    text = readme(graph, certificate.verdict, refused)
+    write_text(folder / "README.md", text)
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "stars": version("stars-snn"),
+        "steps": graph.steps,
+        "neurons": graph.neuron_count(),
+        "golden_samples": inputs.shape[1],
+        "netx_refused": refused,
+        "certificate": certificate.to_json(),
+        "files": {p.name: sha256(p) for p in sorted(folder.iterdir())},
+    }
+    write_json(folder / "manifest.json", manifest)
     return manifest
 
 
@@ -152,13 +168,20 @@ def readme(graph: SpikingGraph, verdict: str, refused: str | None) -> str:
 
 
 @contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
+def replaced_folder(
+    folder: Path, *, marker: str = "plan.npz", kind: str = "a Lava bundle"
+) -> Iterator[Path]:
     """A temporary folder that replaces `folder` at the end.
 
+    Args:
+        folder: new, empty, or one with the file `marker`.
+        marker: name of a file that every such folder has.
+        kind: what it holds; for the error.
+
     Raises:
-        DataError: `folder` holds something other than a bundle, or cannot be written.
+        DataError: `folder` holds something else, or cannot be written.
     """
-    check_replaceable(folder)
+    check_replaceable(folder, marker, kind)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # The wrapping folder is private; the inner one has the usual permissions.
@@ -177,19 +200,16 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(wrapping, ignore_errors=True)
 
 
-def check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but a bundle or an empty folder.
+def check_replaceable(folder: Path, marker: str, kind: str) -> None:
+    """Refuse to replace anything but a folder with a marker, or an empty one.
 
     Raises:
         DataError: it is a file, or a folder with other contents.
     """
     if not folder.exists():
         return
-    ours = folder.is_dir() and (
-        (folder / "plan.npz").exists() or not any(folder.iterdir())
-    )
+    ours = folder.is_dir() and ((folder / marker).exists() or not any(folder.iterdir()))
     if not ours:
         raise DataError(
-            f"'{folder}' exists and is not a Lava bundle; choose another folder, or"
-            " remove it"
+            f"'{folder}' exists and is not {kind}; choose another folder, or remove it"
         )

@@ -33,12 +33,12 @@ from typing import Any
 from export.golden import golden_hashes
 from export.nir_metadata import RESET, decay_ratios, own_version
 from export.onnx_nodes import KINDS
-from export.onnx_operators import Constants, Step, onnx
+from export.onnx_operators import Constants, Step, int8, onnx
 from export.onnx_step import StepValues, add_step, initial_states
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.files.writing import atomic
 from stars.graph.encoding import to_entries
-from stars.graph.nodes import LI, LIF, Array, CubaLIF
+from stars.graph.nodes import LI, LIF, Array, CubaLIF, Weighted
 from stars.graph.spiking_graph import SpikingGraph
 
 FORMAT = 1  # of names and metadata; readers refuse larger numbers
@@ -93,7 +93,9 @@ def to_onnx(
 ) -> Any:
     """`graph` as an onnx.ModelProto that passes the full checker; see `write`."""
     if form not in FORMS:
-        raise ConfigError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
+        raise ConfigError(
+            f"unknown form '{form}'{guess(form, FORMS)}; there are {', '.join(FORMS)}"
+        )
     if opset not in OPSETS:
         raise ConfigError(
             f"opset is {opset}; allowed are {OPSETS[0]} to {OPSETS[-1]} (default:"
@@ -118,6 +120,15 @@ def to_onnx(
     except onnx().checker.ValidationError as error:
         raise FormatError(f"ONNX export: not a valid model: {error}") from error
     return model
+
+
+def weight_types(graph: SpikingGraph) -> str:
+    """How the file stores the weights of a graph: as int8, as float32, or some each."""
+    weighted = (n for n in graph.nodes.values() if isinstance(n, Weighted))
+    fits = [int8(node.weight) is not None for node in weighted]
+    if all(fits):
+        return "int8 weights"
+    return f"float32 weights ({sum(fits)} of {len(fits)} nodes int8)"
 
 
 def metadata(graph: SpikingGraph, form: str) -> dict[str, str]:

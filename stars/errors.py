@@ -17,7 +17,8 @@ mismatch is a result, not an exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class StarsError(Exception):
@@ -69,3 +70,9 @@ class TargetError(StarsError, RuntimeError):
 
 class MissingDependencyError(StarsError, ImportError):
     """An optional package is missing; the message says how to install it."""
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """A question for an error text: was the nearest known name meant? Or nothing."""
+    near = get_close_matches(name, list(known), 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stars.config.models import TermConfig
 from stars.config.options import checked_options
-from stars.config.user_code import imported
-from stars.errors import ConfigError
+from stars.config.user_code import guarded, imported
+from stars.errors import ConfigError, guess
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ def bind_one(
     table: Mapping[str, Callable[..., Tensor]], term: TermConfig, kind: str
 ) -> Term:
     """A row of the table, or the user's own function."""
-    function = table[term.name] if term.name in table else own(table, term.name, kind)
     what = f"{kind} {term.name!r}"
+    if term.name in table:
+        function = table[term.name]
+    else:
+        function = guarded(own(table, term.name, kind), what)
     options = checked_options(function, term.model_extra or {}, what)
     return Term(term.name, term.weight, partial(function, **options))
 
@@ -67,7 +70,8 @@ def own(
     """
     if ":" not in name:
         raise ConfigError(
-            f"{kind} {name!r} is unknown; there are {sorted(table)}, or"
+            f"{kind} {name!r} is unknown{guess(name, table)}; there are"
+            f" {sorted(table)}, or"
             " module:function for your own"
         )
     module = name.partition(":")[0]

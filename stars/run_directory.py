@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from stars.config.models import Config, read_toml, to_toml
-from stars.errors import ConfigError, DataError, FormatError, StarsError
+from stars.errors import ConfigError, DataError, FormatError, StarsError, guess
 from stars.files.writing import (
     atomic,
     read_json,
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, done, all, values
 RENAMED = {"optimiser": "optimizer", "synthesiser": "synthesizer"}  # in checkpoints
+SCHEMA = 1  # of manifest.json
 PACKAGES = ("stars-snn", "torch", "norse", "nir", "numpy", "scipy", "safetensors")
 
 
@@ -64,6 +66,7 @@ class Run:
                 raise ConfigError(
                     f"'{path}' was made with another configuration; see its config.toml"
                 )
+            run.check_schema()
             if not run.manifest_path.is_file():  # killed between the two writes
                 write_json(run.manifest_path, manifest(config))
             return run
@@ -71,8 +74,9 @@ class Run:
             raise ConfigError(f"'{path}' holds no run to resume")
         if path.exists() and (not path.is_dir() or holds_something(path)):
             raise ConfigError(f"'{path}' exists and is not a run; give another --out")
-        write_text(run.config_path, text)
-        write_json(run.manifest_path, manifest(config))
+        with run.begun():
+            write_text(run.config_path, text)
+            write_json(run.manifest_path, manifest(config))
         return run
 
     @classmethod
@@ -83,9 +87,26 @@ class Run:
             DataError: the path is no run directory.
         """
         run = cls(path)
+        check_exists(path)
         if not run.config_path.is_file():
             raise DataError(f"'{path}' is not a run directory: it has no config.toml")
+        run.check_schema()
         return run
+
+    def check_schema(self) -> None:
+        """Check that this version can read the manifest.
+
+        Raises:
+            FormatError: a newer version wrote it.
+        """
+        if not self.manifest_path.is_file():
+            return
+        found = read_json(self.manifest_path).get("schema", SCHEMA)
+        if found not in range(1, SCHEMA + 1):
+            raise FormatError(
+                f"'{self.manifest_path}' has schema {found!r}, this version of stars"
+                f" reads 1 to {SCHEMA}; upgrade stars if a newer version wrote it"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -113,16 +134,20 @@ class Run:
     def begun(self) -> Iterator[None]:
         """Removes the run if an error comes before the first checkpoint.
 
-        Nothing is lost: such a run holds only the files that `create` wrote.
+        Nothing is lost: such a run holds only what a new one writes again. Files of
+        others stay, and their folder with them.
         """
         try:
             yield
         except StarsError:
-            if not any(path.is_file() for path in self.checkpoint_paths):
-                for path in (self.manifest_path, self.metrics_path, self.config_path):
+            begun = any(path.is_file() for path in self.checkpoint_paths)
+            if self.path.is_dir() and not begun:
+                own = self.manifest_path, self.metrics_path, self.synthetic_path
+                for path in (*own, self.config_path):
                     path.unlink(missing_ok=True)
-                if not any(self.path.iterdir()):
-                    self.path.rmdir()
+                for folder in (self.checkpoint_path.parent, self.path):
+                    if folder.is_dir() and not any(folder.iterdir()):
+                        folder.rmdir()
             raise
 
     @property
@@ -174,6 +199,16 @@ class Run:
     def onnx_path(self) -> Path:
         """The same as ONNX; exists once it was exported."""
         return self.path / "artifacts" / "student.onnx"
+
+    @property
+    def bundle_path(self) -> Path:
+        """The same as a Lava bundle, a folder; exists once it was exported."""
+        return self.path / "artifacts" / "lava"
+
+    @property
+    def c_path(self) -> Path:
+        """The folder of its C sources; exists once it was exported."""
+        return self.path / "artifacts" / "c"
 
     def read_config(self) -> dict[str, Any]:
         """The configuration as plain values."""
@@ -244,11 +279,50 @@ class Run:
 
     def record_artifact(self, path: Path) -> None:
         """Write the sha256 of a file of this run into the manifest."""
+        own = {str(path.relative_to(self.path)): sha256(path)}
+        self.add_to_manifest({"sha256": {**self.recorded(), **own}})
+
+    def is_recorded(self, path: Path) -> bool:
+        """Whether the manifest has the sha256 of a file as it is now."""
+        return self.recorded().get(str(path.relative_to(self.path))) == sha256(path)
+
+    def no_network(self) -> tuple[str, str]:
+        """(why there is no student.nir, the command that makes it)."""
+        name = str(self.graph_path.relative_to(self.path))
+        again = f"stars distill --out {shlex.quote(str(self.path))} --resume"
+        if name not in self.recorded():
+            return f"it has no {name}, because its distillation has not ended", again
+        command = read_json(self.manifest_path).get("command")
+        if isinstance(command, list) and "distill" in command:
+            again = shlex.join([*map(str, command), "--resume"])
+        return (
+            f"its {name} was deleted after the distillation; restore a copy, or write"
+            " it again from the last checkpoint",
+            again,
+        )
+
+    def recorded(self) -> dict[str, Any]:
+        """The sha256 of the files in the manifest, by name."""
+        if not self.manifest_path.is_file():
+            return {}
         known = read_json(self.manifest_path).get("sha256", {})
         if not isinstance(known, dict):
             raise FormatError(f"'{self.manifest_path}': 'sha256' holds no object")
-        own = {str(path.relative_to(self.path)): sha256(path)}
-        self.add_to_manifest({"sha256": {**known, **own}})
+        return known
+
+
+def check_exists(path: Path) -> None:
+    """Check that a run directory or a file is there.
+
+    Raises:
+        FormatError: it is not; names the nearest one that is.
+    """
+    if not path.exists():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = guess(str(path), [str(one) for one in beside])
+        raise FormatError(
+            f"'{path}': no such file or folder{near}; give a run directory or a file"
+        )
 
 
 def holds_something(folder: Path) -> bool:
@@ -289,7 +363,7 @@ def rename_keys(state: dict[str, Any]) -> None:
 def manifest(config: Config) -> dict[str, Any]:
     """The first content of manifest.json: versions, machine, seed, command line."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": getattr(config, "seed", None),
         "python": platform.python_version(),

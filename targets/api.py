@@ -10,19 +10,25 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from export.onnx_proof import name_proof
 from stars.errors import ConfigError
-from stars.files.writing import write_json
+from stars.files.writing import check_writable, sha256
 from stars.graph.nodes import Array
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from stars.grid.certificate import certify
+from stars.run_directory import Run
+from targets.c.cross import MOST_IMAGES
 from targets.energy_model.counts import count as counted, simulated
 from targets.energy_model.report import EnergyReport, report
-from targets.hardware.costs import TABLES, load_table, read_table
+from targets.hardware.costs import TABLES, table_of
 from targets.inputs import Inputs, first, inputs_for
+from targets.keeping import write_result
+from targets.lava.bundle import check_bundle
 from targets.parity_check.lane import Options
 from targets.parity_check.report import ParityReport
 from targets.parity_check.run import choose_targets, run_parity, supporting_targets
+from targets.report.read import read_manifest
 from targets.simulators.onnx_check import check_metadata
 from targets.simulators.onnx_runtime import OnnxTarget
 from targets.subject import Subject
@@ -41,6 +47,8 @@ class HasPath(Protocol):
         """The run directory."""
 
 
+LAVA_NEURON_STEPS = 4_000_000  # minutes in Lava
+
 Source = str | os.PathLike[str] | HasPath | SpikingGraph
 Images = str | os.PathLike[str] | NDArray[Any] | None
 
@@ -51,19 +59,22 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     *,
     on: Sequence[str] = (),
     count: int | None = None,
-    lava_images: int = 32,
+    lava_images: int | None = None,
     forced_images: int = 32,
     against: str = "reference",
     onnx: Path | None = None,
+    bundle: Path | None = None,
     substitutes: Mapping[str, Path] | None = None,
     dump: Path | None = None,
     dt: float | str | None = None,
     steps: int | None = None,
+    replace: bool = False,
     progress: Progress | None = None,
 ) -> ParityReport:
     """Compare every spike and membrane of every target with the reference.
 
-    For a run directory the report is also written to its parity.json.
+    For a run directory the report is also written to its parity.json, unless a wider
+    one is there: see `replace`.
 
     >>> import targets
     >>> report = targets.parity("student.nir", images, on=["norse"])  # doctest: +SKIP
@@ -76,15 +87,20 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
         on: names of targets. None named: all that are available; of a NIR file, those
             that can express it, and the report says why others are left out.
         count: how many images; None takes all.
-        lava_images: how many of them on Lava, which is slow.
+        lava_images: how many of them on Lava, which is slow. None takes 32, or fewer
+            of a large network: as many as make 4 million neuron-steps.
         forced_images: how many of them also with each layer's inputs replaced by those
             of the reference; 0 for none.
         against: the target that the others are compared with.
         onnx: the ONNX file to run; None takes the run's own.
+        bundle: the Lava bundle whose files are compared with the network; None takes
+            the run's own.
         substitutes: by target, another file to run there, which must fail.
         dump: a folder for the traces of every target.
         dt: seconds a step, for a NIR file that does not say it.
         steps: T, for a NIR file that does not say it.
+        replace: overwrite a wider result of the run; else it stays, and this one
+            becomes NAME-last.json.
         progress: called after each chunk of images of each target.
 
     Raises:
@@ -95,7 +111,7 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
         UnsupportedNodeError: no target can express the network.
         TargetError: a target failed.
     """
-    found = opened(subject, dt=dt, steps=steps)
+    found = writable(opened(subject, dt=dt, steps=steps))
     own = found.targets(onnx)
     chosen, skipped = choose_targets(on, own)
     (truth,), _ = choose_targets([against], own)
@@ -107,6 +123,11 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     if onnx is not None and "onnx" not in names:
         raise ConfigError(f"ONNX file '{onnx}': target 'onnx' is not among {names}")
     limited = names if against in LAVA else [name for name in LAVA if name in names]
+    if lava_images is None:
+        each = found.graph.neuron_count() * found.graph.steps
+        lava_images = min(32, max(1, LAVA_NEURON_STEPS // each))
+    limits = {name: most for name, most in MOST_IMAGES.items() if name in names}
+    limits |= dict.fromkeys(limited, lava_images)
     files = substitutes or {}
     shipped = [
         target.path
@@ -115,19 +136,29 @@ def parity(  # noqa: PLR0913 - every argument but the first is optional
     ]
     for path in shipped:
         check_metadata(path, found.graph, any_steps=steps is not None)
+    if bundle is None and found.run is not None and found.run.bundle_path.exists():
+        bundle = found.run.bundle_path
+    if bundle is not None:
+        check_bundle(bundle, found.graph, any_steps=steps is not None)
+    ran = [*chosen, truth]
+    from_files = found.origin(samples, name_of(found, images), ran, files)
     options = Options(
         against=truth,
         forced_images=forced_images,
-        limits=dict.fromkeys(limited, lava_images),
+        limits=limits,
         substitutes={name: found.substitute(name, f) for name, f in files.items()},
     )
     result = run_parity(
         found.graph, samples, chosen, options, dump=dump, progress=progress
-    ).completed(skipped, certify(found.graph).to_json())
+    ).completed(skipped, certify(found.graph).to_json(), from_files)
+    found.check_unchanged(from_files)
     for path in shipped if result.ok and steps is None else ():
         check_metadata(path, found.graph, golden=True)
     if found.run is not None:
-        write_json(found.run.path / "parity.json", result.to_json())
+        path = write_result(found.run, result, replace=replace)
+        kept = path.name == "parity.json" and steps is None
+        if result.ok and kept and found.run.onnx_path in shipped:
+            bind(found.run, path)
     return result
 
 
@@ -136,15 +167,16 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     images: Images = None,
     *,
     count: int | None = None,
-    tables: Sequence[str] = (),
-    costs: Sequence[Path] = (),
+    tables: Sequence[str | Path] = (),
     dt: float | str | None = None,
     steps: int | None = None,
+    replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> EnergyReport:
     """Count the operations of a network exactly and price them by published tables.
 
-    For a run directory the report is also written to its energy.json.
+    For a run directory the report is also written to its energy.json, unless a wider
+    one is there: see `replace`.
 
     >>> import targets
     >>> print(targets.energy("student.nir", images))  # doctest: +SKIP
@@ -153,10 +185,12 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
         subject: as of `parity`.
         images: as of `parity`.
         count: how many images; None takes the first 1,000, or all.
-        tables: names of cost tables; none named: all.
-        costs: TOML files of cost tables of your own.
+        tables: names of bundled cost tables, or TOML files of your own; none named: all
+            bundled ones.
         dt: seconds a step, for a NIR file that does not say it.
         steps: T, for a NIR file that does not say it.
+        replace: overwrite a wider result of the run; else it stays, and this one
+            becomes NAME-last.json.
         progress: called with (images done, images in all).
 
     Raises:
@@ -165,9 +199,8 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
         FormatError: a file is missing, foreign or damaged.
         UnsupportedNodeError: a node whose operations cannot be counted.
     """
-    found = opened(subject, dt=dt, steps=steps)
-    priced = [load_table(name) for name in dict.fromkeys(tables or TABLES)]
-    priced += [read_table(path) for path in costs]
+    found = writable(opened(subject, dt=dt, steps=steps))
+    priced = [table_of(str(name)) for name in dict.fromkeys(tables or TABLES)]
     available = samples_of(found, images)
     taken = first(
         available, min(ENERGY_IMAGES, len(available)) if count is None else count
@@ -175,12 +208,33 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     from targets.energy_model.teacher import teacher_of  # noqa: PLC0415 - torch
 
     seen: list[str] = []
+    from_file = found.origin(taken, name_of(found, images))
     chunks = simulated(found.graph, taken, progress or unseen)
     counts = counted(found.graph, watched(found.graph, chunks, seen))
-    result = report(counts, priced, teacher_of(found.run, taken), seen)
+    accuracy = None
+    if found.run is not None and steps is None:  # with other steps another network
+        accuracy = read_manifest(found.run.manifest_path).grid_accuracy
+    teacher = teacher_of(found.run, taken)
+    result = report(counts, priced, teacher, seen, accuracy=accuracy, origin=from_file)
+    found.check_unchanged(from_file)
     if found.run is not None:
-        write_json(found.run.path / "energy.json", result.to_json())
+        write_result(found.run, result, replace=replace)
     return result
+
+
+def bind(run: Run, proof: Path) -> None:
+    """Write the SHA-256 of a run's proof into its ONNX file."""
+    recorded = run.is_recorded(run.onnx_path)
+    name_proof(run.onnx_path, sha256(proof))
+    if recorded:
+        run.record_artifact(run.onnx_path)
+
+
+def name_of(subject: Subject, images: Images) -> str:
+    """The name of the inputs, for an origin."""
+    if images is None and subject.run is not None:
+        return str(subject.run.read_config().get("test_data"))
+    return str(images) if isinstance(images, str | os.PathLike) else "an array"
 
 
 def watched(
@@ -206,6 +260,17 @@ def opened(source: Source, *, dt: float | str | None, steps: int | None) -> Subj
         return Subject(source, Path("graph"), None)
     place = source if isinstance(source, str | os.PathLike) else source.path
     return Subject.open(Path(place), dt=dt, steps=steps)
+
+
+def writable(subject: Subject) -> Subject:
+    """The subject, after a check that its run can be written to.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if subject.run is not None:
+        check_writable(subject.run.path)
+    return subject
 
 
 def samples_of(subject: Subject, images: Images) -> Inputs:

@@ -26,6 +26,9 @@ class Inputs(Protocol):
     def take(self, start: int, stop: int) -> Array:
         """The input of samples start..stop - 1, [T, stop - start, *input shape]."""
 
+    def raw(self, start: int, stop: int) -> NDArray[Any]:
+        """The same samples before they are encoded, if they were not given encoded."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImageInputs:
@@ -43,6 +46,10 @@ class ImageInputs:
         """The encoded images, [T, stop - start, C, H, W]."""
         return self.encoding.encode(self.images[start:stop], self.steps)
 
+    def raw(self, start: int, stop: int) -> NDArray[Any]:
+        """The images."""
+        return self.images[start:stop]
+
 
 @dataclass(frozen=True, eq=False)
 class ArrayInputs:
@@ -57,6 +64,8 @@ class ArrayInputs:
     def take(self, start: int, stop: int) -> Array:
         """The slice, [T, stop - start, *input shape]."""
         return self.values[:, start:stop]
+
+    raw = take
 
 
 def inputs_for(graph: SpikingGraph, values: NDArray[Any], where: str) -> Inputs:
@@ -129,6 +138,10 @@ class FirstInputs:
     def take(self, start: int, stop: int) -> Array:
         """The slice, at most up to `count`."""
         return self.inputs.take(start, min(stop, self.count))
+
+    def raw(self, start: int, stop: int) -> NDArray[Any]:
+        """The same samples before they are encoded."""
+        return self.inputs.raw(start, min(stop, self.count))
 
 
 def first(inputs: Inputs, count: int | None) -> Inputs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 from targets.base import Target
 
 GROUP = "stars.targets"
@@ -18,6 +18,10 @@ TARGETS: dict[str, str] = {
     "reference": "targets.simulators.reference:ReferenceTarget",
     "norse": "targets.simulators.norse:NorseTarget",
     "onnx": "targets.simulators.onnx_runtime:OnnxTarget",
+    "c": "targets.c.target:CTarget",
+    "c-wasm": "targets.c.cross:WasmTarget",
+    "c-arm": "targets.c.cross:ArmTarget",
+    "c-arm-m55": "targets.c.cross:cortex_m55",
     "loihi": "targets.loihi.emulator:LoihiEmulator",
     "lava-float": "targets.lava.client:lava_float",
     "lava-fixed": "targets.lava.client:lava_fixed",
@@ -37,7 +41,10 @@ def load(name: str) -> Target:
     """
     entries = _entries()
     if name not in entries:
-        raise ConfigError(f"unknown target '{name}'; there are {', '.join(entries)}")
+        raise ConfigError(
+            f"unknown target '{name}'{guess(name, entries)}; there are"
+            f" {', '.join(entries)}"
+        )
     make = entries[name].load()
     target: Target = make()
     return target

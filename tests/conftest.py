@@ -108,6 +108,32 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def proved(tmp_path_factory) -> Path:
+    """A run of a small network with its proof and its energy; copy it to change it."""
+    from cli.main import main  # noqa: PLC0415 - most tests need no run
+    from export.to_nir import write  # noqa: PLC0415
+    from stars.config.models import DistillConfig  # noqa: PLC0415
+    from stars.run_directory import Run  # noqa: PLC0415
+    from stars.testing import random_graph, random_images  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("proved")
+    graph = random_graph(np.random.default_rng(0), kind="residual")
+    images = random_images(np.random.default_rng(1), 5, graph.shapes[graph.input])
+    np.savez(folder / "test.npz", images=images, labels=np.zeros(5, np.int64))
+    config = DistillConfig(test_data=str(folder / "test.npz"))
+    run = Run.create(folder / "run", config)
+    write(graph, run.graph_path)
+    run.add_to_manifest({"teacher_accuracy": 0.9, "grid_accuracy": 0.8})
+    run.record_artifact(run.graph_path)
+    path = str(run.path)
+    targets = ["--target", "loihi", "--target", "onnx"]
+    assert main(["--quiet", "export", path, "--target", "onnx"]) == 0
+    assert main(["--quiet", "parity", path, *targets]) == 0
+    assert main(["--quiet", "energy", path, "--table", "horowitz45"]) == 0
+    return run.path
+
+
 @pytest.fixture
 def no_compiler(monkeypatch, tmp_path):
     """A machine without a C++ compiler."""

@@ -29,6 +29,29 @@ def test_every_command_in_the_readme_parses(
     parse(shlex.split(line)[1:])
 
 
+def test_the_energies_of_the_readme_are_those_of_the_table_of_the_same_run() -> None:
+    """Its range, and its ratios to the quantized network, from energy.md's rows."""
+    text = (ROOT / "docs" / "concepts" / "energy.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]]
+        for line in text.partition("### The demo's student")[2].splitlines()
+        if line.startswith("| `")
+    ]
+    energy = {row[0]: row[1] for row in rows}
+    ratios = {row[0]: joules(row[1]) / joules(row[5]) for row in rows if row[5]}
+    said = " ".join(README.partition("**Energy:**")[2].split())
+    low, high, *shares = re.findall(r"[\d.]+ [nm]J|[\d.]+(?=x )", said)[:5]
+    assert (low, high) == (energy["horowitz45-int8"], energy["spinnaker2"])
+    found = [ratios[name] for name in ("horowitz45-int8", "lemaire45", "yan22")]
+    assert [float(share) for share in shares] == pytest.approx(found, abs=0.01)
+
+
+def joules(text: str) -> float:
+    """The value of a text such as "259 nJ"."""
+    number, unit = text.split()
+    return float(number) * {"nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3}[unit]
+
+
 def test_the_parser_under_test_refuses_what_does_not_exist(
     parse: Callable[[list[str]], None],
 ) -> None:

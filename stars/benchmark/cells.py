@@ -9,7 +9,7 @@ from stars.benchmark.sweep import Cell
 from stars.config.models import DistillConfig, validated
 from stars.config.presets import merged
 from stars.config.recipes import RCA, RECIPES, TAR
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 
 # Benchmarks start from fresh weights: those of the teacher would hide what images and
 # losses teach.
@@ -168,7 +168,10 @@ def check_names(names: Sequence[str], table: Mapping[str, Any], what: str) -> No
         ConfigError: a name is unknown, or there is none; lists the known ones.
     """
     if unknown := sorted(set(names) - set(table)) or not names:
-        raise ConfigError(f"{what} {unknown} is unknown; there are {sorted(table)}")
+        near = guess(unknown[0], table) if isinstance(unknown, list) else ""
+        raise ConfigError(
+            f"{what} {unknown} is unknown{near}; there are {sorted(table)}"
+        )
 
 
 def check_absent(base: dict[str, Any], keys: Sequence[str]) -> None:

@@ -10,10 +10,15 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stars.config.presets import merged, preset_values, with_student
+from stars.config.presets import (
+    merged,
+    preset_values,
+    with_student,
+    with_teacher,
+)
 from stars.config.recipes import DEFAULT_METHOD, RECIPES, with_recipe
 from stars.config.sources import BUNDLED
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 from stars.files.json_toml import parse_toml
 
 Model = TypeVar("Model", bound="Config")
@@ -212,18 +217,10 @@ class DistillConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_recipe(cls, values: Any) -> Any:
-        return with_recipe(with_student(values)) if isinstance(values, dict) else values
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_foreign_test_data(cls, values: Any) -> Any:
-        """Use the bundled test images by default only for the bundled teacher."""
-        teacher = values.get("teacher", {}) if isinstance(values, dict) else {}
-        source = teacher.get("source") if isinstance(teacher, dict) else None
-        if source in (None, BUNDLED):
+    def _with_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
-        return {"test_data": "none", **values}
+        return with_recipe(with_student(with_teacher(values)))
 
 
 def validated(kind: type[Model], values: dict[str, Any], where: str) -> Model:
@@ -251,7 +248,7 @@ def describe(kind: type[Config], error: Any) -> str:
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field is not None else None
     known = sorted(getattr(model, "model_fields", {}))
-    return f"unknown key; known are {known}"
+    return f"unknown key{guess(str(error['loc'][-1]), known)}; known are {known}"
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 
 
 def checked_options(
@@ -31,7 +31,10 @@ def checked_options(
     allowed = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
     unknown = sorted(set(options) - set(allowed))
     if unknown:
-        raise ConfigError(f"{what} has no option {unknown}; it has {allowed or 'none'}")
+        raise ConfigError(
+            f"{what} has no option {unknown}{guess(unknown[0], allowed)}; it has"
+            f" {allowed or 'none'}"
+        )
     kinds, checked = types_of(function, what) if options else {}, {}
     for name, value in options.items():
         try:

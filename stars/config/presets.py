@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from stars.config.recipes import DEFAULT_METHOD, TAR
-from stars.config.sources import BUNDLED, is_file
-from stars.errors import ConfigError
+from stars.config.sources import BUNDLED, is_file, recorded
+from stars.errors import ConfigError, guess
 
 # Settings of a student that starts from its teacher. All others have random weights at
 # first; the defaults in `models.py` are theirs.
@@ -66,8 +66,26 @@ def preset_values(name: str, values: dict[str, Any]) -> dict[str, Any]:
         ConfigError: there is none of that name.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown; there are {sorted(PRESETS)}")
+        raise ConfigError(
+            f"preset {name!r} is unknown{guess(name, PRESETS)}; there are"
+            f" {sorted(PRESETS)}"
+        )
     return (STARTED_PRESETS if starts_from_teacher(values) else PRESETS)[name]
+
+
+def with_teacher(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults that a teacher of the user's own has under it.
+
+    They are those that its file records, and no test images unless they are its own.
+
+    Args:
+        values: as in a file.
+    """
+    teacher = values.get("teacher", {})
+    source = teacher.get("source", BUNDLED) if isinstance(teacher, dict) else BUNDLED
+    if source == BUNDLED:
+        return values
+    return merged({"test_data": "none", **recorded(source)}, values)
 
 
 def with_student(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from stars.errors import ConfigError
+from stars.errors import ConfigError, StarsError
 
 
 def imported(name: str, what: str) -> Any:
@@ -20,14 +22,57 @@ def imported(name: str, what: str) -> Any:
         what: start of the error message.
 
     Raises:
-        ConfigError: there is no such module, or it has no such name.
+        ConfigError: there is no such module, it has no such name, or it raises.
     """
     module, _, attribute = name.partition(":")
     try:
         with working_folder_importable():
             return getattr(importlib.import_module(module), attribute)
+    except StarsError:
+        raise
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{what} {name!r}: cannot import it ({error})") from error
+    except Exception as error:
+        raise raised(error, f"{what} {name!r}") from error
+
+
+def guarded(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """A user's function whose errors become a ConfigError that names file and line.
+
+    Args:
+        function: called with the same arguments.
+        what: start of the error message.
+    """
+
+    @wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except StarsError:
+            raise
+        except Exception as error:
+            raise raised(error, what) from error
+
+    return call
+
+
+def raised(error: Exception, what: str) -> ConfigError:
+    """The error of a user's code, with the innermost place in it.
+
+    Code of installed packages and of STARS is passed over.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__).parents[2])
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith((ours, "<", sys.prefix, sys.base_prefix))
+    ]
+    place = (own or frames)[-1]
+    return ConfigError(
+        f"{what} raised {type(error).__name__}: {error} (in '{place.filename}', line"
+        f" {place.lineno}, in {place.name})"
+    )
 
 
 @contextmanager

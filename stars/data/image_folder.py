@@ -35,11 +35,12 @@ UNREADABLE = (
     Image.DecompressionBombWarning,
 )
 
-Labeled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels
+# Images, labels, and the names of the classes.
+Labeled = tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]
 
 
 def read_classes(path: Path, split: str) -> Labeled:
-    """Images [N, H, W] or [N, H, W, 3] in one folder per class, and their labels.
+    """Images [N, H, W] or [N, H, W, 3] in one folder per class, labels and classes.
 
     Classes are the folders' names in alphabetical order. If there is a train/, its
     folders also define the classes of test/.
@@ -67,11 +68,11 @@ def read_classes(path: Path, split: str) -> Labeled:
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise DataError(f"data '{path}': images differ in shape: {sorted(shapes)}")
-    return np.stack(images), np.array(labels)
+    return np.stack(images), np.array(labels), tuple(known)
 
 
 def read_tiny_imagenet(root: Path, split: str) -> Labeled:
-    """Images [N, 3, 64, 64] of Tiny-ImageNet, and their labels.
+    """Images [N, 3, 64, 64] of Tiny-ImageNet, their labels, and the classes.
 
     They are in root/tiny-imagenet-200 or in root itself. The test split is the
     validation folder, because the labels of the test folder are not public.
@@ -102,7 +103,7 @@ def read_tiny_imagenet(root: Path, split: str) -> Labeled:
         if pixels.shape != (64, 64, 3):
             raise DataError(f"image '{file}' is {pixels.shape}, expected (64, 64, 3)")
         image[:] = pixels.transpose(2, 0, 1)
-    return images, np.array([label for _, label in found])
+    return images, np.array([label for _, label in found]), tuple(sorted(names))
 
 
 def read_lines(path: Path) -> list[str]:

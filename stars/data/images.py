@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stars.config.sources import BUNDLED
+from stars.config.sources import BUNDLED, BUNDLED_CLASSES
 from stars.data.image_folder import read_classes, read_tiny_imagenet
-from stars.errors import DataError, FormatError
+from stars.errors import DataError, FormatError, guess
 from stars.files.npz import read_npz
 
 TORCHVISION: dict[str, str] = {
@@ -42,10 +42,14 @@ class LabeledImages:
     Args:
         images: uint8 [N, C, H, W].
         labels: int64 [N], 0 .. classes - 1.
+        name: of the data set, file or folder.
+        class_names: one for each class; empty if unknown.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    name: str = ""
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
@@ -97,7 +101,7 @@ class LabeledImages:
         """
         if count < 1:
             raise DataError(f"asked for {count} images; at least 1 is needed")
-        return LabeledImages(self.images[:count], self.labels[:count])
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def part(self, low: int, high: int) -> LabeledImages:
         """The images low .. high - 1.
@@ -109,7 +113,7 @@ class LabeledImages:
             raise DataError(
                 f"images [{low}:{high}]: expected a range within [0:{len(self)}]"
             )
-        return LabeledImages(self.images[low:high], self.labels[low:high])
+        return replace(self, images=self.images[low:high], labels=self.labels[low:high])
 
     def share_in(self, other: LabeledImages) -> float:
         """The share of these images that are also in `other`, pixel by pixel."""
@@ -154,17 +158,20 @@ def load(spec: str, split: str = "test") -> LabeledImages:
     if name in TORCHVISION and root:
         return from_torchvision(name, Path(root).expanduser(), split)
     if name in FOLDERS and root:
-        return LabeledImages(*FOLDERS[name](Path(root).expanduser(), split))
+        images, labels, names = FOLDERS[name](Path(root).expanduser(), split)
+        return LabeledImages(images, labels, name, names)
     path = Path(spec).expanduser()
     if path.suffix == ".npz":
         return from_npz(path, split)
     if path.is_dir():
-        images, labels = read_classes(path, split)
-        return LabeledImages(channels_first(images), labels)
+        images, labels, names = read_classes(path, split)
+        return LabeledImages(channels_first(images), labels, path.name, names)
     raise DataError(
-        f"data {spec!r}: no such file or folder; allowed are '{BUNDLED}' (bundled test"
-        f" images), NAME:ROOT with NAME in {sorted({**TORCHVISION, **FOLDERS})}, a .npz"
-        " file, or a folder of class folders; each may end in @train[:5000]"
+        f"data {spec!r}: no such file or folder"
+        f"{guess(spec, (BUNDLED, *TORCHVISION, *FOLDERS))}; allowed are '{BUNDLED}'"
+        " (bundled test images), NAME:ROOT with NAME in"
+        f" {sorted({**TORCHVISION, **FOLDERS})}, a .npz file, or a folder of"
+        " class folders; each may end in @train[:5000]"
     )
 
 
@@ -180,7 +187,9 @@ def bundled(split: str) -> LabeledImages:
             f" '{BUNDLED}:ROOT' with the data set under ROOT"
         )
     with read_asset("fashion_mnist_test.npz") as file, np.load(file) as archive:
-        return LabeledImages(archive["images"], archive["labels"])
+        return LabeledImages(
+            archive["images"], archive["labels"], BUNDLED, BUNDLED_CLASSES
+        )
 
 
 def read_asset(name: str) -> Any:
@@ -220,7 +229,8 @@ def from_torchvision(name: str, root: Path, split: str) -> LabeledImages:
             f"data '{name}:{root}': not found, and the download failed ({error})"
         ) from error
     images = np.asarray(dataset.data)
-    return LabeledImages(channels_first(images), np.asarray(dataset.targets))
+    labels, names = np.asarray(dataset.targets), tuple(dataset.classes)
+    return LabeledImages(channels_first(images), labels, name, names)
 
 
 def channels_first(images: NDArray[Any]) -> NDArray[np.uint8]:
@@ -245,7 +255,8 @@ def from_npz(path: Path, split: str) -> LabeledImages:
         arrays = read_npz(path)
         for x, y in ((f"x_{split}", f"y_{split}"), ("images", "labels")):
             if x in arrays and y in arrays:
-                return LabeledImages(channels_first(arrays[x]), arrays[y].reshape(-1))
+                images, labels = channels_first(arrays[x]), arrays[y].reshape(-1)
+                return LabeledImages(images, labels, path.name)
     except FormatError as error:
         raise DataError(f"data {error}") from error
     except DataError as error:

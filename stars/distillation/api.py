@@ -69,9 +69,9 @@ class DistilledStudent:
         """
         run = Run.open(Path(path))
         if not run.graph_path.is_file():
+            reason = run.no_network()[0]
             raise FormatError(
-                f"run '{run.path}' has no {run.graph_path.relative_to(run.path)}: its"
-                " distillation is unfinished; call stars.distill with resume=True"
+                f"run '{run.path}': {reason}; call stars.distill with resume=True"
             )
         graph: SpikingGraph = import_module("export.from_nir").read(run.graph_path)
         manifest = read_json(run.manifest_path)
@@ -169,7 +169,7 @@ def distill(  # noqa: PLR0913 - every argument but the first is optional
             `stars.synthesis.Synthesizer`.
         data: real training images to learn from, for comparison.
         test_data: real images for the accuracies; "none" for none. Default: the
-            bundled test images for the bundled teacher, else none.
+            bundled test images for a teacher of their data set, else none.
         seed: of every random number.
         device: "cpu" or "cuda".
         backend: "fused" or "norse-eager".

@@ -24,6 +24,9 @@ from stars.networks.outputs import Outputs
 from stars.networks.student import to_graph
 from stars.teacher.teacher import Teacher
 
+# A teacher that lacks this much of its file's accuracy was given foreign test images.
+FAR_BELOW = 0.1
+
 
 @dataclass(frozen=True)
 class Students:
@@ -45,6 +48,7 @@ class DistillResult:
         teacher_accuracy, student_accuracy, grid_accuracy: on real test images, 0 to 1;
             None without any.
         seconds: of synthesis, training and fine-tuning, with all interrupted parts.
+        recorded_accuracy: of the teacher as its file says, 0 to 1; None if it does not.
     """
 
     graph: SpikingGraph
@@ -54,6 +58,7 @@ class DistillResult:
     student_accuracy: float | None
     grid_accuracy: float | None
     seconds: float
+    recorded_accuracy: float | None = None
 
     def accuracies(self) -> dict[str, float | None]:
         """The three accuracies by name."""
@@ -64,7 +69,7 @@ class DistillResult:
         }
 
     def warnings(self) -> list[str]:
-        """Warnings before deployment: layers with unusual rates, and inexactness."""
+        """Warnings before deployment: unusual rates, inexactness, a low accuracy."""
         low, high = HEALTHY_RATES
         found = [
             f"layer {name!r} fires at {100 * rate:.1f} % a step, expected"
@@ -74,6 +79,13 @@ class DistillResult:
         ]
         if not self.certificate.ok:
             found.append(f"not exact on every target: {self.certificate.verdict}")
+        here, said = self.teacher_accuracy, self.recorded_accuracy
+        if here is not None and said is not None and here < said - FAR_BELOW:
+            found.append(
+                f"the teacher classifies {100 * here:.2f} % of the test images"
+                f" correctly, but its file says {100 * said:.2f} %; check"
+                " test_data and the order of its classes"
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -120,6 +132,7 @@ def measure(
         student_accuracy=measured(students.student),
         grid_accuracy=measured(students.grid),
         seconds=round(seconds, 1),
+        recorded_accuracy=teacher.spec.accuracy,
     )
 
 

@@ -45,6 +45,25 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Check, before the work, that files can be written to a folder, present or not.
+
+    Raises:
+        DataError: they cannot.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"cannot write to '{folder}': {error.strerror}; choose another folder, or"
+            " change its permissions"
+        ) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder to disk, so that a rename survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)

@@ -18,13 +18,19 @@ derives from the integers of the plan. Every bound is sufficient; none is an est
    A node whose own decay truncates does what the chip does.
 4. float32 rounds. Multiples of one power of two, and their sums in any order, are exact
    up to 2^24 times that power. In a map, sum |w| |x| + |b| bounds every partial sum, in
-   units of the product of weight and input grids. In a neuron at step t the finest grid
-   is 2^(h - j (t - 1)) units, and |current| + |v| bounds both v_leak - v + r x (times
-   k) and the new membrane. With a memory, |arriving| + |u| bounds w_in x - u and the
-   new current u, which replaces x. If the decay truncates, the grid is 2^-6 units at
-   every step, and u and v are first multiplied by 2^j - 1. No product of factors, in
-   any order that a runtime may choose, and no grid of a membrane may leave the normal
+   units of the product of weight and input grids; where several maps meet, so does
+   their total, in units of 2^h. In a neuron at step t the finest grid is 2^(h - j (t -
+   1)) units. On it lie x - k v, where x is the current, and the new membrane; with a
+   memory, so do a - k u, where a is what arrives, and the new current u, which replaces
+   x. Their intervals must fit. If the decay truncates, the grid is 2^-6 units at every
+   step, and u and v are first multiplied by 2^j - 1. No product of factors, in any
+   order that a runtime may choose, and no grid of a membrane may leave the normal
    numbers of float32 (`stars.grid.float32_bounds`).
+
+Bounds 3 and 4 assume the largest value on the finest grid. Where one of them fails and
+a population is small, its states are listed instead (`stars.grid.reachable`). A state
+on which the chip truncates may still have no effect on any spike; then the spikes are
+proved for more steps than the membranes.
 
 Every target computes k = dt / tau by one float64 division, and a graph is lowered only
 if k is a power of two. Norse's cells receive k itself, with dt = 1, because they would
@@ -34,6 +40,7 @@ compute it from two rounded float32 numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -52,11 +59,12 @@ from stars.grid.float32_bounds import (
     ceil_log2,
     float32_breaks,
 )
-from stars.grid.intervals import Range, magnitude
+from stars.grid.intervals import Interval, Range, magnitude
 from stars.grid.lowering import lower
 from stars.grid.plan import (
     ACCUMULATOR_BITS,
     STATE_SHIFT,
+    Connection,
     IntegerPlan,
     Population,
     accumulator_interval,
@@ -65,6 +73,7 @@ from stars.grid.plan import (
     membranes_of,
     wraps,
 )
+from stars.grid.reachable import reached
 
 HORIZON = 64  # steps; exactness of longer runs is not examined
 
@@ -84,6 +93,7 @@ class PopulationBits:
         membrane_bits: bits of the membrane on the chip, with sign; at most 24 fit.
         float32_bits: bits that an exact float32 run needs; at most 24 fit.
         exact_steps: largest T for which this population is exact, at most 64.
+        spike_steps: largest T for which its spikes are exact, at most 64.
         breaks: the bounds that a run of the certificate's steps exceeds.
     """
 
@@ -96,6 +106,7 @@ class PopulationBits:
     membrane_bits: int
     float32_bits: int
     exact_steps: int
+    spike_steps: int
     breaks: tuple[Break, ...]
 
     @property
@@ -115,12 +126,14 @@ class Certificate:
         steps: T.
         exact_steps: largest T for which the graph is exact, 0 to 64; 64 means 64 or
             more.
+        spike_steps: the same for its spikes alone; at least `exact_steps`.
         populations: one row each, in execution order; empty if the graph has no plan.
         breaks: the bounds that a run of `steps` exceeds, and where.
     """
 
     steps: int
     exact_steps: int
+    spike_steps: int
     populations: tuple[PopulationBits, ...]
     breaks: tuple[Break, ...]
 
@@ -134,6 +147,8 @@ class Certificate:
         """The result in one sentence: exact, exact up to some T, or why not."""
         if self.ok:
             return "spikes and membranes exact"
+        if self.spike_steps >= self.steps:
+            return f"spikes exact, membranes up to T = {self.exact_steps}"
         if self.exact_steps:
             return f"exact up to T = {self.exact_steps}"
         return "not exact because " + "; ".join(map(str, self.breaks))
@@ -167,14 +182,17 @@ def certify(graph: SpikingGraph, steps: int | None = None) -> Certificate:
         plan = lower(graph)
     except (GraphError, LimitError, UnsupportedNodeError) as error:
         texts = error.violations if isinstance(error, LimitError) else (str(error),)
-        return Certificate(steps, 0, (), tuple(Break("plan", "", t) for t in texts))
+        return Certificate(steps, 0, 0, (), tuple(Break("plan", "", t) for t in texts))
     rows = tuple(
         population_bits(plan, p, steps, graph.nodes[p.name]) for p in plan.populations
     )
     breaks = float32_breaks(graph)
-    exact = 0 if breaks else min(row.exact_steps for row in rows)
     return Certificate(
-        steps, exact, rows, (*breaks, *(b for row in rows for b in row.breaks))
+        steps,
+        0 if breaks else min(row.exact_steps for row in rows),
+        0 if breaks else min(row.spike_steps for row in rows),
+        rows,
+        (*breaks, *(b for row in rows for b in row.breaks)),
     )
 
 
@@ -192,23 +210,26 @@ def population_bits(
     truncates = isinstance(node, Neuron) and node.decay == "truncate"
     connections, sources = plan.into(population.name), plan.intervals()
     low, high = accumulator_interval(population, connections, sources)
-    total = np.abs(population.bias)
-    for c in connections:
-        total = total + (magnitude(c.weights, *sources[c.source]) << c.shift)
     horizon = max(steps, HORIZON)
     membranes = membranes_of(population, low, high, horizon)
     currents = currents_of(population, low, high, horizon)
-    drives = drives_of(population, int(total.max()), horizon)
     spare = spare_shift(plan, population)
     accumulator = max(math.ceil(max(-least, most)) for least, most in currents[:steps])
-    if truncates:
-        needs = truncating_needs(population, membranes, drives)
-    else:
-        needs = float32_needs(population, membranes, drives, spare)
-    found = register_breaks(population, currents, membranes, needs)
+    arriving = int(low.min()), int(high.max())
+    needs = float32_needs(
+        population, arriving, currents, membranes, spare, truncates=truncates
+    )
+    found = register_breaks(population, currents, membranes)
+    found += sum_breaks(population, connections, sources, spare)
     found += fine_breaks(population, node, truncates=truncates)
+    by_interval = bit_breaks(population, needs)
     if not truncates:
-        found += truncation_breaks(population, spare)
+        by_interval += truncation_breaks(population, spare)
+    states, spike_steps = state_breaks(
+        population, by_interval, connections, sources, horizon, truncates=truncates
+    )
+    found += states
+    float32_bits = max(ceil_log2(need) for need in needs[:steps])
     return PopulationBits(
         name=population.name,
         neurons=len(population.bias),
@@ -217,10 +238,47 @@ def population_bits(
         accumulator=accumulator,
         accumulator_bits=bits(accumulator),
         membrane_bits=membrane_bits(population, membranes[:steps]),
-        float32_bits=max(ceil_log2(need) for need in needs[:steps]),
+        float32_bits=float32_bits,
         exact_steps=min([HORIZON, *(b.step - 1 for b in found)]),
+        spike_steps=min(
+            [HORIZON, spike_steps, *(b.step - 1 for b in found if b not in states)]
+        ),
         breaks=tuple(b for b in found if b.step <= steps),
     )
+
+
+def state_breaks(
+    population: Population,
+    by_interval: list[Break],
+    connections: Sequence[Connection],
+    sources: Mapping[str, Interval],
+    horizon: int,
+    *,
+    truncates: bool,
+) -> tuple[list[Break], int]:
+    """(Breaks of single states, steps of exact spikes), by the stronger of two proofs.
+
+    Args:
+        population: the target of `connections`.
+        by_interval: the breaks that its intervals find.
+        connections: all that feed it.
+        sources: interval of each source's integers.
+        horizon: steps to examine.
+        truncates: whether the node's own decay truncates.
+    """
+    if not by_interval:
+        return [], horizon
+    shown = min(found.step for found in by_interval) - 1
+    listed = reached(population, connections, sources, horizon, truncates=truncates)
+    spikes = max(shown, listed.spikes)
+    if listed.membranes >= horizon:
+        return [], spikes
+    if listed.membranes <= shown:
+        return by_interval, spikes
+    step = listed.membranes + 1
+    text = f"float32 or the chip may round a membrane at step {step}"
+    where = f"population {population.name!r}"
+    return [Break(by_interval[0].kind, where, text, step)], spikes
 
 
 def spare_shift(plan: IntegerPlan, population: Population) -> int:
@@ -232,82 +290,74 @@ def spare_shift(plan: IntegerPlan, population: Population) -> int:
     return min((z for z in zeros if z is not None), default=64)
 
 
-@dataclass(frozen=True)
-class Drive:
-    """Bounds of what enters a membrane in one step, in units.
-
-    Args:
-        current: bounds |current| and every partial sum of it with the bias.
-        before: bounds |current| of the step before; 0 without memory.
-    """
-
-    current: Fraction
-    before: Fraction
-
-
-def drives_of(population: Population, total: int, steps: int) -> list[Drive]:
-    """The bounds of the current at each step, if `total` bounds the arriving sum."""
-    shift, found, before = population.current_decay_shift, [], Fraction(0)
-    for _ in range(steps):
-        current = total + before * (1 - Fraction(1, 2**shift))
-        # `total` bounds the arriving part, `before` the part that is kept.
-        found.append(Drive(current, before))
-        before = current if shift else Fraction(0)
-    return found
-
-
 def float32_needs(
-    population: Population, membranes: list[Range], drives: list[Drive], spare: int
+    population: Population,
+    arriving: tuple[int, int],
+    currents: list[Range],
+    membranes: list[Range],
+    spare: int,
+    *,
+    truncates: bool,
 ) -> list[Fraction]:
-    """At each step, the largest value in float32 as a multiple of the finest grid.
+    """At each step, the largest value of float32 neurons in units of the finest grid.
 
     An offset (v_reset, in volts) shifts every membrane and may be on a finer grid.
+
+    Args:
+        population: whose neurons run.
+        arriving: least and largest sum that arrives in a step, units.
+        currents: least and largest at each step, units.
+        membranes: the same before the reset.
+        spare: see `spare_shift`.
+        truncates: whether the node's own decay truncates.
     """
-    j = population.finest_shift
-    offset = abs(offset_units(population))
+    i, j = population.current_decay_shift, population.decay_shift or 0
+    offset = abs(population.offset_units)
     grid = min(spare, (offset & -offset).bit_length() - 1) if offset else spare
-    before, needs = Fraction(0), []
-    for step, (least, most) in enumerate(membranes):
-        drive = drives[step]
-        value = max(drive.current + max(before, drive.before), -least, most)
-        needs.append((value + offset) * Fraction(2) ** (j * step - grid))
-        before = after_reset(population, least, most)
+    bias = Fraction(int(population.bias.min())), Fraction(int(population.bias.max()))
+    none = Fraction(0), Fraction(0)
+    u, v, needs = none, none, []
+    for step, (current, membrane) in enumerate(zip(currents, membranes, strict=True)):
+        x = current[0] + bias[0], current[1] + bias[1]
+        values = [peak(membrane) + offset]
+        if truncates:
+            values += [peak(v) + offset, peak(v) * (2**j - 1)]
+            values += [peak(x), peak(u) * (2**i - 1)]
+            needs.append(max(values) * 2**STATE_SHIFT)
+        else:
+            values += [peak(drive(x, v, population.decay_shift)) + offset]
+            if i:
+                values += [peak(x), peak(drive(arriving, u, i))]
+            needs.append(max(values) * Fraction(2) ** (max(i, j) * step - grid))
+        u, v = (current if i else none), after_reset(population, membrane)
     return needs
 
 
-def offset_units(population: Population) -> int:
-    """v_reset in units, an integer."""
-    return int(Fraction(population.offset) / Fraction(2) ** population.exponent)
+def peak(values: Range) -> Fraction:
+    """The largest magnitude in an interval."""
+    return max(-values[0], values[1])
 
 
-def truncating_needs(
-    population: Population, membranes: list[Range], drives: list[Drive]
-) -> list[Fraction]:
-    """`float32_needs` for decays that truncate, in steps of the chip's membrane."""
-    j, i = population.decay_shift or 0, population.current_decay_shift
-    offset = abs(offset_units(population))
-    before, needs = Fraction(0), []
-    for (least, most), drive in zip(membranes, drives, strict=True):
-        value = max(drive.current + before, -least, most) + offset
-        decaying = max(before * (2**j - 1), drive.before * (2**i - 1))
-        needs.append(max(value, decaying) * 2**STATE_SHIFT)
-        before = after_reset(population, least, most)
-    return needs
+def drive(x: tuple[int, int] | Range, state: Range, decay_shift: int | None) -> Range:
+    """The interval of x - k state, which a step adds to the state; k is 0 for None."""
+    k = Fraction(0) if decay_shift is None else Fraction(1, 2**decay_shift)
+    return x[0] - k * state[1], x[1] - k * state[0]
 
 
-def after_reset(population: Population, least: Fraction, most: Fraction) -> Fraction:
-    """The largest |membrane| after the reset, if it was between these two before."""
-    ceiling = most if population.threshold is None else population.threshold
-    return max(-least, Fraction(0), Fraction(min(most, Fraction(ceiling))))
+def after_reset(population: Population, membrane: Range) -> Range:
+    """The interval of membranes after the reset, from the interval before it."""
+    least, most = membrane
+    if population.threshold is None or most <= population.threshold:
+        return membrane
+    return min(least, Fraction(0)), max(Fraction(population.threshold), Fraction(0))
 
 
 def register_breaks(
     population: Population,
     currents: list[Range],
     membranes: list[Range],
-    needs: list[Fraction],
 ) -> list[Break]:
-    """The first step at which current, membrane or float32 leaves its bounds."""
+    """The first step at which the chip's current or membrane leaves its register."""
     where, found = f"population {population.name!r}", []
     for step, (least, most) in enumerate(currents, start=1):
         if wraps([(least, most)]):
@@ -324,12 +374,31 @@ def register_breaks(
             text += f" {step}; the chip clips at +-131072"
             found.append(Break("membrane", where, text, step))
             break
+    return found
+
+
+def sum_breaks(
+    population: Population,
+    connections: Sequence[Connection],
+    sources: Mapping[str, Interval],
+    spare: int,
+) -> list[Break]:
+    """The break of partial sums of currents and bias that float32 may round."""
+    total = np.abs(population.bias)
+    for c in connections:
+        total = total + (magnitude(c.weights, *sources[c.source]) << c.shift)
+    need = Fraction(int(total.max())) / Fraction(2) ** spare
+    return bit_breaks(population, [need])
+
+
+def bit_breaks(population: Population, needs: list[Fraction]) -> list[Break]:
+    """The first step at which float32 needs more bits than it has."""
     for step, need in enumerate(needs, start=1):
         if need > 2**FLOAT32_BITS:
+            where = f"population {population.name!r}"
             text = f"float32 needs {ceil_log2(need)} bits at step {step}, has"
-            found.append(Break("float32 bits", where, f"{text} {FLOAT32_BITS}", step))
-            break
-    return found
+            return [Break("float32 bits", where, f"{text} {FLOAT32_BITS}", step)]
+    return []
 
 
 def fine_breaks(population: Population, node: Node, *, truncates: bool) -> list[Break]:

@@ -84,6 +84,11 @@ class Population:
         """Bits that each step adds below the last one: the larger of both shifts."""
         return max(self.decay_shift or 0, self.current_decay_shift)
 
+    @property
+    def offset_units(self) -> int:
+        """v_reset in units."""
+        return int(Fraction(self.offset) / Fraction(2) ** self.exponent)
+
 
 @dataclass(frozen=True, eq=False)
 class Connection:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from stars.losses.ce import ce
+from stars.losses.decoupled import decoupled
 from stars.losses.feature_map import feature_map
 from stars.losses.hta_kl import hta_kl
 from stars.losses.kl import kl
@@ -28,6 +29,7 @@ LOSSES: dict[str, Loss] = {
     "kl": kl,
     "ce": ce,
     "tser": tser,
+    "decoupled": decoupled,
     "hta_kl": hta_kl,
     "nld": nld,
     "samd": samd,

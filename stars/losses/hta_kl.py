@@ -9,6 +9,8 @@ from torch import Tensor
 from stars.losses.softened import check_share, log_softened
 from stars.networks.outputs import Outputs
 
+EDGE = 1e-5  # probabilities this close to the head's edge count as at the edge
+
 
 def hta_kl(
     student: Outputs,
@@ -66,8 +68,11 @@ def hta_kl(
 
 
 def head_mask(p: Float[Tensor, "B K"], share: float) -> Bool[Tensor, "B K"]:
-    """The likeliest classes that add up to at most `share`; at least the first one."""
+    """The likeliest classes that add up to at most `share`; at least the first one.
+
+    Sums that exceed it by rounding alone are in the head.
+    """
     values, order = p.sort(dim=1, descending=True, stable=True)
-    in_head = values.cumsum(1) <= share
+    in_head = values.double().cumsum(1) <= share + EDGE
     in_head[:, 0] = True
     return torch.zeros_like(in_head).scatter(1, order, in_head)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from stars.config.options import checked_options
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 from stars.graph.nodes.base import Shape
 from stars.networks.blueprint import Blueprint
 from stars.networks.resnet import resnet
@@ -38,7 +38,8 @@ def blueprint(
     """
     if name not in ARCHITECTURES:
         raise ConfigError(
-            f"architecture {name!r} is unknown; there are {sorted(ARCHITECTURES)}"
+            f"architecture {name!r} is unknown{guess(name, ARCHITECTURES)}; there are"
+            f" {sorted(ARCHITECTURES)}"
         )
     builder = ARCHITECTURES[name]
     checked = checked_options(builder, options, f"architecture {name!r}")

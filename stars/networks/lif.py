@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stars.errors import ConfigError
+from stars.errors import ConfigError, guess
 from stars.networks.fused_lif import SURROGATES, Cell, Population, total
 from stars.networks.norse_names import (
     LIFBoxFeedForwardState,
@@ -56,7 +56,9 @@ class LIFConstants:
     def __post_init__(self) -> None:
         if self.surrogate not in SURROGATES:
             raise ConfigError(
-                f"surrogate {self.surrogate!r} is unknown; there are {list(SURROGATES)}"
+                f"surrogate {self.surrogate!r} is"
+                f" unknown{guess(self.surrogate, SURROGATES)}; there are"
+                f" {list(SURROGATES)}"
             )
 
     def cell(self, steps: int) -> Cell:

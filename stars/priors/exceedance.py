@@ -108,7 +108,7 @@ def gaussian_exceedance(k: float, softness: float) -> float:
 
 def gaussian_exceedances(k: Float[Tensor, " C"], softness: float) -> Tensor:
     """`gaussian_exceedance` of many k, accurate to 1e-5 for softness >= 0.1."""
-    z = torch.linspace(-8.0, 8.0, NODES, device=k.device)
+    z = torch.linspace(-8.0, 8.0, NODES, device=k.device, dtype=k.dtype)
     density = torch.exp(-0.5 * z**2)
     soft = torch.sigmoid((z - k[:, None]) / softness)
     return soft @ (density / density.sum())

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stars.errors import ConfigError
-from stars.losses.rkd import distances
+from stars.losses.rkd import SMALLEST_LENGTH, distances
 from stars.priors.state import SynthesisState
 from stars.runtime.device import wide
 
@@ -72,6 +72,9 @@ def others(relations: Float[Tensor, "B B"]) -> Float[Tensor, "B B-1"]:
 
 
 def similarities(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
-    """The cosine similarities of the rows, after subtracting their mean."""
-    centered = F.normalize(features - features.mean(0), dim=1)
+    """The cosine similarities of the rows, after subtracting their mean.
+
+    Rows that equal the mean but for rounding are similar to no other.
+    """
+    centered = F.normalize(features - features.mean(0), dim=1, eps=SMALLEST_LENGTH)
     return centered @ centered.T

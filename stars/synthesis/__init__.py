@@ -15,8 +15,8 @@ from torch import Tensor
 
 from stars.config.models import SynthesisConfig
 from stars.config.options import checked_options
-from stars.config.user_code import imported
-from stars.errors import ConfigError
+from stars.config.user_code import guarded, imported
+from stars.errors import ConfigError, guess
 from stars.objective import Term
 from stars.synthesis.cmi import ContrastiveInversion
 from stars.synthesis.critic import Student
@@ -69,11 +69,13 @@ def synthesizer(
     if config.method in METHODS:
         method = METHODS[config.method]
     elif ":" in config.method:
-        method = imported(config.method, "synthesis method")
+        code = imported(config.method, "synthesis method")
+        method = guarded(code, f"synthesis method {config.method!r}")
     else:
         raise ConfigError(
-            f"synthesis method {config.method!r} is unknown; there are"
-            f" {sorted(METHODS)}, or module:class for your own"
+            f"synthesis method {config.method!r} is"
+            f" unknown{guess(config.method, METHODS)}; there are {sorted(METHODS)}, or"
+            " module:class for your own"
         )
     what = f"synthesis method {config.method!r}"
     return method(

@@ -27,7 +27,8 @@ class DeepInversion:
 
     Source: Yin et al. 2020, arXiv:1912.08795, section 3, equations 1 to 4 and 8; roll,
         mirroring and clipping in the authors' code.
-    Differs: one resolution; the paper's runs last 2,000 steps and more.
+    Differs: one resolution; the paper's runs last 2,000 steps and more. No mirroring if
+        the teacher was trained without it.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DeepInversion:
         self.config = config
         self.critic = Critic(teacher, priors, config)
         self.shift = shift
+        self.flip = teacher.spec.notes.get("flip") is not False
 
     def round(self, student: Student) -> tuple[Tensor, dict[str, float]]:
         """Images for this student, pixels / 255 [B, C, H, W], and the last terms."""
@@ -80,4 +82,4 @@ class DeepInversion:
     def _jittered(self, images: Tensor) -> Tensor:
         down, right = torch.randint(-self.shift, self.shift + 1, (2,)).tolist()
         rolled = images.roll((down, right), (2, 3))
-        return rolled.flip(3) if torch.rand(()) < 0.5 else rolled
+        return rolled.flip(3) if torch.rand(()) < 0.5 and self.flip else rolled

@@ -14,8 +14,8 @@ from zipfile import is_zipfile
 import torch
 from torch import nn
 
-from stars.config.sources import BUNDLED, FILES, is_file
-from stars.config.user_code import imported
+from stars.config.sources import BUNDLED, FILES, METADATA_KEY, is_file
+from stars.config.user_code import guarded, imported
 from stars.data.images import read_asset
 from stars.errors import ConfigError, FormatError
 from stars.files.npz import check_archive
@@ -32,7 +32,6 @@ from stars.teacher.spec import TeacherSpec
 from stars.teacher.teacher import Teacher
 
 BUNDLED_TEACHER = "fashion_mnist_teacher.safetensors"
-METADATA_KEY = "stars.teacher"
 
 
 def load(source: str, spec: TeacherSpec | None = None) -> Teacher:
@@ -126,7 +125,7 @@ def from_function(source: str, spec: TeacherSpec | None) -> Teacher:
     Raises:
         ConfigError: it cannot be imported, returns something else, or lacks a spec.
     """
-    network = imported(source, "teacher")()
+    network = guarded(imported(source, "teacher"), f"teacher {source!r}")()
     if not isinstance(network, nn.Module):
         raise ConfigError(
             f"teacher {source!r} returned {type(network).__name__}, expected nn.Module"

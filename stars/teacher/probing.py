@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stars.config.user_code import raised
 from stars.errors import ConfigError, DataError
 from stars.networks.outputs import Outputs
 from stars.teacher.spec import TeacherSpec
@@ -138,6 +139,8 @@ def observed(
         raise ConfigError(
             f"it does not accept an image of {spec.input_shape}: {error}"
         ) from error
+    except Exception as error:  # a fault of the user's code
+        raise raised(error, "its forward pass") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -213,7 +216,7 @@ def check_repeatable(scores: Tensor, again: Tensor, alone: Tensor) -> None:
         gap = float((scores[: len(other)] - other).abs().max() / scale)
         if gap > CLOSE:
             log.warning(
-                "warning: the teacher %s: its scores differ by up to %.2g of the"
+                "the teacher %s: its scores differ by up to %.2g of the"
                 " largest, so no run with it can be repeated",
                 cause,
                 gap,

@@ -22,7 +22,8 @@ class TeacherSpec:
         input_shape: (C, H, W).
         classes: K.
         mean, deviation: of pixel / 255, per channel, as in its training.
-        notes: how it was trained; values by name.
+        notes: how it was trained; values by name. `stars teacher train` records its
+            settings, the data set, the names of the classes and the test accuracy.
     """
 
     architecture: str
@@ -44,6 +45,12 @@ class TeacherSpec:
             )
         if not min(self.deviation) > 0:
             raise ConfigError(f"teacher: deviation {self.deviation} must be positive")
+
+    @property
+    def accuracy(self) -> float | None:
+        """The test accuracy in the notes, 0 to 1; None without one."""
+        value = self.notes.get("test_accuracy")
+        return float(value) if isinstance(value, int | float) else None
 
     @classmethod
     def from_json(cls, text: str) -> TeacherSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +109,26 @@ def train_into(
     accuracy, seconds = fit(network, spec, config, data, test, run, progress)
     notes = {
         **config.model_dump(exclude={"device"}),
+        "data": data.name,
+        "class_names": data.class_names,
         "test_accuracy": accuracy,
         "training_images": len(data),
     }
-    teacher = Teacher(network.cpu(), TeacherSpec(**{**vars(spec), "notes": notes}))
+    teacher = Teacher(network.cpu(), replace(spec, notes=notes))
     path = run.path / "teacher.safetensors"
     save(teacher, path)
-    return TeacherResult(accuracy, config.epochs, round(seconds, 1), path)
+    result = TeacherResult(accuracy, config.epochs, round(seconds, 1), path)
+    run.add_to_manifest(
+        {
+            "data": {"source": data.name, "sha256": data.checksum()},
+            "test_data": {"source": test.name, "sha256": test.checksum()},
+            "teacher": {"sha256": teacher.checksum()},
+            "test_accuracy": accuracy,
+            "seconds": result.seconds,
+        }
+    )
+    run.record_artifact(path)
+    return result
 
 
 def fit(

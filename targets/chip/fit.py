@@ -116,6 +116,19 @@ class FitReport:
         """The number of chips that have `cores` cores."""
         return -(-cores // self.limits.limits["cores_per_chip"].value)
 
+    @property
+    def verdict(self) -> str:
+        """Whether a limit is exceeded, and the chips that the network needs."""
+        found = f"{len(self.violations)} limit(s) exceeded"
+        needs = " or ".join(
+            f"{how} {counted(self.chips(cores), 'chip')} ({counted(cores, 'core')})"
+            for how, cores in (
+                ("with every synapse stored", self.cores),
+                ("with shared kernels at least", self.cores_shared),
+            )
+        )
+        return f"{'it fits' if self.ok else found}; it needs {needs}"
+
     def require(self) -> None:
         """Raise unless the network fits.
 
@@ -129,6 +142,7 @@ class FitReport:
         """The report as JSON values."""
         return {
             "ok": self.ok,
+            "verdict": self.verdict,
             "chip": self.limits.name,
             "title": self.limits.title,
             "about": self.limits.about,
@@ -147,6 +161,11 @@ class FitReport:
             ],
             "violations": [asdict(violation) for violation in self.violations],
         }
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, as text."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def fit(graph: SpikingGraph, limits: ChipLimits) -> FitReport:

@@ -11,6 +11,7 @@ from targets.energy_model.alternatives import NOT_AT_HAND, Alternative, TeacherL
 from targets.energy_model.counts import Counts
 from targets.energy_model.estimate import EnergyEstimate, estimate
 from targets.hardware.costs import CostTable
+from targets.origin import Origin
 from targets.parity_check.report import silence
 from targets.record import Record
 from targets.summary import SummarizedRecord, Summary, si
@@ -42,7 +43,12 @@ class EnergyReport(SummarizedRecord):
         warnings: about layers without a spike.
     """
 
-    schema_: Literal["stars.energy/1"] = Field("stars.energy/1", alias="schema")
+    schema_: Literal["stars.energy/1", "stars.energy/2"] = Field(
+        "stars.energy/2", alias="schema"
+    )
+    origin: Origin | None = Field(
+        None, description="the file that ran; None in schema 1, which is unbound"
+    )
     counts: Counts
     estimates: tuple[EnergyEstimate, ...]
     teacher: TeacherLayers = NOT_AT_HAND
@@ -61,6 +67,11 @@ class EnergyReport(SummarizedRecord):
             joules_per_image=(low.joules_per_image, high.joules_per_image),
             tables=(low.table.name, high.table.name),
         )
+
+    @property
+    def width(self) -> dict[str, int]:
+        """How many images each cost table prices."""
+        return {one.table.name: self.counts.images for one in self.estimates}
 
     @property
     def range_sentence(self) -> str | None:
@@ -104,14 +115,29 @@ def report(
     tables: Sequence[CostTable],
     teacher: TeacherLayers = NOT_AT_HAND,
     warnings: Sequence[str] = (),
+    *,
+    accuracy: float | None = None,
+    origin: Origin | None = None,
 ) -> EnergyReport:
-    """The report on counts under several cost tables, with warnings about them."""
+    """The report on counts under several cost tables, with warnings about them.
+
+    Args:
+        counts: of the SNN.
+        tables: that price them.
+        teacher: its layers.
+        warnings: in addition to those about silence.
+        accuracy: of the SNN, 0 to 1; None if it was not measured.
+        origin: the files and inputs that were counted.
+    """
+    measured = "not measured" if accuracy is None else f"{100 * accuracy:.2f} %"
+    snn = f"the SNN (accuracy {measured})"
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
     return EnergyReport(
+        origin=origin,
         counts=counts,
         estimates=estimates,
         teacher=teacher,
-        sentences=tuple(sentence(one, counts) for one in estimates),
+        sentences=tuple(sentence(one, counts, snn) for one in estimates),
         warnings=(*warnings, *silence(spike_rates(counts))),
     )
 
@@ -127,7 +153,7 @@ def spike_rates(counts: Counts) -> dict[str, float]:
     }
 
 
-def sentence(one: EnergyEstimate, counts: Counts) -> str:
+def sentence(one: EnergyEstimate, counts: Counts, snn: str) -> str:
     """Who wins under one table, and the spike rate below which the SNN needs less."""
     where = f"{one.table.name} ({one.table.process})"
     priced = [a for a in one.alternatives if a.joules_per_image is not None]
@@ -136,22 +162,22 @@ def sentence(one: EnergyEstimate, counts: Counts) -> str:
             f"{where}: nothing to compare with, because the table prices no network"
             " without spikes"
         )
-    return f"{where}: " + "; ".join(clause(one, a, counts) for a in priced)
+    return f"{where}: " + "; ".join(clause(one, a, counts, snn) for a in priced)
 
 
-def clause(one: EnergyEstimate, other: Alternative, counts: Counts) -> str:
-    """The comparison of the SNN with one alternative."""
+def clause(one: EnergyEstimate, other: Alternative, counts: Counts, snn: str) -> str:
+    """The comparison of the SNN, which is called `snn`, with one alternative."""
     name = CALLED[other.name]
     if other.bits is not None:
         name += f" ({other.bits} bits)"
-    snn, joules = one.joules_per_image, other.joules_per_image or 0.0
-    if snn == joules:
-        verdict = f"the SNN needs as much as {name}"
+    mine, joules = one.joules_per_image, other.joules_per_image or 0.0
+    if mine == joules:
+        verdict = f"{snn} needs as much as {name}"
     elif other.snn_wins:
-        verdict = f"the SNN wins with {snn / joules:.2f}x the energy of {name}"
+        verdict = f"{snn} wins with {mine / joules:.2f}x the energy of {name}"
     else:
-        ratio = f"{snn / joules:.2f}x the energy" if joules else "more energy"
-        verdict = f"{name} wins: the SNN needs {ratio}"
+        ratio = f"{mine / joules:.2f}x the energy" if joules else "more energy"
+        verdict = f"{name} wins: {snn} needs {ratio}"
     if counts.spike_rate == 0:
         return f"{verdict}; there are no spikes to save"
     if other.crossover_spike_rate is None:

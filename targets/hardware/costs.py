@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.files.json_toml import parse_toml
 
 PICO = 1e-12
@@ -99,6 +99,23 @@ class CostTable:
     address_ac: Cost | None = None
     address_mac: Cost | None = None
     memory: Memory | None = None
+
+
+def table_of(name: str) -> CostTable:
+    """A bundled table by its name, or the table in a user's TOML file.
+
+    Raises:
+        ConfigError: there is no such table; the message lists the bundled ones.
+        FormatError: the file is damaged.
+    """
+    if name in TABLES:
+        return load_table(name)
+    if name.endswith(".toml"):
+        return read_table(Path(name))
+    raise ConfigError(
+        f"unknown cost table '{name}'{guess(name, TABLES)}; there are"
+        f" {', '.join(TABLES)}, or a .toml file of your own"
+    )
 
 
 def load_table(name: str) -> CostTable:

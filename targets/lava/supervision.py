@@ -117,10 +117,15 @@ class ProgressWatch:
         self.slowest = 0.0
 
     def problem(self) -> str | None:
-        """Why the worker is stopped; None while it makes progress."""
+        """Why the worker is stopped; None while it makes progress.
+
+        A worker that neither beats nor steps gives no sign of life. Only a heartbeat
+        shows that one that does not move still lives.
+        """
         now = time.monotonic()
         beats, steps = int(self.progress[0]), int(self.progress[1:].sum())
-        if beats != self.beats:
+        lives = beats != self.beats
+        if lives:
             self.beats, self.last_beat = beats, now
         if steps != self.steps:
             if self.steps:
@@ -135,7 +140,7 @@ class ProgressWatch:
         step_limit = max(patience.stall, 20 * self.slowest)
         if not steps:
             step_limit = patience.start
-        if now - self.last_step > step_limit:
+        if lives and now - self.last_step > step_limit:
             return (
                 f"it did not move for {step_limit:.0f} s, after"
                 f" {int(self.progress[1:].min())} steps"

@@ -6,6 +6,7 @@ Mismatches are counted for every sample and never averaged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from operator import add
 from typing import Any, Literal
@@ -19,6 +20,10 @@ from stars.graph.nodes import IF, LIF, CubaLIF
 from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
 from targets.record import Record
+
+# Units in the last place of float32 up to which a difference is called rounding. A sum
+# of n terms strays by about sqrt(n) units, 68 for the 4,608 terms of a wide layer.
+ROUNDING = 256.0
 
 
 class Divergence(Record):
@@ -51,8 +56,8 @@ class Divergence(Record):
         margin = "" if self.margin is None else f", {self.margin:g} below the threshold"
         return (
             f"layer '{self.node}', step {self.step}, neuron {self.neuron}, image"
-            f" {self.sample}: {self.kind} {self.actual:g}, expected {self.desired:g}"
-            f"{margin}"
+            f" {self.sample}: {self.kind} {self.actual:.9g}, expected"
+            f" {self.desired:.9g}{margin}"
         )
 
 
@@ -68,6 +73,10 @@ class LayerComparison(Record):
         membrane_mismatches: neuron-steps whose membranes differ.
         mismatches_by_step: spikes and membranes that differ, [T]; empty if the file
             does not state them.
+        largest_difference: volts between the two membranes that differ most; None if
+            one is not finite.
+        largest_membrane: volts of the expected membrane farthest from 0; None if one is
+            not finite.
     """
 
     node: str
@@ -76,6 +85,19 @@ class LayerComparison(Record):
     membrane_steps: int
     membrane_mismatches: int
     mismatches_by_step: tuple[int, ...] = ()
+    largest_difference: float | None = 0.0
+    largest_membrane: float | None = 0.0
+
+    @property
+    def largest_ulps(self) -> float | None:
+        """The largest difference in units in the last place of float32.
+
+        Those of the layer's largest membrane, because sums are rounded in them.
+        """
+        if self.largest_difference is None or self.largest_membrane is None:
+            return None
+        unit = np.spacing(np.float32(self.largest_membrane))
+        return self.largest_difference / float(unit)
 
     @property
     def mismatches(self) -> int:
@@ -92,7 +114,16 @@ class LayerComparison(Record):
             membrane_steps=self.membrane_steps + other.membrane_steps,
             membrane_mismatches=self.membrane_mismatches + other.membrane_mismatches,
             mismatches_by_step=tuple(by_step),
+            largest_difference=larger(
+                self.largest_difference, other.largest_difference
+            ),
+            largest_membrane=larger(self.largest_membrane, other.largest_membrane),
         )
+
+
+def larger(a: float | None, b: float | None) -> float | None:
+    """The larger of two numbers; None if one is unknown."""
+    return None if a is None or b is None else max(a, b)
 
 
 class Comparison(Record):
@@ -140,6 +171,31 @@ class Comparison(Record):
     def mismatches(self) -> int:
         """Spikes and membranes that differ."""
         return self.spike_mismatches + self.membrane_mismatches
+
+    @property
+    def only_rounding(self) -> bool:
+        """Whether membranes differ, and nothing does by more than float32 rounds."""
+        return (
+            self.membrane_mismatches > 0
+            and self.spike_mismatches == 0
+            and all(
+                one.largest_ulps is not None and one.largest_ulps <= ROUNDING
+                for one in self.layers
+            )
+        )
+
+    @property
+    def largest(self) -> str:
+        """The largest difference of two membranes, in words."""
+        broken = [one for one in self.layers if one.largest_difference is None]
+        if broken:
+            return f"a membrane of layer '{broken[0].node}' is not finite"
+        worst = max(self.layers, key=lambda one: one.largest_ulps or 0.0)
+        return (
+            f"membranes differ by at most {worst.largest_difference:.3g} V, which is"
+            f" {worst.largest_ulps:.3g} units in the last place of float32 (layer"
+            f" '{worst.node}')"
+        )
 
     def plus(self, other: Comparison) -> Comparison:
         """The comparison over two chunks of samples of the same graph."""
@@ -189,6 +245,10 @@ def compare(
                 membrane_steps=0 if membranes is None else membranes.size,
                 membrane_mismatches=count(membranes),
                 mismatches_by_step=by_step(desired.steps, spikes, membranes),
+                largest_difference=largest_difference(
+                    actual.membranes, desired.membranes, name, membranes
+                ),
+                largest_membrane=farthest(desired.membranes[name]),
             )
         )
         place = first_place(spikes, membranes)
@@ -244,6 +304,27 @@ def different(
     if name not in actual or name not in desired:
         return None
     return np.asarray(actual[name] != desired[name])
+
+
+def farthest(values: NDArray[Any]) -> float | None:
+    """The largest absolute value; 0 without a value, None if one is not finite."""
+    if values.size == 0:
+        return 0.0
+    found = float(max(values.max(), -values.min()))
+    return found if math.isfinite(found) else None
+
+
+def largest_difference(
+    actual: Mapping[str, NDArray[Any]],
+    desired: Mapping[str, NDArray[Any]],
+    name: str,
+    differs: NDArray[np.bool_] | None,
+) -> float | None:
+    """Volts between the membranes of a node that differ most; None if not finite."""
+    if differs is None:
+        return 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        return farthest(actual[name][differs] - desired[name][differs])
 
 
 def count(marks: NDArray[np.bool_] | None) -> int:

@@ -82,6 +82,7 @@ FORCED: Mapping[str, Forced] = {
     "student": forced_layers,
     "norse": forced_layers,
     "onnx": forced_layers,
+    **dict.fromkeys(("c", "c-wasm", "c-arm", "c-arm-m55"), forced_layers),
     "loihi": forced_emulator,
     "lava-float": forced_lava,
     "lava-fixed": forced_lava,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, computed_field
 
 from stars.graph.trace import HEALTHY_RATES
+from targets.origin import Origin
 from targets.parity_check.comparison import Comparison
 from targets.record import Record
 from targets.summary import SummarizedRecord, Summary
@@ -44,6 +45,10 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "student": exact("float32 sums of integers below 2^24 are exact"),
     "norse": exact("float32 sums of integers below 2^24 are exact"),
     "onnx": exact("float32 sums of integers below 2^24 are exact"),
+    **dict.fromkeys(
+        ("c", "c-wasm", "c-arm", "c-arm-m55"),
+        exact("nothing is truncated while the certificate holds"),
+    ),
     "loihi": exact("nothing is truncated while the certificate holds"),
     "lava-float": exact("float64 sums of integers below 2^53 are exact"),
     "lava-fixed": exact("nothing is truncated while the certificate holds"),
@@ -96,7 +101,12 @@ class TargetReport(Comparison):
 class ParityReport(SummarizedRecord):
     """The result of `stars parity`."""
 
-    schema_: Literal["stars.parity/1"] = Field("stars.parity/1", alias="schema")
+    schema_: Literal["stars.parity/1", "stars.parity/2"] = Field(
+        "stars.parity/2", alias="schema"
+    )
+    origin: Origin | None = Field(
+        None, description="the files that ran; None in schema 1, which is unbound"
+    )
     images: int = Field(description="most images that a target ran")
     steps: int = Field(description="T, steps per image")
     neurons: int = Field(description="of all layers, readout included")
@@ -146,12 +156,42 @@ class ParityReport(SummarizedRecord):
         return tuple(t for t in self.targets if t.substituted or t.name != self.against)
 
     @property
+    def width(self) -> dict[str, int]:
+        """How many images each target ran that was compared and not substituted."""
+        return {t.name: t.images for t in self.compared if not t.substituted}
+
+    @property
+    def fails(self) -> bool:
+        """Whether a target differs that ran its own network."""
+        return any(not t.ok for t in self.targets if not t.substituted)
+
+    @property
+    def headline(self) -> str:
+        """PASS or FAIL, and how much was compared."""
+        compared = self.compared
+        steps = sum(target.neuron_steps for target in compared)
+        images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        plural = "" if len(compared) == 1 else "s"
+        where = f"{len(compared)} target{plural}, {images}, T = {self.steps}"
+        if self.ok:
+            return f"PASS: 0 of {steps:,} neuron-steps differ ({where})"
+        spikes = sum(target.spike_mismatches for target in compared)
+        membranes = sum(target.membrane_mismatches for target in compared)
+        return (
+            f"FAIL: {spikes:,} spikes and {membranes:,} membranes of {steps:,}"
+            f" neuron-steps differ ({where}); {self.verdict}"
+        )
+
+    @property
     def verdict(self) -> str:
         """The result in one sentence."""
         if self.ok:
             return "parity: every spike and every recorded membrane is equal"
-        failed = (target.name for target in self.targets if not target.ok)
-        return f"parity: FAILED for {', '.join(failed)}"
+        failed = [target for target in self.targets if not target.ok]
+        found = f"parity: FAILED for {', '.join(target.name for target in failed)}"
+        if all(run.only_rounding for t in failed for run in t.runs if not run.ok):
+            return f"{found}: nothing but rounding, no spike differs"
+        return found
 
     def summary(self) -> Summary:
         """One row per target, then the first divergences and the warnings."""
@@ -180,19 +220,27 @@ class ParityReport(SummarizedRecord):
         )
 
     def divergences(self) -> list[str]:
-        """The first divergence of each target, free-running and state-forced."""
+        """The first divergence of each target, free-running and state-forced.
+
+        The largest difference says whether it is rounding or an error.
+        """
         how = ("first diverges", "state-forced first differs")
         return [
             f"target '{target.name}' {what} at {run.first_divergence}"
+            + (f"; {run.largest}" if run.membrane_mismatches else "")
+            + ("; nothing but rounding" if run.only_rounding else "")
             for target in self.targets
             for what, run in zip(how, target.runs, strict=False)
             if run.first_divergence is not None
         ]
 
     def completed(
-        self, skipped: Mapping[str, str], certificate: Mapping[str, Any]
+        self,
+        skipped: Mapping[str, str],
+        certificate: Mapping[str, Any],
+        origin: Origin | None = None,
     ) -> ParityReport:
-        """A copy with the skipped targets and the certificate.
+        """A copy with the skipped targets, the certificate and the origin.
 
         What the inputs violate is only of interest if there is something to violate.
         """
@@ -202,6 +250,7 @@ class ParityReport(SummarizedRecord):
                 "skipped": dict(skipped),
                 "certificate": dict(certificate),
                 "input_violation": violation,
+                "origin": origin,
             }
         )
 

@@ -20,6 +20,7 @@ from stars.errors import (
     LimitError,
     MissingDependencyError,
     UnsupportedNodeError,
+    guess,
 )
 from stars.files.writing import atomic
 from stars.graph.nodes import Array
@@ -116,7 +117,8 @@ def choose_targets(
     known = [*(name for name in extra if name not in listed), *listed]
     if unknown := set(names) - set(known):
         raise ConfigError(
-            f"unknown target {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+            f"unknown target {', '.join(sorted(unknown))}"
+            f"{guess(min(unknown), known)}; there are {', '.join(known)}"
         )
     chosen, skipped = [], {}
     for name in dict.fromkeys(names or known):

@@ -14,10 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from stars.data.bundled_run import unpack_bundled
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
 from stars.graph.trace import HEALTHY_RATES
 from stars.run_directory import Run
+from targets.energy_model.report import EnergyReport
 from targets.parity_check.report import ParityReport
 from targets.report.activity import activity, sample, step_map
 from targets.report.model import (
@@ -25,6 +27,7 @@ from targets.report.model import (
     Artifact,
     Missing,
     NetworkSummary,
+    Proof,
     Provenance,
     Rate,
     Report,
@@ -79,6 +82,7 @@ def collect(
         DataError: the directory is not a run directory, or the inputs do not fit.
         FormatError: a file of the run is damaged.
     """
+    unpack_bundled(path)
     run = Run.open(path) if path.is_dir() else None
     place = Place(path, run)
     manifest = read_manifest(run.manifest_path) if run else Manifest()
@@ -91,12 +95,14 @@ def collect(
         "accuracies": accuracies(manifest, config),
         "provenance": provenance(run, manifest, config),
     }
+    found["accuracies"] = measured_on(found["provenance"], found["accuracies"])
     subject = None
     if run is None or run.graph_path.is_file():
         subject = Subject.open(path, dt=dt, steps=steps)
         found |= network_sections(subject.graph, missing)
     else:
-        missing.append(unfinished(path))
+        reason, remedy = run.no_network()
+        missing.append(Missing(section="network", reason=reason, remedy=remedy))
     found |= measured_sections(place, found.get("network"), missing)
     found |= recorded_steps(found.get("parity"))
     if subject is not None and simulate:
@@ -116,6 +122,14 @@ def accuracies(manifest: Manifest, config: Mapping[str, Any]) -> Accuracies:
         grid=manifest.grid_accuracy,
         test_data=None if test in (None, "none") else str(test),
     )
+
+
+def measured_on(about: Provenance, found: Accuracies) -> Accuracies:
+    """The accuracies; none of the exported file if it changed after the measurement."""
+    states = {one.file: one.state for one in about.artifacts}
+    if states.get("artifacts/student.nir", "unchanged") == "unchanged":
+        return found
+    return found.model_copy(update={"grid": None})
 
 
 def provenance(
@@ -149,15 +163,6 @@ def state_of(
     if not file.is_file():
         return "gone"
     return "unchanged" if sha256(file) == expected else "changed"
-
-
-def unfinished(path: Path) -> Missing:
-    """The missing network of a run whose distillation has not ended."""
-    return Missing(
-        section="network",
-        reason="the distillation has not ended, so there is no student to describe",
-        remedy=f"stars distill --out {shlex.quote(str(path))} --resume",
-    )
 
 
 def activity_sections(
@@ -200,25 +205,52 @@ def measured_sections(
         "synthetic": place.run.synthetic_path.is_file(),
     }
     for section in ("parity", "energy"):
+        proof = proof_of(place.run, f"{section}.json", found[section], known)
         reason = f"there is no {section}.json"
-        if section == "parity" and not same_network(found["parity"], known):
-            found["parity"] = None
-            reason = "parity.json describes another network than student.nir"
+        if proof is not None and proof.reason is not None:
+            found[section], reason = None, proof.reason
+        if section == "parity":
+            found["proof"] = proof
         if found[section] is None:
             remedy = place.command(section)
             missing.append(Missing(section=section, reason=reason, remedy=remedy))
     return found
 
 
-def same_network(parity: ParityReport | None, known: NetworkSummary | None) -> bool:
-    """Whether a parity report has the layers of the exported network.
+def proof_of(
+    run: Run,
+    name: str,
+    result: ParityReport | EnergyReport | None,
+    known: NetworkSummary | None,
+) -> Proof | None:
+    """The file of a result, with its binding to the files of the run."""
+    if result is None:
+        return None
+    reason = None
+    if isinstance(result, ParityReport) and not same_network(result, known):
+        reason = f"{name} describes another network than student.nir"
+    elif result.origin is not None:
+        reason = result.origin.mismatch(run.path, run.graph_path)
+    elif not run.graph_path.is_file():
+        reason = f"'{run.graph_path}' is gone"
+    state: Literal["bound", "unbound", "other files"] = "bound"
+    if reason is not None:
+        state = "other files"
+    elif result.origin is None:
+        state = "unbound"
+    digest = sha256(run.path / name)
+    return Proof(file=name, sha256=digest, state=state, reason=reason)
 
-    True if one of the two is unknown.
+
+def same_network(parity: ParityReport, known: NetworkSummary | None) -> bool:
+    """Whether a parity report has the layers and the steps of the exported network.
+
+    True if the network is unknown.
     """
-    if parity is None or known is None:
+    if known is None:
         return True
     names = [layer.name for layer in known.layers]
-    return parity.neurons == known.neurons and all(
+    return (parity.neurons, parity.steps) == (known.neurons, known.steps) and all(
         [row.node for row in target.layers] == names for target in parity.targets
     )
 
@@ -290,12 +322,32 @@ def warnings_of(report: Report) -> list[str]:
             f"The accuracy, {100 * grid:.2f} %, is close to chance"
             f" ({100 / network.classes:.2f} % for {network.classes} classes)."
         )
+    found += unproved(report)
     found += [
         f"{one.file} is {one.state} since the manifest was written."
         for one in report.provenance.artifacts
         if one.state != "unchanged"
     ]
     return found
+
+
+def unproved(report: Report) -> list[str]:
+    """Notes on results that name no file, and on versions other than this one."""
+    results = {"parity.json": report.parity, "energy.json": report.energy}
+    found = [
+        f"{name} names no file: it has schema 1 of an older version and is unbound."
+        for name, result in results.items()
+        if result is not None and result.origin is None
+    ]
+    made = {"the run": report.provenance.versions.get("stars-snn")}
+    for name, result in results.items():
+        if result is not None and result.origin is not None:
+            made[name] = result.origin.stars_version
+    return found + [
+        f"stars {other} made {name}; this is stars {report.stars_version}."
+        for name, other in made.items()
+        if other not in (None, report.stars_version)
+    ]
 
 
 def picture(path: Path) -> bytes | None:

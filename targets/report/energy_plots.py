@@ -106,8 +106,8 @@ def totals_plot(energy: EnergyReport) -> Plot:
 
 def others_name(name: str) -> str:
     """The name of another network on the page."""
-    if name == "this network":
-        return name
+    if name in ("this network", "teacher", "teacher_zero_skipping"):
+        return name.replace("_", ", ", 1).replace("zero_skipping", "zeros skipped")
     return f"{name.replace('_', ' ').upper()} of the same topology"
 
 

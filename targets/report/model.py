@@ -68,6 +68,11 @@ class CertificateSummary(Record):
     exact_steps: int
     breaks: tuple[str, ...] = ()
 
+    @property
+    def other_breaks(self) -> list[str]:
+        """The reasons that the verdict does not say."""
+        return [text for text in self.breaks if text not in self.verdict]
+
 
 class Gauge(Record):
     """The use of one resource; the page draws one bar for each."""
@@ -83,6 +88,16 @@ class Gauge(Record):
     def fits(self) -> bool:
         """Whether the limit is kept."""
         return self.used <= self.limit
+
+
+class ChipFit(Record):
+    """Whether the network keeps the limits of one chip, as `stars check` says."""
+
+    title: str
+    ok: bool = Field(description="whether no limit is exceeded")
+    chips: int = Field(description="needed with every synapse stored")
+    chips_shared: int = Field(description="needed at least with shared kernels")
+    verdict: str
 
 
 class StepMap(Record):
@@ -176,6 +191,17 @@ class Missing(Record):
     remedy: str = Field(description="a command line, or empty")
 
 
+class Proof(Record):
+    """The file of a result, and whether it is about the files of the run."""
+
+    file: str = Field(description="parity.json or energy.json")
+    sha256: str
+    state: Literal["bound", "unbound", "other files"] = Field(
+        description="unbound: it has schema 1, which names no file"
+    )
+    reason: str | None = Field(None, description="why it is about other files")
+
+
 class Report(Record):
     """The content of the page about one run."""
 
@@ -189,7 +215,9 @@ class Report(Record):
     rates_from: str | None = None
     certificate: CertificateSummary | None = None
     gauges: tuple[Gauge, ...] = ()
+    chips: tuple[ChipFit, ...] = ()
     parity: ParityReport | None = None
+    proof: Proof | None = Field(None, description="the file of `parity`")
     step_map: StepMap | None = None
     energy: EnergyReport | None = None
     activity: Activity | None = None

@@ -12,10 +12,11 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.certificate import PopulationBits, certify
 from stars.grid.float32_bounds import FLOAT32_BITS
 from stars.grid.plan import ACCUMULATOR_BITS, STATE_SHIFT
-from targets.chip.fit import FitReport, fit
+from targets.chip.fit import FitReport, counted, fit
 from targets.hardware.limits import CHIPS, load_limits
 from targets.report.model import (
     CertificateSummary,
+    ChipFit,
     Gauge,
     LayerSummary,
     Missing,
@@ -42,13 +43,27 @@ def network_sections(graph: SpikingGraph, missing: list[Missing]) -> dict[str, A
         breaks=tuple(map(str, proof.breaks)),
     )
     gauges = [gauge for row in proof.populations for gauge in gauges_of(row)]
+    chips = []
     for chip in CHIPS:
         try:
-            gauges += chip_gauges(fit(graph, load_limits(chip)))
+            found_fit = fit(graph, load_limits(chip))
+            gauges += chip_gauges(found_fit)
+            chips.append(chip_fit(found_fit))
         except StarsError as error:
             reason = f"no fit on {chip}: {error}"
             missing.append(Missing(section="fit", reason=reason, remedy=""))
-    return {**found, "certificate": certificate, "gauges": gauges}
+    return {**found, "certificate": certificate, "gauges": gauges, "chips": chips}
+
+
+def chip_fit(report: FitReport) -> ChipFit:
+    """What `stars check` says of one chip."""
+    return ChipFit(
+        title=report.limits.title,
+        ok=report.ok,
+        chips=report.chips(report.cores),
+        chips_shared=report.chips(report.cores_shared),
+        verdict=report.verdict,
+    )
 
 
 def chip_gauges(report: FitReport) -> list[Gauge]:
@@ -63,8 +78,8 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
             group=f"cores of {title}",
             resource=what,
             used=used,
-            limit=cores.value,
-            unit="cores",
+            limit=cores.value * report.chips(used),
+            unit=f"cores of {counted(report.chips(used), 'chip')}",
             source=cores.source,
         )
         for what, used in taken.items()

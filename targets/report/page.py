@@ -32,6 +32,7 @@ from targets.report.sentences import (
     energy_range,
     facts,
     flat,
+    mean_rate,
     percent,
     verdict,
 )
@@ -57,7 +58,6 @@ def report_html(report: Report, picture: bytes | None) -> str:
     """
     plots = plots_of(report)
     groups = groupby(plots["membranes"], key=lambda plot: plot.group)
-    rates = [row.rate for row in report.rates]
     layers = () if report.network is None else report.network.layers
     return render(
         "report.html",
@@ -67,7 +67,7 @@ def report_html(report: Report, picture: bytes | None) -> str:
         data_sentence=data_sentence(report),
         certificate_sentence=certificate_sentence(report),
         energy_range=energy_range(report),
-        mean_rate=sum(rates) / len(rates) if rates else 0.0,
+        mean_rate=mean_rate(report),
         contents=CONTENTS,
         membrane_groups=[(name, list(group)) for name, group in groups],
         picture=None if picture is None else base64.b64encode(picture).decode(),

@@ -88,7 +88,7 @@ def read_parity(path: Path) -> ParityReport | None:
     Raises:
         FormatError: the file is damaged, or its schema is unknown.
     """
-    return read_result(ParityReport, path, "stars.parity/1")
+    return read_result(ParityReport, path, "stars.parity/1", "stars.parity/2")
 
 
 def read_energy(path: Path) -> EnergyReport | None:
@@ -97,10 +97,10 @@ def read_energy(path: Path) -> EnergyReport | None:
     Raises:
         FormatError: the file is damaged, or its schema is unknown.
     """
-    return read_result(EnergyReport, path, "stars.energy/1")
+    return read_result(EnergyReport, path, "stars.energy/1", "stars.energy/2")
 
 
-def read_result(kind: type[Kind], path: Path, schema: str) -> Kind | None:
+def read_result(kind: type[Kind], path: Path, *schemas: str) -> Kind | None:
     """The record that a command wrote; None if the file is missing.
 
     Raises:
@@ -109,10 +109,11 @@ def read_result(kind: type[Kind], path: Path, schema: str) -> Kind | None:
     content = read_object(path)
     if content is None:
         return None
-    if content.get("schema") != schema:
+    if content.get("schema") not in schemas:
         raise FormatError(
-            f"'{path}' has schema {content.get('schema')!r}, expected {schema}; run its"
-            " command again, or upgrade stars if a newer version wrote it"
+            f"'{path}' has schema {content.get('schema')!r}, expected"
+            f" {' or '.join(schemas)}; run its command again, or upgrade stars if a"
+            " newer version wrote it"
         )
     return validated(kind, path, content)
 

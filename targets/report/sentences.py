@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,13 +30,27 @@ class Verdict:
 
 def verdict(report: Report) -> Verdict:
     """Whether every target equals the reference."""
-    parity = report.parity
+    parity, proof = report.parity, report.proof
+    command = f"run `stars parity {shlex.quote(report.path)}`"
+    if proof is not None and proof.reason is not None:
+        reason = f"{proof.file} proves nothing here: {proof.reason}."
+        return Verdict("unknown", f"Not proved for this file: {command}", reason)
     if parity is None or not parity.compared:
         return Verdict(
             "unknown",
             "Not compared yet",
             "No target has been compared with the reference.",
         )
+    found = result(report, parity)
+    if proof is not None and proof.state == "unbound":
+        said = f"It says of an unnamed file: {found.sentence}."
+        sentence = f"Not bound to this file: {command}"
+        return Verdict("unknown", sentence, f"{proof.file} names no file. {said}")
+    return found
+
+
+def result(report: Report, parity: ParityReport) -> Verdict:
+    """The verdict of a comparison, whatever file it ran."""
     failed = [target for target in parity.compared if not target.ok]
     if failed:
         return failure(parity)
@@ -90,6 +105,18 @@ def energy_range(report: Report) -> str | None:
     return low if low == high else f"{low} to {high}"
 
 
+def mean_rate(report: Report) -> float:
+    """Spikes per neuron and step over all spiking layers; 0 without rates.
+
+    A large layer counts more than a small one, as in `Counts.spike_rate`.
+    """
+    layers = () if report.network is None else report.network.layers
+    sizes = {layer.name: layer.neurons for layer in layers}
+    weights = [sizes.get(row.layer, 1) for row in report.rates]
+    spikes = sum(w * row.rate for w, row in zip(weights, report.rates, strict=True))
+    return spikes / sum(weights) if weights else 0.0
+
+
 def data_sentence(report: Report) -> str:
     """A sentence on whether training used real images."""
     about = report.provenance
@@ -132,8 +159,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
     """The known facts of the provenance, as (name, value)."""
     about = report.provenance
     versions = ", ".join(f"{n} {v}" for n, v in about.versions.items() if v)
+    proof = report.proof
+    bound = proof is not None and proof.state == "bound"
     known = {
         "run": report.path,
+        "proof SHA-256": proof.sha256 if proof is not None and bound else None,
         "command": about.command,
         "teacher": about.teacher,
         "teacher SHA-256": about.teacher_sha256,

@@ -60,7 +60,7 @@ class OnnxTarget:
     """
 
     name = "onnx"
-    description = "ONNX Runtime on the exported model, int8 weights: float32"
+    description = "ONNX Runtime on the exported model: float32"
     chunk = 250
 
     def __init__(self, path: Path | None = None) -> None:

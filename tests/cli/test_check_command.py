@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_network_that_fits_exits_with_0(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
-    assert main(["check", str(file), "--target", "loihi2", "--json"]) == 0
+    assert main(["check", str(file), "--chip", "loihi2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == "stars.check/1"
     assert report["ok"] is True
@@ -36,7 +36,7 @@ def test_a_network_that_fits_exits_with_0(
 def test_one_that_does_not_exits_with_4_and_names_node_value_limit_and_source(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
-    assert main(["check", str(file), "--target", "loihi1", "--json"]) == 4
+    assert main(["check", str(file), "--chip", "loihi1", "--json"]) == 4
     streams = capsys.readouterr()
     (violation,) = json.loads(streams.out)["violations"]
     assert violation["node"] == "input"
@@ -54,8 +54,9 @@ def test_the_text_has_layers_cores_and_what_was_not_checked(
 ) -> None:
     assert main(["check", str(file)]) == 0
     text = capsys.readouterr().out
-    assert "Loihi 2, Intel 4: it fits" in text
-    assert "4 cores on 1 chip(s)" in text
+    assert text.startswith(
+        "Loihi 2, Intel 4: it fits; it needs with every synapse stored 1 chip (4 cores)"
+    )
     assert "tertiary" in text
     assert "not checked, because no figure is published: input_axons_per_core" in text
 
@@ -71,3 +72,21 @@ def test_limits_of_ones_own(
     assert report["limits"]["compartments_per_core"]["value"] == 100
     assert report["cores"] > 4
     assert main(["check", str(file), "--limits", str(tmp_path / "none.toml")]) == 2
+
+
+def test_a_microcontroller_is_checked_for_flash_ram_and_operations(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    assert main(["check", str(file), "--chip", "cortex-m7"]) == 0
+    text = capsys.readouterr().out
+    assert "ST STM32H7A3xG: it fits" in text
+    assert "of 1,048,576 bytes" in text
+    assert "at one operation a cycle" in " ".join(text.split())
+    limits = files("targets.hardware.limits") / "rp2040.toml"
+    small = tmp_path / "small.toml"
+    small.write_text(limits.read_text().replace("value = 270336", "value = 1000"))
+    assert main(["check", str(file), "--limits", str(small), "--json"]) == 4
+    streams = capsys.readouterr()
+    (violation,) = json.loads(streams.out)["violations"]
+    assert (violation["limit"], violation["allowed"]) == ("ram_bytes", 1000)
+    assert "the network needs ram_bytes" in streams.err

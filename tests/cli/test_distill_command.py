@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
+import struct
+import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision import datasets
 
 from cli.main import main
 from export.from_nir import read
+from stars.data.images import TORCHVISION
 from stars.distillation.distiller import Distillation
 from stars.run_directory import Run
-from stars.teacher.loading import save
+from stars.teacher.loading import load, save
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -204,6 +210,52 @@ def test_ctrl_c_ends_the_round_and_the_second_one_does_not_wait(
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a small file system here: {error}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("pages", "file", "flags"),  # a checkpoint has 13 pages
+    [
+        (0, "config.toml", []),
+        (1, "manifest.json", []),
+        (2, "metrics.jsonl", []),
+        (3, "synthetic.png", []),
+        (10, "checkpoints/last.pt", []),
+        (25, "checkpoints/last.pt", ["--resume"]),
+        (30, "student_float.safetensors", ["--resume"]),
+    ],
+)
+def test_a_full_disk_is_one_clear_error_and_the_run_can_be_made(
+    small_disk, capsys, pages, file, flags
+):
+    assert distill() == 0
+    room = os.statvfs(small_disk)
+    fill = small_disk / "other"
+    fill.write_bytes(bytes((room.f_bavail - pages) * room.f_bsize))
+    capsys.readouterr()
+    out = small_disk / "run"
+    assert distill("--out", out) == 2
+    told = capsys.readouterr().err
+    assert re.search(rf"error: cannot write '{out / file}': .*No space left", told)
+    assert out.exists() == bool(flags)
+    fill.unlink()
+    assert distill("--out", out, *flags) == 0
+    for name in ("student.safetensors", "artifacts/student.nir"):
+        assert (out / name).read_bytes() == Path("run", name).read_bytes()
+
+
 def test_a_folder_of_something_else_is_left_alone(folder, capsys):
     (folder / "run").mkdir()
     (folder / "run" / "thesis.tex").write_text("x")
@@ -262,7 +314,7 @@ def test_a_wrong_argument_is_one_clear_error(capsys, arguments, message):
     ("text", "message"),
     [
         ("[training]\nlr = 3\n", "training.lr: unknown key; known are"),
-        ("sead = 3\n", "sead: unknown key; known are"),
+        ("sead = 3\n", "sead: unknown key (did you mean 'seed'?)"),
         ("[student]\nsteps = 0\n", "student.steps: "),
         ("[training]\nsteps = 1\n", "training.steps is 1, expected at least"),
         ("[[loss]]\nname = 'l3'\n", "loss 'l3' is unknown; there are ['ce'"),
@@ -366,6 +418,55 @@ def test_a_trained_teacher_can_be_distilled(capsys):
     assert 0 <= found["test_accuracy"] <= 1
     Path("run").rename("teacher-run")
     assert distill("--teacher", "teacher-run/teacher.safetensors") == 0
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("name", "test_data", "flip"),
+    [("mnist", "none", False), ("fashion-mnist", "fashion-mnist", True)],
+)
+def test_a_teacher_records_what_a_distillation_takes_from_it(name, test_data, flip):
+    kind = TORCHVISION[name]
+    raw = Path(kind, "raw")
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split in ("train", "t10k"):
+        images = rng.integers(0, 256, (30, 28, 28), np.uint8)
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
+        labels = np.arange(30, dtype=np.uint8) % 10
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx(labels))
+    flags = ["--config", "teacher.toml", "--epochs", 1]
+    assert train(*flags, "--data", f"{name}:.") == 0
+    Path("run").rename("own")
+    notes = load("own/teacher.safetensors").spec.notes
+    assert (notes["data"], notes["flip"]) == (name, flip)
+    assert notes["class_names"] == getattr(datasets, kind).classes
+    text = Path("tiny.toml").read_text().replace('test_data = "test.npz"', "")
+    Path("tiny.toml").write_text(text)
+    assert distill("--teacher", "own/teacher.safetensors") == 0
+    config = Run(Path("run")).read_config()
+    assert config["test_data"] == test_data
+    assert config["training"]["flip"] is flip
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The bytes of a file of MNIST."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"), [(1.0, True), (0.05, False), (None, False)]
+)
+def test_a_teacher_far_less_accurate_than_its_file_is_told(
+    folder, make_teacher, capsys, said, warned
+):
+    teacher = make_teacher()
+    teacher.spec = replace(teacher.spec, notes={"test_accuracy": said})
+    save(teacher, folder / "teacher.safetensors")
+    assert distill() == 0
+    told = "but its file says 100.00 %; check test_data and the order of its classes"
+    assert (told in capsys.readouterr().err) == warned
 
 
 @pytest.mark.usefixtures("data")

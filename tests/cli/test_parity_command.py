@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import nir
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from cli.main import main
+from export import to_lava
 from export.from_nir import read
 from export.to_nir import to_nir, write
 from export.to_onnx import to_onnx
@@ -19,6 +21,7 @@ from stars.graph.nodes import LIF
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
 from stars.testing.random_graphs import random_graph, random_images, random_inputs
+from targets import api
 
 COUNT = 5
 FAST = ["--target", "reference", "--target", "norse", "--target", "loihi"]
@@ -75,7 +78,7 @@ def said(capsys, *arguments: object) -> tuple[int, dict]:
 def test_a_file_and_images_are_enough(capsys, graph, file, images):
     code, found = said(capsys, "parity", file, "--inputs", images, *FAST)
     assert code == 0
-    assert found["schema"] == "stars.parity/1"
+    assert found["schema"] == "stars.parity/2"
     assert found["ok"] is True
     assert [t["name"] for t in found["targets"]] == ["reference", "norse", "loihi"]
     for target in found["targets"]:
@@ -119,7 +122,7 @@ def test_a_broken_network_exits_with_3_and_names_the_place(
 def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
     capsys, file, images, broken
 ):
-    arguments = ["parity", file, "--inputs", images, *FAST]
+    arguments = ["parity", file, "--inputs", images, *FAST, "--verbose"]
     assert main([*map(str, arguments), "--substitute", f"norse={broken}"]) == 3
     out = " ".join(capsys.readouterr().out.split())
     for words in (
@@ -138,7 +141,7 @@ def test_the_text_has_the_table_the_rates_the_certificate_and_the_place(
 def test_a_run_is_compared_by_the_onnx_file_that_ships(capsys, run, broken):
     """The run's own file is used even if it holds another network."""
     for source, code, ok in ((run.path, 0, True), (broken, 3, False)):
-        arguments = ["--target", "onnx", "--out", run.onnx_path]
+        arguments = ["--target", "onnx", "--out", run.onnx_path, "--force"]
         assert said(capsys, "export", source, *arguments)[0] == 0
         found = said(capsys, "parity", run.path, "--target", "onnx")
         assert found[0] == code
@@ -207,7 +210,7 @@ def test_a_network_of_somebody_elses_runs_where_it_can(capsys, tmp_path):
     assert code == 0
     assert [t["name"] for t in data["targets"]] == ["reference", "norse", "onnx"]
     assert all(t["membrane_mismatches"] == 0 for t in data["targets"])
-    assert set(data["skipped"]) == {"loihi", "lava-float", "lava-fixed"}
+    assert set(data["skipped"]) == {"c", "loihi", "lava-float", "lava-fixed"}
     assert "'wait': 'Delay'" in data["skipped"]["loihi"]
     assert "no integer form" in data["certificate"]["verdict"]
     code, data = said(capsys, "parity", *given, "--target", "loihi")
@@ -221,6 +224,13 @@ def test_all_targets_run_by_default_and_lava_on_fewer_images(capsys, file, image
     assert counts["reference"] == counts["norse"] == counts["loihi"] == COUNT
     assert counts["lava-float"] == counts["lava-fixed"] == 2
     assert found["skipped"] == {}
+
+
+def test_lava_runs_fewer_images_of_a_large_network(capsys, file, images, monkeypatch):
+    monkeypatch.setattr(api, "LAVA_NEURON_STEPS", 1)
+    asked = ["parity", file, "--inputs", images, "--target", "lava-fixed"]
+    code, found = said(capsys, *asked)
+    assert (code, found["targets"][0]["images"]) == (0, 1)
 
 
 def test_without_lava_it_is_skipped_by_default_and_missed_when_named(
@@ -295,6 +305,34 @@ def test_a_run_whose_distillation_has_not_ended_says_so(capsys, tmp_path):
     assert "has not ended" in capsys.readouterr().err
 
 
+def test_a_run_whose_network_was_deleted_is_not_told_that_it_has_not_ended(
+    capsys, proved, tmp_path
+):
+    run = shutil.copytree(proved, tmp_path / "run")
+    (run / "artifacts" / "student.nir").unlink()
+    for command in ("parity", "energy", "check", "report"):
+        code = main([command, str(run)])
+        said = "".join(capsys.readouterr())
+        assert code == (0 if command == "report" else 2)
+        assert "its artifacts/student.nir was deleted after the distillation" in said
+        assert "has not ended" not in said
+
+
+def test_rounding_of_a_float_network_is_said_to_be_that(capsys, tmp_path):
+    rng = np.random.default_rng(3)
+    graph = random_graph(rng, kind="mlp", on_grid=False)
+    write(graph, tmp_path / "net.nir")
+    np.savez(tmp_path / "x.npz", inputs=random_inputs(rng, graph, 3))
+    arguments = ["parity", tmp_path / "net.nir", "--inputs", tmp_path / "x.npz"]
+    assert main([*map(str, arguments), "--target", "norse"]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert "parity: FAILED for norse: nothing but rounding, no spike differs" in out
+    assert "units in the last place of float32" in out
+    reason = "no integer form" if "no integer form" in out else "not exact because"
+    assert out.count("broken:") == 0
+    assert out.count(reason) == 1
+
+
 # -- export
 
 
@@ -359,6 +397,22 @@ def test_an_onnx_file_of_a_run_goes_to_its_artifacts(capsys, graph, run):
     assert sums["artifacts/student.onnx"] == sha256(path)
 
 
+@pytest.mark.parametrize(("on_grid", "weights"), [(True, "int8"), (False, "float32")])
+def test_an_onnx_export_says_how_its_weights_are_stored(
+    capsys, tmp_path, on_grid, weights
+):
+    graph = random_graph(np.random.default_rng(0), kind="vgg", on_grid=on_grid)
+    write(graph, tmp_path / "net.nir")
+    out = tmp_path / "net.onnx"
+    arguments = ["--target", "onnx", "--out", str(out)]
+    assert main(["export", str(tmp_path / "net.nir"), *arguments]) == 0
+    assert f"loop inside, {weights} weights" in capsys.readouterr().out
+    body = onnx.load(out).graph.node[0].attribute
+    inside = next(a.g for a in body if a.name == "body")
+    kinds = {n.op_type for n in inside.node}
+    assert ("DequantizeLinear" in kinds) is on_grid
+
+
 def test_the_form_of_an_onnx_file_and_its_layers_are_asked_for(capsys, run, tmp_path):
     out = tmp_path / "step.onnx"
     asked = ["--target", "onnx", "--form", "step", "--record", "--out", out]
@@ -387,7 +441,7 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     tables = ["--table", "loihi1", "--table", "horowitz45"]
     code, found = said(capsys, "energy", run.path, *tables)
     assert code == 0
-    assert found["schema"] == "stars.energy/1"
+    assert found["schema"] == "stars.energy/2"
     assert json.loads((run.path / "energy.json").read_text()) == found
     assert found["counts"]["images"] == COUNT
     assert [p["name"] for p in found["counts"]["populations"]] == list(graph.neurons)
@@ -399,8 +453,26 @@ def test_energy_of_a_run_is_printed_and_kept(capsys, graph, run):
     assert "Horowitz" in arithmetic["table"]["mac"]["source"]
 
 
+def test_a_changed_lava_bundle_exits_with_2_and_names_the_value(
+    capsys, run, graph, file, images
+):
+    to_lava.write(graph, run.bundle_path)
+    assert main(["parity", str(run.path), *FAST]) == 0
+    manifest = run.bundle_path / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"steps": 4', '"steps": 5'))
+    arguments = ["parity", file, "--inputs", images, *FAST, "--bundle", run.bundle_path]
+    for command in (["parity", run.path, *FAST], arguments):
+        assert main([str(word) for word in command]) == 2
+        assert (
+            "manifest.json: steps is 5, expected 4; export" in capsys.readouterr().err
+        )
+
+
 def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
-    assert main(["energy", str(run.path)]) == 0
+    run.add_to_manifest({"grid_accuracy": 0.226})
+    explained = ["--layers", "--explain", "horowitz45"]
+    assert main(["energy", str(run.path), *explained]) == 0
     out = " ".join(capsys.readouterr().out.split())
     for words in (
         "loihi2 (bound)",
@@ -409,11 +481,12 @@ def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
         "weight bytes",
         "image, if constant",
         "sum, pooled-dense",
-        "teacher zero-skipping",
+        "zero-skipping",
         "qnn, 3 bits",
-        "the SNN wins",
-        "nothing to compare with",
-        "range:",
+        "the SNN (accuracy 22.60 %) wins",
+        "The SNN needs less energy than the bit-matched QNN under",
+        "1.34x better",
+        "below 54.1 %",
     ):
         assert words in out
 
@@ -426,12 +499,12 @@ def test_energy_takes_a_cost_table_of_ones_own(capsys, file, images, tmp_path):
     texts = "".join(f'{n} = "ours"\n' for n in ("name", "title", "process", "about"))
     path = tmp_path / "ours.toml"
     path.write_text(texts + costs)
-    arguments = ["energy", file, "--inputs", images, "--costs", path]
+    arguments = ["energy", file, "--inputs", images, "--table", path]
     code, found = said(capsys, *arguments)
     assert code == 0
     assert found["estimates"][-1]["table"]["name"] == "ours"
     path.write_text(texts + costs.replace("1000", "-1", 1))
-    assert main(["energy", str(file), "--inputs", str(images), "--costs", str(path)])
+    assert main(["energy", str(file), "--inputs", str(images), "--table", str(path)])
     assert "'ac' is -1 pJ; give a number from 0 up" in capsys.readouterr().err
 
 

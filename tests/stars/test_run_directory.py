@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,22 @@ def test_an_error_before_the_first_checkpoint_takes_the_directory_back(tmp_path:
     with pytest.raises(TrainingError), run.begun():
         raise TrainingError("the loss became nan")
     assert not run.path.exists()
+
+
+@pytest.mark.parametrize("name", ["config.toml", "manifest.json"])
+def test_a_run_that_cannot_be_created_leaves_nothing(tmp_path, monkeypatch, name):
+    """Its folder for half-written files is full from the file `name` on."""
+    real = tempfile.mkstemp
+
+    def full(*, prefix: str, **options: object) -> object:
+        if name in prefix:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(prefix=prefix, **options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(DataError, match=rf"{name}': No space left"):
+        Run.create(tmp_path / "a", CONFIG)
+    assert not (tmp_path / "a").exists()
 
 
 def test_an_error_after_a_checkpoint_leaves_all_of_it(tmp_path: Path):

@@ -36,6 +36,7 @@ from stars.testing.kinds import FREE_KINDS, KINDS
 from stars.testing.random_graphs import random_graph, random_inputs
 from targets import table
 from targets.base import Target
+from targets.c.cross import MOST_IMAGES
 from targets.inputs import ArrayInputs
 from targets.parity_check.comparison import compare
 from targets.parity_check.lane import Options
@@ -43,11 +44,14 @@ from targets.parity_check.report import TOLERANCES
 from targets.parity_check.run import run_parity
 
 SLOW = {"lava-float", "lava-fixed"}  # a process of its own per run
+CROSS = set(MOST_IMAGES)  # see c/test_cross.py
 ALL = [
     pytest.param(name, marks=[pytest.mark.lava] if name in SLOW else [])
     for name in table.TARGETS
+    if name not in CROSS
 ]
-QUICK = [name for name in table.TARGETS if name not in SLOW]
+COMPILED = {"c", *CROSS}  # see c/test_target.py
+QUICK = [name for name in table.TARGETS if name not in SLOW | COMPILED]
 
 
 @pytest.fixture
@@ -137,7 +141,7 @@ def test_weights_into_a_delay_in_a_cycle_run_as_the_reference_does(name, steps):
     assert 0.1 < reference.run(graph, inputs).rates()["lif"] < 0.6
 
 
-@pytest.mark.parametrize("name", ["loihi", "lava-fixed"])
+@pytest.mark.parametrize("name", ["loihi", "lava-fixed", "c"])
 def test_what_has_no_integers_is_refused_with_every_reason(name):
     graph = random_graph(np.random.default_rng(0), kind="recurrent")
     with pytest.raises(UnsupportedNodeError) as caught:

@@ -62,6 +62,8 @@ class RunningJob:
         job = json.loads((self.folder() / "job.json").read_text(encoding="utf-8"))
         self.prefix = job["shared_memory_prefix"].lstrip("/")
         self.worker = os.getpgid(processes_of(self.folder())[0])
+        self.memory = shared_memory_of(processes_of(self.folder()))
+        assert self.memory
 
     def _run(self) -> None:
         try:
@@ -93,6 +95,7 @@ class RunningJob:
     def assert_nothing_left(self) -> None:
         assert self.worker not in living_groups()
         assert list(SHARED_MEMORY.glob(f"{self.prefix}*")) == []
+        assert [path for path in self.memory if path.exists()] == []
         assert list(self.temporary.glob("stars-lava-*")) == []
 
 
@@ -114,6 +117,14 @@ def processes_of(folder: Path) -> list[int]:
         if str(folder).encode() in command:
             found.append(int(path.parent.name))
     return found
+
+
+def shared_memory_of(processes: list[int]) -> set[Path]:
+    """The shared memory objects that the processes have mapped, of whatever name."""
+    maps = [Path(f"/proc/{pid}/maps").read_text(encoding="utf-8") for pid in processes]
+    lines = (line.split() for text in maps for line in text.splitlines())
+    paths = {Path(line[5]) for line in lines if len(line) == 6}
+    return {path for path in paths if path.is_relative_to(SHARED_MEMORY)}
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

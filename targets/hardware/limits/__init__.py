@@ -1,7 +1,8 @@
 """The limits of chips, one TOML file each, every number with its source.
 
-A file must have the limits in `NEEDED`. Another limit of `LIMITS` that a file lacks is
-not checked, and the report says so.
+A neuromorphic chip must have the limits in `NEEDED`. Another limit of `LIMITS` that a
+file lacks is not checked, and the report says so. A file with one of `MEMORIES` is of a
+microcontroller and must have them all.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from stars.errors import ConfigError, FormatError
+from stars.errors import ConfigError, FormatError, guess
 from stars.files.json_toml import parse_toml
 
 CHIPS: Mapping[str, str] = {"loihi1": "loihi1.toml", "loihi2": "loihi2.toml"}
+MICROCONTROLLERS: Mapping[str, str] = {
+    name: f"{name}.toml" for name in ("cortex-m4", "cortex-m7", "cortex-m55", "rp2040")
+}
 LIMITS: Mapping[str, str] = {
     "cores_per_chip": "cores of one chip",
     "compartments_per_core": "neurons of one core",
@@ -29,6 +33,11 @@ LIMITS: Mapping[str, str] = {
     "bias_exponent": "left shift of a bias's mantissa",
     "accumulator_bits": "bits of a current, with the sign and the shift by 6",
     "input_bits": "bits that a message carries; 1 for a spike",
+}
+MEMORIES: Mapping[str, str] = {
+    "flash_bytes": "memory for constants and code",
+    "ram_bytes": "largest block of memory for state and stack",
+    "clock_hz": "clock cycles per second",
 }
 NEEDED = ("cores_per_chip", "compartments_per_core", "synapse_bits_per_core")
 
@@ -47,13 +56,18 @@ class ChipLimits:
 
     Args:
         name, title, about: of the chip and of its numbers.
-        limits: by a name of `LIMITS`; a missing limit is not checked.
+        limits: by a name of `LIMITS` or `MEMORIES`; a missing one is not checked.
     """
 
     name: str
     title: str
     about: str
     limits: Mapping[str, Limit]
+
+    @property
+    def microcontroller(self) -> bool:
+        """Whether it runs programs, instead of neurons in hardware."""
+        return not MEMORIES.keys().isdisjoint(self.limits)
 
     def value(self, name: str) -> int | None:
         """The largest value allowed; None without a figure."""
@@ -80,13 +94,15 @@ def load_limits(name: str, path: Path | None = None) -> ChipLimits:
         except (OSError, UnicodeDecodeError) as error:
             raise FormatError(f"limits '{path}': {error}") from error
         return parse_limits(text, str(path))
-    if name not in CHIPS:
+    bundled = {**CHIPS, **MICROCONTROLLERS}
+    if name not in bundled:
         raise ConfigError(
-            f"unknown chip '{name}'; there are {', '.join(CHIPS)}, or your own with"
+            f"unknown chip '{name}'{guess(name, bundled)}; there are"
+            f" {', '.join(bundled)}, or your own with"
             " --limits FILE.toml"
         )
-    text = (files("targets.hardware.limits") / CHIPS[name]).read_text(encoding="utf-8")
-    return parse_limits(text, CHIPS[name])
+    file = files("targets.hardware.limits") / bundled[name]
+    return parse_limits(file.read_text(encoding="utf-8"), bundled[name])
 
 
 def parse_limits(text: str, where: str) -> ChipLimits:
@@ -112,16 +128,16 @@ def parse_limits(text: str, where: str) -> ChipLimits:
             f"limits '{where}': expected name, title, about and a value and a source"
             f" for each of [limits]: {error!r}"
         ) from error
-    missing, unknown = (
-        sorted(set(NEEDED) - set(limits)),
-        sorted(set(limits) - {*LIMITS}),
-    )
+    small = not MEMORIES.keys().isdisjoint(limits)
+    known = MEMORIES if small else LIMITS
+    missing = sorted(set(MEMORIES if small else NEEDED) - set(limits))
+    unknown = sorted(set(limits) - {*known})
     wrong = sorted(
         n for n, limit in limits.items() if limit.value < 1 or not limit.source
     )
     if missing or unknown or wrong:
         raise FormatError(
             f"limits '{where}': missing {missing}, unknown {unknown}, below 1 or"
-            f" without source {wrong}; there are {', '.join(LIMITS)}"
+            f" without source {wrong}; there are {', '.join(known)}"
         )
     return ChipLimits(name, title, about, limits)

@@ -25,7 +25,10 @@ from stars.errors import ConfigError
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sead": 1}, r"sead: unknown key; known are \['backend', .*'seed'"),
+        (
+            {"sead": 1},
+            r"sead: unknown key \(did you mean 'seed'\?\); known are \['backend', ",
+        ),
         (
             {"training": {"lr": 1}},
             r"training.lr: unknown key; known are \['batch_size', .*'learning_rate'",

@@ -37,6 +37,7 @@ def test_a_folder_has_one_folder_for_each_class(tmp_path: Path):
     (tmp_path / ".cache").mkdir()
     loaded = data.load(str(tmp_path))
     assert loaded.labels.tolist() == [0, 0, 1]
+    assert (loaded.name, loaded.class_names) == (tmp_path.name, ("cat", "dog"))
     expected = images[[2, 1, 0]].transpose(0, 3, 1, 2)
     assert np.array_equal(loaded.images, expected)
 

@@ -150,7 +150,7 @@ def test_what_is_not_there_or_not_an_npz_is_told(tmp_path: Path):
     (tmp_path / "c.npy").rename(tmp_path / "c.npz")
     with pytest.raises(DataError, match=r"not a readable \.npz"):
         data.load(str(tmp_path / "c.npz"))
-    with pytest.raises(DataError, match="no such file or folder; allowed are"):
+    with pytest.raises(DataError, match=r"no such file or folder.*; allowed are"):
         data.load("imagenet")
     with pytest.raises(DataError, match="expected 'train' or 'test'"):
         data.load("fashion-mnist", "validation")
@@ -214,6 +214,9 @@ def test_a_torchvision_data_set_is_read_from_its_files(tmp_path: Path):
     loaded = data.load(f"mnist:{tmp_path}", "test")
     assert np.array_equal(loaded.images, images[:, None])
     assert loaded.labels.tolist() == [2, 0, 1]
+    assert (loaded.name, loaded.class_names[7]) == ("mnist", "7 - seven")
+    part = data.load(f"mnist:{tmp_path}@test[:2]").first(1)
+    assert (part.name, part.class_names) == (loaded.name, loaded.class_names)
 
 
 def write_cifar(root: Path, name: str, entries: dict[str, object]) -> None:
@@ -237,12 +240,13 @@ def test_cifar_is_read_in_color(tmp_path, monkeypatch, name, key):
     monkeypatch.setattr(kind, "train_list", [["train", ""]])
     monkeypatch.setattr(kind, "test_list", [["test", ""]])
     monkeypatch.setattr(kind, "_check_integrity", lambda _: True)
-    monkeypatch.setattr(kind, "_load_meta", lambda _: None)
+    monkeypatch.setattr(kind, "_load_meta", lambda self: setattr(self, "classes", "ab"))
     entry = {"data": rows, key: labels}
     write_cifar(tmp_path, name, {"train": entry, "test": entry})
     loaded = data.load(f"{name}:{tmp_path}", "train")
     assert np.array_equal(loaded.images, rows.reshape(2, 3, 32, 32))
     assert loaded.labels.tolist() == labels
+    assert loaded.class_names == ("a", "b")
 
 
 def test_a_torchvision_data_set_that_cannot_be_had_is_told(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stars.errors import DataError
-from stars.files.writing import atomic, sha256, write_json, write_text
+from stars.files.writing import atomic, check_writable, sha256, write_json, write_text
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path):
@@ -69,3 +69,12 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path):
 def test_sha256_is_that_of_the_bytes(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for folder in (Path("/proc/self"), tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(DataError, match="cannot write to"):
+            check_writable(folder)
+    check_writable(tmp_path / "new" / "newer")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stars.errors import ConfigError
 from stars.losses import LOSSES
+from stars.losses.hta_kl import head_mask
 from stars.networks.outputs import Outputs
 from stars.priors import PRIORS
 
@@ -25,6 +26,7 @@ Array = NDArray[np.float64]
 VARIANTS: list[Variant] = [
     *((name, {}) for name in LOSSES),
     ("tser", {"soft": 1.0, "entropy": 0.5}),
+    ("decoupled", {"ensemble": 0.0}),
     ("hta_kl", {"masked": True}),
     ("hta_kl", {"per_step": True}),
     ("nld", {"form": "paper"}),
@@ -55,6 +57,8 @@ MAY_BE_NEGATIVE: list[Variant] = [
 SEE_EVERY_STEP: list[Variant] = [
     ("tser", {}),
     ("tser", {"soft": 1.0, "entropy": 0.5}),
+    ("decoupled", {}),
+    ("decoupled", {"ensemble": 0.0}),
     ("hta_kl", {"per_step": True}),
 ]
 
@@ -285,6 +289,42 @@ def test_hta_kl_by_hand(masked, golden):
     assert found == pytest.approx(golden, abs=1e-6)
 
 
+def test_decoupled_by_hand():
+    """p = (3/4, 1/4); steps q = p, which is correct, and (1/4, 3/4); a = b = tau = 1.
+
+    CE (.28768 + 1.38629) / 2; both divergences (0 + 1/2 ln 3) / 2; together ln 4.
+    """
+    student = two_classes(math.log(3), -math.log(3))
+    options = {"temperature": 1.0, "soft": 1.0, "ensemble": 1.0}
+    found = value_of("decoupled", student, two_classes(math.log(3)), **options)
+    assert found == pytest.approx(math.log(4))
+
+
+def test_decoupled_has_no_ensemble_where_no_step_is_correct():
+    student, teacher = two_classes(-1.0, -2.0), two_classes(1.0)
+    alone = value_of("decoupled", student, teacher, ensemble=0.0)
+    assert value_of("decoupled", student, teacher) == alone
+
+
+def test_hta_kl_with_a_head_of_everything_is_the_forward_kl():
+    """Whatever float32 adds up to: here, some sums of probabilities pass 1."""
+    generator = torch.Generator().manual_seed(0)
+    mine, theirs = torch.randn(2, 1, 5000, 10, generator=generator) * 4
+    student, teacher = (Outputs(x, torch.zeros(1, 5000, 1)) for x in (mine, theirs))
+    assert bool((theirs[0] / 4).softmax(1).sort(1, True)[0].cumsum(1).gt(1).any())
+    found = value_of("hta_kl", student, teacher, head=1.0)
+    expected = value_of("kl", student, teacher, temperature=4.0)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", range(1, 11))
+def test_the_edge_of_the_head_does_not_depend_on_rounding(count):
+    """Ten equal classes: `count` of them add up to d = count / 10 exactly."""
+    p = torch.zeros(1, 10).softmax(1)
+    assert int(head_mask(p, count / 10).sum()) == count
+    assert int(head_mask(p, count / 10 - 1e-3).sum()) == max(1, count - 1)
+
+
 @pytest.mark.parametrize(
     ("form", "golden"),
     # released: q = 3/4 (3/4, 1/4) + 1/4 (1/4, 3/4) = (5/8, 3/8), KL = ln(16/15) / 2
@@ -423,6 +463,20 @@ def formula_tser(s: dict[str, Array], t: dict[str, Array]) -> float:
     return float(total / len(s["logits"]))
 
 
+def formula_decoupled(s: dict[str, Array], t: dict[str, Array]) -> float:
+    p, y, z = softmax(t["logits"][0] / 3), t["logits"][0].argmax(1), s["logits"]
+    values = []
+    for b in range(len(y)):
+        correct = [step[b] for step in z if step[b].argmax() == y[b]]
+        for step in z:
+            q, value = softmax(step[b] / 3), -np.log(softmax(step[b])[y[b]])
+            value += 0.2 * 9 * kl_rows(p[b], q)
+            if correct:
+                value += 0.5 * 9 * kl_rows(softmax(np.mean(correct, 0) / 3), q)
+            values.append(value)
+    return float(np.mean(values))
+
+
 def formula_hta_kl(s: dict[str, Array], t: dict[str, Array]) -> float:
     values = []
     for v, z in zip(t["logits"][0], s["logits"].mean(0), strict=True):
@@ -493,6 +547,7 @@ FORMULAS: dict[str, Callable[[dict[str, Array], dict[str, Array]], float]] = {
     "kl": formula_kl,
     "ce": formula_ce,
     "tser": formula_tser,
+    "decoupled": formula_decoupled,
     "hta_kl": formula_hta_kl,
     "nld": formula_nld,
     "samd": formula_samd,
@@ -579,7 +634,7 @@ def test_features_of_two_widths_can_be_compared_by_their_relations_only():
     assert value_of("rkd", narrow, teacher) > 0
 
 
-@pytest.mark.parametrize("name", ["kl", "tser", "hta_kl", "nld", "samd"])
+@pytest.mark.parametrize("name", ["kl", "tser", "decoupled", "hta_kl", "nld", "samd"])
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_a_temperature_that_is_not_positive_is_refused(name, temperature):
     with pytest.raises(ConfigError, match="it must be > 0"):
@@ -591,6 +646,7 @@ def test_a_temperature_that_is_not_positive_is_refused(name, temperature):
     [
         ("tser", {"soft": 1.5}, "soft is 1.5; it must be in 0..1"),
         ("tser", {"entropy": -1.0}, "entropy is -1.0; it must be >= 0"),
+        ("decoupled", {"ensemble": -1.0}, "ensemble is -1.0; it must be >= 0"),
         ("hta_kl", {"head": math.nan}, "head is nan; it must be in 0..1"),
         ("nld", {"noise": 2.0}, "noise is 2.0; it must be in 0..1"),
         ("rkd", {"angle": -1.0}, "angle is -1.0; it must be >= 0"),

@@ -255,6 +255,16 @@ def test_tar_relu_of_a_dead_channel_is_zero():
     assert float(value) == 0
 
 
+@pytest.mark.parametrize("variant", ["gaussian", "relu", "band"])
+def test_tar_of_a_float64_teacher_is_that_of_a_float32_one(variant):
+    tap = affine(CASES["laplace"][0], 0.2, -0.1)
+    wider = BatchNormTap(norm([5.0], [9.0]).double(), tap.inputs.double())
+    nn.init.constant_(wider.layer.weight, 0.2)
+    nn.init.constant_(wider.layer.bias, -0.1)
+    narrow, wide = (PRIORS["tail"](tapped(x), variant=variant) for x in (tap, wider))
+    assert float(wide.detach()) == pytest.approx(float(narrow.detach()), rel=1e-3)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_tar_band_asks_for_nothing_inside_the_band(case):
     """Only Laplace, 0.148 at k = 1, is inside 0.1 to 0.17; the others are penalized."""
@@ -408,6 +418,17 @@ def test_rca_of_a_silent_student_has_a_finite_gradient():
     )
     PRIORS["relational"](silent).backward()
     assert bool(rates.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("variant", ["gram", "rank", "distance"])
+def test_rca_of_a_constant_student_is_that_of_a_silent_one(variant):
+    """The mean of 0.1, 0.7 and 0.3 has other last bits than they: no relation."""
+    teacher = [[0.0, 1.0], [1.0, 5.0], [3.0, 2.0], [4.0, 1.0], [7.0, 2.0], [2.0, 2.0]]
+    values = [
+        float(PRIORS["relational"](related(teacher, [rates] * 6), variant=variant))
+        for rates in ([0.0, 0.0, 0.0], [0.1, 0.7, 0.3], [1 / 3, 0.9, 0.2])
+    ]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
 # OH and ADV

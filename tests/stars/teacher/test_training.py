@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -73,12 +74,26 @@ def test_the_file_is_a_teacher_that_describes_itself(finished, striped):
     assert teacher.spec.classes == 3
     assert teacher.spec.notes["test_accuracy"] == result.test_accuracy
     assert teacher.spec.notes["epochs"] == 4
+    assert teacher.spec.accuracy == result.test_accuracy
+    assert {"data", "class_names", "flip"} <= teacher.spec.notes.keys()
     mean, deviation = striped(90).statistics()
     assert (teacher.spec.mean, teacher.spec.deviation) == (mean, deviation)
     test = striped(45, seed=1)
     named = teacher(teacher.normalize(torch.from_numpy(test.images)))
     right = named.mean_logits.argmax(1).numpy() == test.labels
     assert right.mean() == result.test_accuracy
+
+
+def test_the_manifest_has_the_accuracy_and_all_checksums(finished, striped):
+    run, result = finished
+    manifest = json.loads(run.manifest_path.read_text())
+    assert manifest["test_accuracy"] == result.test_accuracy
+    assert manifest["data"]["sha256"] == striped(90).checksum()
+    assert manifest["test_data"]["sha256"] == striped(45, seed=1).checksum()
+    digest = hashlib.sha256(result.path.read_bytes()).hexdigest()
+    assert manifest["sha256"] == {"teacher.safetensors": digest}
+    loaded = teachers.load(str(result.path))
+    assert manifest["teacher"]["sha256"] == loaded.checksum()
 
 
 @pytest.mark.parametrize("epoch", [1, 3])

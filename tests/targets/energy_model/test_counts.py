@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from energy_graphs import chain, measured
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -29,25 +29,13 @@ from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.lowering import lower
 from stars.testing.kinds import KINDS
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy_model.counts import Counts, count
+from targets.energy_model.counts import count
 from targets.energy_model.estimate import estimate
 from targets.hardware.costs import (
     load_table,
 )
 from targets.lava.client import lava_fixed
 from targets.loihi.emulator import integer_inputs
-
-
-def measured(graph: SpikingGraph, inputs: np.ndarray) -> Counts:
-    return count(graph, [(inputs, reference.run(graph, inputs))])
-
-
-def chain(*nodes, steps=1, encoding=None) -> SpikingGraph:
-    names = [f"n{i}" for i in range(len(nodes))]
-    edges = tuple(itertools.pairwise(names))
-    return SpikingGraph(
-        dict(zip(names, nodes, strict=True)), edges, 1.0, steps, encoding
-    )
 
 
 def test_three_synapses_and_two_spikes_on_paper():

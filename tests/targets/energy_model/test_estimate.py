@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 import pytest
+from energy_graphs import chain, dense, measured
 
 from stars.graph import reference
 from stars.graph.nodes import (
-    LIF,
     Affine,
     Input,
     Integrator,
     Output,
 )
-from stars.graph.spiking_graph import SpikingGraph
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy_model.counts import Counts, count
+from targets.energy_model.counts import count
 from targets.energy_model.estimate import estimate
 from targets.energy_model.report import report
 from targets.hardware.costs import (
@@ -27,18 +25,6 @@ from targets.hardware.costs import (
     Cost,
     load_table,
 )
-
-
-def measured(graph: SpikingGraph, inputs: np.ndarray) -> Counts:
-    return count(graph, [(inputs, reference.run(graph, inputs))])
-
-
-def chain(*nodes, steps=1, encoding=None) -> SpikingGraph:
-    names = [f"n{i}" for i in range(len(nodes))]
-    edges = tuple(itertools.pairwise(names))
-    return SpikingGraph(
-        dict(zip(names, nodes, strict=True)), edges, 1.0, steps, encoding
-    )
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -72,19 +58,6 @@ def test_energy_is_linear_in_spikes():
 
 
 # -- networks without spikes, and reports
-
-
-def dense(inputs: int, outputs: int, steps: int) -> SpikingGraph:
-    """Spikes into one dense population that has no bias and never spikes."""
-    return chain(
-        Input((inputs,)),
-        Affine(np.ones((outputs, inputs)), np.zeros(outputs)),
-        LIF.uniform((outputs,), tau=2.0, v_threshold=2.0**20),
-        Affine(np.zeros((1, outputs)), np.zeros(1)),
-        Integrator(np.ones(1)),
-        Output(),
-        steps=steps,
-    )
 
 
 def crossover(inputs: int, steps: int, bits: int, **scaled: float) -> float:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
+from energy_graphs import chain, measured
 
-from stars.graph import reference
 from stars.graph.nodes import (
     Affine,
     AvgPool2d,
@@ -16,26 +14,11 @@ from stars.graph.nodes import (
     Integrator,
     Output,
 )
-from stars.graph.spiking_graph import SpikingGraph
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy_model.counts import Counts, count
 from targets.energy_model.estimate import estimate
 from targets.hardware.costs import (
     load_table,
 )
-
-
-def measured(graph: SpikingGraph, inputs: np.ndarray) -> Counts:
-    return count(graph, [(inputs, reference.run(graph, inputs))])
-
-
-def chain(*nodes, steps=1, encoding=None) -> SpikingGraph:
-    names = [f"n{i}" for i in range(len(nodes))]
-    edges = tuple(itertools.pairwise(names))
-    return SpikingGraph(
-        dict(zip(names, nodes, strict=True)), edges, 1.0, steps, encoding
-    )
-
 
 # -- pooled-dense
 

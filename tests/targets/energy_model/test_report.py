@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 
 import numpy as np
+from energy_graphs import dense, measured
 
-from stars.graph import reference
-from stars.graph.nodes import (
-    LIF,
-    Affine,
-    Input,
-    Integrator,
-    Output,
-)
-from stars.graph.spiking_graph import SpikingGraph
 from stars.testing.random_graphs import random_graph, random_inputs
-from targets.energy_model.counts import Counts, count
 from targets.energy_model.report import report
 from targets.hardware.costs import (
     TABLES,
@@ -25,33 +15,7 @@ from targets.hardware.costs import (
 )
 from targets.parity_check.report import SILENT
 
-
-def measured(graph: SpikingGraph, inputs: np.ndarray) -> Counts:
-    return count(graph, [(inputs, reference.run(graph, inputs))])
-
-
-def chain(*nodes, steps=1, encoding=None) -> SpikingGraph:
-    names = [f"n{i}" for i in range(len(nodes))]
-    edges = tuple(itertools.pairwise(names))
-    return SpikingGraph(
-        dict(zip(names, nodes, strict=True)), edges, 1.0, steps, encoding
-    )
-
-
 # -- networks without spikes, and reports
-
-
-def dense(inputs: int, outputs: int, steps: int) -> SpikingGraph:
-    """Spikes into one dense population that has no bias and never spikes."""
-    return chain(
-        Input((inputs,)),
-        Affine(np.ones((outputs, inputs)), np.zeros(outputs)),
-        LIF.uniform((outputs,), tau=2.0, v_threshold=2.0**20),
-        Affine(np.zeros((1, outputs)), np.zeros(1)),
-        Integrator(np.ones(1)),
-        Output(),
-        steps=steps,
-    )
 
 
 def test_a_report_is_plain_json_and_names_the_range():
@@ -63,6 +27,7 @@ def test_a_report_is_plain_json_and_names_the_range():
     joules = [one["joules_per_image"] for one in said["estimates"]]
     assert said["range"]["joules_per_image"] == [min(joules), max(joules)]
     assert len(said["sentences"]) == len(TABLES)
+    assert "the SNN (accuracy not measured) needs" in said["sentences"][-1]
     assert said["warnings"] == []
     assert said["teacher"]["known"] is False
     assert 0 < said["counts"]["spike_rate"] < 1

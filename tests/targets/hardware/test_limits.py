@@ -8,6 +8,8 @@ from stars.errors import ConfigError, FormatError
 from targets.hardware.limits import (
     CHIPS,
     LIMITS,
+    MEMORIES,
+    MICROCONTROLLERS,
     load_limits,
     parse_limits,
 )
@@ -23,6 +25,16 @@ def test_the_bundled_limits_are_complete_or_say_what_they_leave_out(name: str):
     assert all(limit.source for limit in limits.limits.values())
 
 
+@pytest.mark.parametrize("name", MICROCONTROLLERS)
+def test_microcontrollers_have_every_limit_of_memory(name: str):
+    limits = load_limits(name)
+    assert limits.name == name
+    assert limits.microcontroller
+    assert not load_limits("loihi2").microcontroller
+    assert set(limits.limits) == set(MEMORIES)
+    assert all(limit.source for limit in limits.limits.values())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -35,6 +47,11 @@ def test_the_bundled_limits_are_complete_or_say_what_they_leave_out(name: str):
             'name = "x"\ntitle = "x"\nabout = ""\n[limits.sugar]\nvalue = 1\n'
             'source = "x"',
             r"unknown \['sugar'\]",
+        ),
+        (
+            'name = "x"\ntitle = "x"\nabout = ""\n[limits.ram_bytes]\nvalue = 1\n'
+            'source = "x"',
+            r"missing \['clock_hz', 'flash_bytes'\]",
         ),
         (
             'name = "x"\ntitle = "x"\nabout = ""\n[limits.delay]\nvalue = 0\n'

@@ -79,6 +79,26 @@ def test_a_worker_that_only_lives_is_given_up(tmp_path: Path) -> None:
     assert problem == "it did not move for 0 s, after 0 steps"
 
 
+@pytest.mark.parametrize("beat_at", [0.0, 0.1, 0.19])
+def test_a_worker_that_stopped_gives_no_sign_of_life_whichever_came_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat_at: float
+) -> None:
+    """It stops at 0.2 s; its last step or its last heartbeat was before."""
+    now = 0.0
+    monkeypatch.setattr(supervision.time, "monotonic", lambda: now)
+    for step_at in (0.0, 0.1, 0.19):
+        now = 0.0
+        looking, progress = watch(tmp_path, Patience(stall=4.0))
+        problem = None
+        while problem is None:
+            progress[0] += now == beat_at
+            progress[1:] += now == step_at
+            problem = looking.problem()
+            now = round(now + 0.01, 2)
+        assert problem == "it gave no sign of life for 4 s"
+        assert now < 4.3
+
+
 def test_slow_steps_earn_patience(tmp_path: Path) -> None:
     looking, progress = watch(tmp_path, Patience(stall=0.05))
     for _ in range(3):

@@ -6,35 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from traces import SPOILED, changed, cut
 
 from stars.errors import DataError
 from stars.graph import reference
-from stars.graph.spiking_graph import SpikingGraph
 from stars.graph.trace import Trace
-from stars.testing.random_graphs import random_graph, random_inputs
 from targets.parity_check.comparison import compare
-
-
-@pytest.fixture(scope="module")
-def graph() -> SpikingGraph:
-    return random_graph(np.random.default_rng(1), kind="residual")
-
-
-@pytest.fixture(scope="module")
-def inputs(graph) -> np.ndarray:
-    return np.array(random_inputs(np.random.default_rng(2), graph, 6))
-
-
-@pytest.fixture(scope="module")
-def trace(graph, inputs) -> Trace:
-    return reference.run(graph, inputs)
-
-
-def changed(trace: Trace, what: str, name: str, index, value) -> Trace:
-    """A copy with one value of one node's record replaced."""
-    records = {n: v.copy() for n, v in getattr(trace, what).items()}
-    records[name][index] = value
-    return dataclasses.replace(trace, **{what: records})
 
 
 def test_a_trace_equals_itself(graph, trace):
@@ -130,33 +107,6 @@ def test_membranes_that_were_not_recorded_are_not_counted_as_compared(trace):
     assert found.membrane_steps == trace.membranes["readout"].size
 
 
-def without(trace: Trace, name: str) -> Trace:
-    spikes = {n: v for n, v in trace.spikes.items() if n != name}
-    return dataclasses.replace(trace, spikes=spikes)
-
-
-def cut(trace: Trace, index) -> Trace:
-    return Trace(
-        {n: v[index] for n, v in trace.spikes.items()},
-        {n: v[index] for n, v in trace.membranes.items()},
-        trace.readout,
-    )
-
-
-SPOILED = {
-    "a layer less": lambda t: without(t, next(iter(t.spikes))),
-    "a sample less": lambda t: cut(t, np.s_[:, 1:]),
-    "a step less": lambda t: cut(t, np.s_[1:]),
-    "a layer of another name": lambda t: dataclasses.replace(
-        t, membranes={**t.membranes, "lif9": t.membranes["readout"]}
-    ),
-    "another readout": lambda t: dataclasses.replace(t, readout=next(iter(t.spikes))),
-    "a layer of another shape": lambda t: dataclasses.replace(
-        t, spikes={n: v[..., :1] for n, v in t.spikes.items()}
-    ),
-}
-
-
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
 def test_traces_that_do_not_match_are_an_error_not_a_pass(trace, spoil):
     with pytest.raises(DataError, match="traces cannot be compared"):
@@ -167,3 +117,32 @@ def test_no_sample_is_an_error(trace):
     empty = cut(trace, np.s_[:, :0])
     with pytest.raises(DataError, match="nothing to compare: 0 samples"):
         compare(empty, empty)
+
+
+def test_rounding_is_told_from_an_error(trace):
+    name, index = "readout", (3, 0, 1)
+    scale = np.spacing(np.abs(trace.membranes[name]).max().astype(np.float32))
+    for ulps, rounding in ((3, True), (10_000, False)):
+        value = trace.membranes[name][index] + ulps * float(scale)
+        found = compare(changed(trace, "membranes", name, index, value), trace)
+        assert found.only_rounding is rounding
+        layer = found.layers[-1]
+        assert layer.largest_ulps == pytest.approx(ulps)
+        assert layer.largest_difference == pytest.approx(ulps * float(scale))
+        assert f"{ulps:.3g} units in the last place of float32" in found.largest
+        both = compare(trace, trace).plus(found).layers[-1]
+        assert both.largest_ulps == layer.largest_ulps
+
+
+def test_a_flipped_spike_and_a_membrane_that_is_not_finite_are_no_rounding(
+    graph, trace
+):
+    name = graph.spiking[0]
+    index = (0, 0, *np.argwhere(~trace.spikes[name][0, 0])[0])
+    flipped = changed(trace, "spikes", name, index, value=True)
+    assert not compare(flipped, trace).only_rounding
+    broken = compare(changed(trace, "membranes", "readout", (0, 0, 0), np.nan), trace)
+    assert not broken.only_rounding
+    assert broken.largest == "a membrane of layer 'readout' is not finite"
+    assert not broken.plus(broken).only_rounding
+    assert not compare(trace, trace).only_rounding

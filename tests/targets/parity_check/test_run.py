@@ -8,12 +8,12 @@ import json
 
 import numpy as np
 import pytest
+from traces import SPOILED, changed
 
 from stars.errors import ConfigError, DataError, TargetError, UnsupportedNodeError
 from stars.graph import reference
 from stars.graph.nodes import LIF, Affine, Input, Integrator, Output
 from stars.graph.spiking_graph import SpikingGraph
-from stars.graph.trace import Trace
 from stars.testing.random_graphs import random_graph, random_images, random_inputs
 from targets import table
 from targets.inputs import ArrayInputs, ImageInputs, inputs_for
@@ -21,56 +21,6 @@ from targets.parity_check.lane import Options
 from targets.parity_check.report import SILENT, TOLERANCES
 from targets.parity_check.run import run_parity, supporting_targets
 from targets.simulators.reference import ReferenceTarget
-
-
-@pytest.fixture(scope="module")
-def graph() -> SpikingGraph:
-    return random_graph(np.random.default_rng(1), kind="residual")
-
-
-@pytest.fixture(scope="module")
-def inputs(graph) -> np.ndarray:
-    return np.array(random_inputs(np.random.default_rng(2), graph, 6))
-
-
-@pytest.fixture(scope="module")
-def trace(graph, inputs) -> Trace:
-    return reference.run(graph, inputs)
-
-
-def changed(trace: Trace, what: str, name: str, index, value) -> Trace:
-    """A copy with one value of one node's record replaced."""
-    records = {n: v.copy() for n, v in getattr(trace, what).items()}
-    records[name][index] = value
-    return dataclasses.replace(trace, **{what: records})
-
-
-def without(trace: Trace, name: str) -> Trace:
-    spikes = {n: v for n, v in trace.spikes.items() if n != name}
-    return dataclasses.replace(trace, spikes=spikes)
-
-
-def cut(trace: Trace, index) -> Trace:
-    return Trace(
-        {n: v[index] for n, v in trace.spikes.items()},
-        {n: v[index] for n, v in trace.membranes.items()},
-        trace.readout,
-    )
-
-
-SPOILED = {
-    "a layer less": lambda t: without(t, next(iter(t.spikes))),
-    "a sample less": lambda t: cut(t, np.s_[:, 1:]),
-    "a step less": lambda t: cut(t, np.s_[1:]),
-    "a layer of another name": lambda t: dataclasses.replace(
-        t, membranes={**t.membranes, "lif9": t.membranes["readout"]}
-    ),
-    "another readout": lambda t: dataclasses.replace(t, readout=next(iter(t.spikes))),
-    "a layer of another shape": lambda t: dataclasses.replace(
-        t, spikes={n: v[..., :1] for n, v in t.spikes.items()}
-    ),
-}
-
 
 # -- run_parity
 
@@ -250,7 +200,7 @@ def test_the_report_is_plain_json(graph):
 
     report = run_parity(graph, images_of(graph, 3), [Fake("a"), Fake("b", spoil=flip)])
     said = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert said["schema"] == "stars.parity/1"
+    assert said["schema"] == "stars.parity/2"
     assert said["ok"] is False
     assert (said["images"], said["steps"]) == (3, 4)
     good, bad = said["targets"]

@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pydantic
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from cli.main import main
@@ -26,6 +27,7 @@ from stars.testing.random_graphs import random_graph, random_images
 from targets.parity_check.comparison import Divergence
 from targets.parity_check.report import ParityReport
 from targets.report.collect import collect, picture
+from targets.report.energy_plots import others_name
 from targets.report.model import (
     Accuracies,
     Gauge,
@@ -38,7 +40,7 @@ from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
 from targets.report.plots import accuracy_plot, gauge_plots, step_plot
 from targets.report.read import read_energy, read_parity
-from targets.report.sentences import flat, verdict
+from targets.report.sentences import flat, mean_rate, verdict
 from targets.report.side_by_side import side_by_side
 from targets.report.svg import WIDTH, compact, decades, shortened
 
@@ -282,6 +284,7 @@ def test_a_substitute_that_failed_is_said_to_be_on_purpose(graph, run, tmp_path)
         }
     )
     write(other, tmp_path / "other.nir")
+    (run / "parity.json").unlink()
     arguments = ("--target", "loihi", "--substitute", f"loihi={tmp_path / 'other.nir'}")
     assert called("parity", run, *arguments) == 3
     found = verdict(collect(run))
@@ -580,6 +583,44 @@ def test_the_card_says_what_it_is_and_how_good(report):
     assert "\n\n\n" not in card
 
 
+def test_hugging_face_reads_the_front_matter(report):
+    card = ModelCard(model_card(report))  # raises if the metadata are wrong
+    assert card.data.library_name == "stars-snn"
+    assert card.data.pipeline_tag == "image-classification"
+    assert "spiking-neural-network" in card.data.tags
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value) == ("accuracy", 0.5)
+    assert result.dataset_name == "test images of the run"
+    assert card.text.lstrip().startswith("# ")
+    assert "/" not in str(card.data.to_dict())  # no path of this machine
+
+
+def test_the_bundled_teacher_and_its_images_are_named_with_their_licenses(report):
+    bundled = report.model_copy(
+        update={
+            "provenance": Provenance(data_free=True, teacher="fashion-mnist"),
+            "accuracies": Accuracies(grid=0.884, test_data="fashion-mnist@test[:9]"),
+        }
+    )
+    card = ModelCard(model_card(bundled))
+    assert card.data.license == "mit"
+    assert card.data.datasets == ["zalando-datasets/fashion_mnist"]
+    assert card.data.eval_results[0].dataset_type == "zalando-datasets/fashion_mnist"
+    assert "MIT license of STARS" in card.text
+    unmeasured = report.model_copy(update={"accuracies": Accuracies()})
+    card = ModelCard(model_card(unmeasured))
+    assert card.data.license == "other"
+    assert card.data.eval_results is None
+    assert "not recorded. Ask whoever made it" in card.text
+
+
+def test_names_of_a_user_do_not_break_the_front_matter(report):
+    hostile = report.model_copy(update={"name": "a: [b\n---\n#x\"'"})
+    card = ModelCard(model_card(hostile))
+    assert card.data.model_name == "a: [b\n---\n#x\"'"
+    assert card.data.license == "other"
+
+
 def test_a_student_of_real_images_says_so(graph, tmp_path):
     report = collect(make_run(tmp_path, graph, data="cifar10").path, simulate=False)
     assert "Not data-free: trained on the real images of cifar10." in model_card(report)
@@ -679,7 +720,7 @@ def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
     assert groups == {"accumulator": 17, "membrane": 24, "float32 mantissa": 24}
     assert [g.resource for g in bits[::3]] == list(graph.neurons)
     assert all(gauge.fits for gauge in bits)
-    cores = [gauge for gauge in report.gauges if gauge.unit == "cores"]
+    cores = [gauge for gauge in report.gauges if gauge.unit == "cores of 1 chip"]
     assert [gauge.limit for gauge in cores] == [128] * 4
     # A spike of Loihi 1 cannot carry an 8-bit pixel.
     assert [g.group for g in report.gauges if not g.fits] == ["cores of Loihi 1, 14 nm"]
@@ -712,6 +753,35 @@ def test_parts_and_networks_that_are_not_known_yet_are_shown_as_they_are(run):
     page = report_html(collect(run), None)
     assert "BNN of the same topology" in page
     assert '<th scope="col">routing</th>' in page
+
+
+def test_a_network_is_named_as_what_it_is():
+    named = [others_name(one) for one in ("ann", "teacher", "teacher_zero_skipping")]
+    assert named == ["ANN of the same topology", "teacher", "teacher, zeros skipped"]
+
+
+def test_the_mean_rate_counts_neurons_as_the_energy_report_does(tmp_path):
+    graph = random_graph(np.random.default_rng(4), kind="vgg")
+    path = make_run(tmp_path, graph).path
+    assert called("parity", path, "--target", "loihi") == 0
+    assert called("energy", path, "--table", "loihi1") == 0
+    report = collect(path)
+    assert mean_rate(report) == pytest.approx(report.energy.counts.spike_rate)
+    plain = np.mean([row.rate for row in report.rates])
+    assert mean_rate(report) != pytest.approx(plain, rel=1e-3)
+    assert f"{100 * mean_rate(report):.2f} %" in report_html(report, None)
+
+
+def test_the_page_says_what_check_says_of_each_chip(measured, capsys):
+    report = collect(measured)
+    page = report_html(report, None)
+    for chip, fit in zip(("loihi1", "loihi2"), report.chips, strict=True):
+        assert main(["check", str(measured), "--chip", chip]) == (0 if fit.ok else 4)
+        out = " ".join(capsys.readouterr().out.split())
+        assert out.startswith(f"{fit.title}: {fit.verdict}")
+        assert f"{fit.verdict}." in page
+        assert "with every synapse stored" in fit.verdict
+        assert "with shared kernels at least" in fit.verdict
 
 
 def test_the_target_that_all_were_compared_with_is_not_counted():
