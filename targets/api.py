@@ -213,8 +213,9 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     decisions: list[int] = []
     counts = counted(found.graph, watched(found.graph, chunks, seen, decisions))
     accuracy = None
-    if found.run is not None and steps is None:  # with other steps another network
-        accuracy = read_manifest(found.run.manifest_path).grid_accuracy
+    run = found.run
+    if run is not None and steps is None and run.is_recorded(run.graph_path):
+        accuracy = read_manifest(run.manifest_path).grid_accuracy
     teacher = teacher_of(found.run, taken)
     result = report(counts, priced, teacher, seen, accuracy=accuracy, origin=from_file)
     result = result.model_copy(update={"decisions": tuple(decisions)})

@@ -473,6 +473,7 @@ def test_a_changed_lava_bundle_exits_with_2_and_names_the_value(
 
 
 def test_energy_as_text_has_all_tables_the_ann_and_who_wins(capsys, run):
+    run.record_artifact(run.graph_path)
     run.add_to_manifest({"grid_accuracy": 0.226})
     explained = ["--layers", "--explain", "horowitz45"]
     assert main(["energy", str(run.path), *explained]) == 0
