@@ -14,7 +14,7 @@ RUN := runs/demo
 QUICK := runs/fashion-mnist-student
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quick demo test lint pytest docs test-lowest test-highest torture cross-test browser-test bench clean
+.PHONY: help setup quick demo test lint pytest docs test-lowest test-highest torture conformance cross-test browser-test bench clean
 
 help:
 	@echo 'make quick  the student that ships with STARS: prove it, estimate its energy, report'
@@ -28,6 +28,7 @@ help:
 	@echo 'make cross-test  the C as WebAssembly and as Arm firmware in QEMU, whose tools must be installed'
 	@echo 'make browser-test  the pages in a real Chromium, which must be installed'
 	@echo 'make docs   the documentation as a site, in site/; fails on a broken link'
+	@echo 'make conformance  readers of NIR on the suite, and the table of the documentation'
 	@echo 'make bench  the benchmarks whose tables the documentation shows'
 	@echo 'make clean  remove the environments but for that of Lava, and caches; runs/ stays'
 	@echo 'PYTHON=...  the Python to build .venv with; 3.11 to 3.13 (now: $(PYTHON))'
@@ -129,6 +130,14 @@ docs: $(VENV)/.docs
 $(VENV)/.docs: pyproject.toml | $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
+
+# Each reader in an environment of its own, from the network. Wrong spikes of others are
+# a result; ours must be right.
+READERS := norse snntorch spikingjelly sinabs rockpool nirtorch snn-mlir
+conformance: setup
+	$(BIN)/stars conformance run --cases conformance --reader ours
+	-$(BIN)/stars conformance run --cases conformance --markdown \
+	  --reader ours $(addprefix --reader ,$(READERS))
 
 bench: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done

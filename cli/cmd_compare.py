@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from cli.grid import Grid
 from cli.output import JsonFlag, Output
@@ -43,9 +45,16 @@ def compare(
     output.emit("stars.compare/1", found.to_json(), table(found))
 
 
-def table(found: SideBySide) -> Grid:
-    """A table of the measurements, then of the settings that differ."""
-    rows = [(row.name, *row.values) for row in (*found.measured, *found.differences)]
+def table(found: SideBySide) -> RenderableType:
+    """A table of the measurements, then of the settings that differ, then of seeds."""
+    rows = [(row.name, *row.cells) for row in (*found.measured, *found.differences)]
     texts = range(1, len(found.runs) + 1)
     rules = [len(found.measured)] if found.differences else []
-    return Grid(("", *found.runs), rows, texts=texts, rules=rules)
+    notes = ["in brackets: against the first run; *: the best"]
+    notes += [
+        f"{len(group.runs)} seeds ({', '.join(group.runs)}), {name}: {value}"
+        for group in found.seeds
+        for name, value in group.means.items()
+    ]
+    grid = Grid(("", *found.runs), rows, texts=texts, rules=rules)
+    return Group(grid, Text("\n".join(notes)))

@@ -41,6 +41,7 @@ from cli import (
     cmd_bench_references,
     cmd_check,
     cmd_compare,
+    cmd_conformance,
     cmd_distill,
     cmd_doctor,
     cmd_energy,
@@ -85,11 +86,13 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "references": cmd_bench_references.references,
     },
     "teacher": {"train": cmd_teacher.train},
+    "conformance": {"write": cmd_conformance.write, "run": cmd_conformance.run},
     "lava": {"setup": cmd_lava.setup, "status": cmd_lava.status},
 }
 GROUP_HELP = {
     "bench": "Compare methods, losses or references over seeds.",
     "teacher": "Train ANN teachers.",
+    "conformance": "Known spikes for readers of NIR, and which readers give them.",
     "lava": "Set up the Python 3.10 environment of Lava.",
 }
 

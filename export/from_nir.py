@@ -97,7 +97,7 @@ def from_nir(
     graph = without_batch_axis(Reading(nir_graph, said, seconds, said.steps(steps)))
     said.check_delayed(graph)
     for doubt in doubts(graph, ours=said.ours):
-        log.warning("warning: %s", doubt)
+        log.warning("%s", doubt)
     return graph
 
 
@@ -176,8 +176,7 @@ def without_batch_axis(reading: Reading) -> SpikingGraph:
                 f"{error}; {where} may be a batch, which NIR shapes do not have"
             ) from error
         log.warning(
-            "warning: %s is a batch, because no node after it accepts it; it is left"
-            " out",
+            "%s is a batch, because no node after it accepts it; it is left out",
             where,
         )
         return graph

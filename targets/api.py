@@ -210,12 +210,14 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     seen: list[str] = []
     from_file = found.origin(taken, name_of(found, images))
     chunks = simulated(found.graph, taken, progress or unseen)
-    counts = counted(found.graph, watched(found.graph, chunks, seen))
+    decisions: list[int] = []
+    counts = counted(found.graph, watched(found.graph, chunks, seen, decisions))
     accuracy = None
     if found.run is not None and steps is None:  # with other steps another network
         accuracy = read_manifest(found.run.manifest_path).grid_accuracy
     teacher = teacher_of(found.run, taken)
     result = report(counts, priced, teacher, seen, accuracy=accuracy, origin=from_file)
+    result = result.model_copy(update={"decisions": tuple(decisions)})
     found.check_unchanged(from_file)
     if found.run is not None:
         write_result(found.run, result, replace=replace)
@@ -238,10 +240,14 @@ def name_of(subject: Subject, images: Images) -> str:
 
 
 def watched(
-    graph: SpikingGraph, chunks: Iterable[tuple[Array, Trace]], warnings: list[str]
+    graph: SpikingGraph,
+    chunks: Iterable[tuple[Array, Trace]],
+    warnings: list[str],
+    decisions: list[int],
 ) -> Iterator[tuple[Array, Trace]]:
-    """The chunks; adds one warning if the first inputs should be spikes and are not."""
+    """The chunks; adds their decisions, and a warning if inputs should be spikes."""
     for inputs, trace in chunks:
+        decisions += trace.decisions().tolist()
         if (
             graph.encoding is None
             and not warnings

@@ -216,7 +216,7 @@ def check_repeatable(scores: Tensor, again: Tensor, alone: Tensor) -> None:
         gap = float((scores[: len(other)] - other).abs().max() / scale)
         if gap > CLOSE:
             log.warning(
-                "warning: the teacher %s: its scores differ by up to %.2g of the"
+                "the teacher %s: its scores differ by up to %.2g of the"
                 " largest, so no run with it can be repeated",
                 cause,
                 gap,

@@ -66,10 +66,12 @@ class TeacherLayers(Record):
     Args:
         layers: with measured `macs_lit`; None if the teacher is not available.
         reason: why it is not available.
+        decisions: its class of each image, in order; empty if it is not available.
     """
 
     layers: tuple[AnnLayer, ...] | None = None
     reason: str | None = None
+    decisions: tuple[int, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property

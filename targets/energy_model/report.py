@@ -54,6 +54,9 @@ class EnergyReport(SummarizedRecord):
     teacher: TeacherLayers = NOT_AT_HAND
     sentences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    decisions: tuple[int, ...] = Field(
+        (), description="the network's class of each image; empty in schema 1"
+    )
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -106,13 +106,16 @@ def layer(name: str, module: nn.Conv2d | nn.Linear, one: Seen) -> AnnLayer:
 
 @torch.no_grad()
 def measure(
-    network: Teacher, chunks: Iterable[NDArray[np.uint8]]
+    network: Teacher,
+    chunks: Iterable[NDArray[np.uint8]],
+    decisions: list[int] | None = None,
 ) -> tuple[AnnLayer, ...]:
     """The layers of a teacher, with the mean number of products without a zero factor.
 
     Args:
         network: the teacher, in evaluation mode, on the CPU.
         chunks: 8-bit images [N, C, H, W].
+        decisions: its class of each image is appended here.
     """
     counter = ProductCounter(network.network)
     hooks = [
@@ -123,7 +126,9 @@ def measure(
     ]
     try:
         for images in chunks:
-            network(network.normalize(torch.from_numpy(images)))
+            outputs = network(network.normalize(torch.from_numpy(images)))
+            if decisions is not None:
+                decisions += outputs.logits.sum(0).argmax(1).tolist()
     finally:
         for hook in hooks:
             hook.remove()
@@ -156,7 +161,9 @@ def teacher_of(run: Run | None, inputs: Inputs) -> TeacherLayers:
             f" {images.shape[1:]}"
         )
     parts = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    return TeacherLayers(layers=measure(network, parts))
+    decisions: list[int] = []
+    layers = measure(network, parts, decisions)
+    return TeacherLayers(layers=layers, decisions=decisions)
 
 
 def is_code(source: str) -> bool:

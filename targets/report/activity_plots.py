@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from targets.report.model import Activity, MembraneRecord, Raster, Series
@@ -14,6 +16,7 @@ from targets.report.svg import (
     path,
     plain,
     polyline,
+    shortened,
     text,
 )
 
@@ -199,4 +202,53 @@ def training_plot(number: int, series: Series) -> Plot:
             for x, y in zip(series.rounds, series.values, strict=True)
         ],
         note=f"{lost} values are not finite." if lost else "",
+    )
+
+
+def curves_plot(
+    number: int, name: str, runs: Sequence[str], found: Sequence[Series | None]
+) -> Plot | None:
+    """One training metric of several runs over each other; None without a value."""
+    points = {
+        run: [
+            (x, y) for x, y in zip(one.rounds, one.values, strict=True) if y is not None
+        ]
+        for run, one in zip(runs, found, strict=True)
+        if one is not None
+    }
+    every = [point for row in points.values() for point in row]
+    if not every:
+        return None
+    low, high = (f(y for _, y in every) for f in (min, max))
+    first, last = (f(x for x, _ in every) for f in (min, max))
+    left, base = 46, 108
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across, up = (x - first) / (last - first or 1), (y - low) / (high - low or 1)
+        return left + across * (WIDTH - left - 6), base - up * (base - 8)
+
+    drawn = [
+        line(left, 8, WIDTH - 6, 8, "grid"),
+        line(left, base, WIDTH - 6, base, "grid"),
+        text(left - 6, 12, f"{high:.3g}", "muted", "end"),
+        text(left - 6, base + 4, f"{low:.3g}", "muted", "end"),
+        text(left, base + 16, f"round {first:g}", "muted"),
+        text(WIDTH - 6, base + 16, f"{last:g}", "muted", "end"),
+    ]
+    for i, (run, row) in enumerate(points.items()):
+        y, kind = base + 34 + 18 * i, f"curve s{i % 6 + 1}"
+        drawn.append(polyline([place(*point) for point in row], kind))
+        drawn.append(line(0, y - 4, 22, y - 4, kind))
+        drawn.append(text(28, y, shortened(run)))
+    ident, title = f"plot-curves-{number}", name.replace("_", " ")
+    ends = {run: f"{row[-1][1]:.4g}" if row else "none" for run, row in points.items()}
+    summary = "Last round: " + "; ".join(f"{run} {end}" for run, end in ends.items())
+    height = base + 22 + 18 * len(points)
+    return Plot(
+        ident,
+        title,
+        summary,
+        drawing(ident, title, summary, height, Markup("").join(drawn)),
+        ("run", "last round"),
+        list(ends.items()),
     )

@@ -70,8 +70,8 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
     """The cores of one chip that the network needs, and every limit it exceeds."""
     title, cores = report.limits.title, report.limits.limits["cores_per_chip"]
     taken = {
-        "every synapse stored": report.cores,
-        "shared kernels, at least": report.cores_shared,
+        "all synapses": report.cores,
+        "shared kernels": report.cores_shared,
     }
     found = [
         Gauge(
@@ -79,7 +79,7 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
             resource=what,
             used=used,
             limit=cores.value * report.chips(used),
-            unit=f"cores of {counted(report.chips(used), 'chip')}",
+            unit=f"cores ({counted(report.chips(used), 'chip')})",
             source=cores.source,
         )
         for what, used in taken.items()
@@ -90,7 +90,7 @@ def chip_gauges(report: FitReport) -> list[Gauge]:
             resource=f"{one.node}: {one.limit.replace('_', ' ')}",
             used=one.value,
             limit=one.allowed,
-            unit=one.limit.replace("_", " "),
+            unit="",
             source=one.source,
         )
         for one in report.violations

@@ -12,15 +12,21 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from targets.report.activity_plots import membrane_plots, raster_plots, training_plot
+from targets.report.activity_plots import (
+    curves_plot,
+    membrane_plots,
+    raster_plots,
+    training_plot,
+)
 from targets.report.energy_plots import energy_plots
 from targets.report.model import Report
 from targets.report.plots import (
     Plot,
     accuracies_plot,
     accuracy_plot,
+    agreement_plot,
     gauge_plots,
-    rates_plot,
+    network_plot,
     seconds_plot,
     step_plot,
     target_map,
@@ -29,11 +35,12 @@ from targets.report.sentences import (
     certificate_sentence,
     counted,
     data_sentence,
-    energy_range,
     facts,
     flat,
+    lost,
     mean_rate,
     percent,
+    replaced,
     verdict,
 )
 from targets.report.side_by_side import SideBySide
@@ -46,6 +53,20 @@ CONTENTS = (
     ("activity", "Spikes and membranes"),
     ("training", "Training"),
     ("provenance", "Provenance"),
+    ("glossary", "Terms"),
+)
+# As in docs/concepts/glossary.md; a page links to no other file.
+TERMS = (
+    ("certificate", "the computed proof that all targets agree for T steps"),
+    ("chip", "a set of hardware limits"),
+    ("cost table", "published energies per operation"),
+    ("firing rate", "spikes per neuron and step"),
+    ("grid", "weights, biases and thresholds are integers times powers of two"),
+    ("membrane", "the state of a neuron, compared with its threshold at every step"),
+    ("neuron-step", "one neuron at one time step of one image"),
+    ("reference", "the float64 program that defines what a network computes"),
+    ("target", "a simulator or compiled program that runs a network"),
+    ("T", "the number of time steps per image"),
 )
 
 
@@ -66,7 +87,9 @@ def report_html(report: Report, picture: bytes | None) -> str:
         verdict=verdict(report),
         data_sentence=data_sentence(report),
         certificate_sentence=certificate_sentence(report),
-        energy_range=energy_range(report),
+        lost=lost(report),
+        replaced=replaced(report),
+        terms=TERMS,
         mean_rate=mean_rate(report),
         contents=CONTENTS,
         membrane_groups=[(name, list(group)) for name, group in groups],
@@ -90,7 +113,12 @@ def comparison_html(found: SideBySide) -> str:
         )
         if plot is not None
     ]
-    return render("compare.html", found=found, plots=plots)
+    training = [
+        curves_plot(i, name, found.runs, series)
+        for i, (name, series) in enumerate(found.curves.items())
+    ]
+    drawn = [plot for plot in training if plot is not None]
+    return render("compare.html", found=found, plots=plots, curves=drawn)
 
 
 def render(template: str, **values: Any) -> str:
@@ -135,8 +163,11 @@ def plots_of(report: Report) -> dict[str, list[Plot]]:
     accuracy = accuracy_plot(report.accuracies)
     if accuracy is not None:
         found["accuracy"].append(accuracy)
-    if report.rates:
-        found["accuracy"].append(rates_plot(report.rates))
+    if report.network is not None:
+        found["accuracy"].append(network_plot(report.network, report.rates))
+    if report.energy is not None:
+        agreement = agreement_plot(report.energy)
+        found["accuracy"] += [] if agreement is None else [agreement]
     if report.parity is not None and report.parity.compared:
         found["parity"].append(target_map(report.parity))
     if report.step_map is not None:

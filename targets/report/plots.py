@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from stars.graph.trace import HEALTHY_RATES
+from targets.energy_model.report import EnergyReport
 from targets.parity_check.report import ParityReport
-from targets.report.model import Accuracies, Gauge, Rate, StepMap
+from targets.report.model import Accuracies, Gauge, NetworkSummary, Rate, StepMap
 from targets.report.sentences import counted, percent
 from targets.report.svg import (
     SHADES,
@@ -17,11 +19,15 @@ from targets.report.svg import (
     bar_rows,
     compact,
     drawing,
+    labeled_row,
+    line,
     rect,
     shortened,
     text,
 )
 
+MOST_CLASSES = 30
+LISTED = 40  # indices of images in a note
 CELLS_WITH_TEXT = 12  # columns; with more, cells have no numbers
 LETTER = 6.5  # pixels, the largest width in a column's head
 
@@ -127,34 +133,54 @@ def run_bars(
     )
 
 
-def rates_plot(rates: Sequence[Rate]) -> Plot:
-    """Bars of the firing rates, from 0 to 1, with the healthy range marked."""
+def network_plot(network: NetworkSummary, rates: Sequence[Rate]) -> Plot:
+    """The layers as boxes, the first on top, each as wide as it has neurons."""
+    known = {row.layer: row for row in rates}
+    most = max((layer.neurons for layer in network.layers), default=1)
+    drawn, cell = [], 42
+    for i, layer in enumerate(network.layers):
+        y, rate = i * cell, known.get(layer.name)
+        wide = 60 + (WIDTH - 60) * layer.neurons / most
+        kind = "c-bad" if rate is not None and not rate.healthy else "c1"
+        tip = f"{layer.name}: {layer.kind}, {layer.neurons:,} neurons"
+        shape = " x ".join(map(str, layer.shape))
+        value = shape if rate is None else f"{shape}, {100 * rate.rate:.3g} %"
+        if rate is not None and not rate.healthy:
+            value += " outside"
+        bar = rect((WIDTH - wide) / 2, y + 17, wide, 14, "track", tip)
+        if rate is not None:
+            share = max(rate.rate, 0.004)
+            bar += rect((WIDTH - wide) / 2, y + 17, wide * share, 14, kind)
+        if i + 1 < len(network.layers):
+            bar += line(WIDTH / 2, y + 31, WIDTH / 2, y + cell + 2, "grid")
+        drawn.append(labeled_row(y, layer.name, value, bar))
+    title = "The network: layers, shapes and firing rates"
+    outside = [row.layer for row in rates if not row.healthy]
+    low, high = (f"{100 * rate:.0f}" for rate in HEALTHY_RATES)
+    summary = f"{len(network.layers)} layers, {network.neurons:,} neurons; " + (
+        f"rates outside {low} to {high} %: {', '.join(outside)}."
+        if outside
+        else f"every rate is between {low} and {high} %."
+    )
     rows = [
         (
-            row.layer,
-            f"{100 * row.rate:.3g} %" + ("" if row.healthy else " outside"),
-            row.rate,
-            "c1" if row.healthy else "c-bad",
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.shape)),
+            f"{layer.neurons:,}",
+            percent(known[layer.name].rate) if layer.name in known else "no spikes",
         )
-        for row in rates
+        for layer in network.layers
     ]
-    body, height = bar_rows(rows, marks=HEALTHY_RATES)
-    low, high = (f"{100 * rate:.0f}" for rate in HEALTHY_RATES)
-    outside = [row.layer for row in rates if not row.healthy]
-    title = "Firing rate of each layer"
-    summary = "Spikes per neuron and step; " + (
-        f"outside {low} to {high} %: {', '.join(outside)}."
-        if outside
-        else f"every layer is between {low} and {high} %."
-    )
+    height = cell * len(network.layers)
     return Plot(
         "plot-rates",
         title,
         summary,
-        drawing("plot-rates", title, summary, height, body),
-        ("layer", "spikes per neuron and step", f"within {low} to {high} %"),
-        [(r.layer, percent(r.rate), "yes" if r.healthy else "no") for r in rates],
-        note=f"Ticks at {low} and {high} %.",
+        drawing("plot-rates", title, summary, height, Markup("").join(drawn)),
+        ("layer", "kind", "shape", "neurons", "firing rate"),
+        rows,
+        note="A box is as wide as its layer has neurons; its filled part is the rate.",
     )
 
 
@@ -171,8 +197,8 @@ def gauge_plot(number: int, group: str, gauges: Sequence[Gauge]) -> Plot:
     """Bars from 0 to the limit; a value over the limit is marked."""
     rows = []
     for g in gauges:
-        over = "" if g.fits else " over"
-        value = f"{g.used:g} of {g.limit:g} {g.unit}{over}"
+        over = "" if g.fits else "over"
+        value = " ".join(filter(None, (f"{g.used:g} of {g.limit:g}", g.unit, over)))
         share = g.used / g.limit if g.limit else 1.0
         rows.append((g.resource, value, share, "c3" if g.fits else "c-bad"))
     body, height = bar_rows(rows)
@@ -213,6 +239,37 @@ def target_map(parity: ParityReport) -> Plot:
     )
 
 
+def agreement_plot(energy: EnergyReport) -> Plot | None:
+    """How often each class of the teacher became each class of this network.
+
+    None without the decisions of both, or for more classes than a page can show. Images
+    are named by their index alone, because a page must not contain test images.
+    """
+    pairs = list(zip(energy.teacher.decisions, energy.decisions, strict=False))
+    if not pairs or len(energy.teacher.decisions) != len(energy.decisions):
+        return None
+    if min(map(min, pairs)) < 0 or max(map(max, pairs)) >= MOST_CLASSES:
+        return None
+    classes = range(max(map(max, pairs)) + 1)
+    found = Counter(pairs)
+    differ = [i for i, (teacher, own) in enumerate(pairs) if teacher != own]
+    plot = heat_map(
+        "plot-agreement",
+        "Classes of the teacher and of this network",
+        [f"teacher {c}" for c in classes],
+        [str(c) for c in classes],
+        [[found[row, column] for column in classes] for row in classes],
+        f"Columns: the class by this network. Of {counted(len(pairs))}, they disagree"
+        f" on {len(differ):,}"
+        + (f": number {', '.join(map(str, differ[:LISTED]))}" if differ else "")
+        + (", ..." if len(differ) > LISTED else "")
+        + ".",
+        unit="images",
+    )
+    summary = f"The two agree on {len(pairs) - len(differ):,} of {len(pairs):,} images."
+    return replace(plot, summary=summary)
+
+
 def step_plot(found: StepMap) -> Plot:
     """Mismatches of every layer at every step."""
     return heat_map(
@@ -232,9 +289,12 @@ def heat_map(
     columns: Sequence[str],
     counts: Sequence[Sequence[int]],
     note: str,
+    unit: str = "differ",
 ) -> Plot:
     """A table of shaded cells; cells show their count if there are few columns."""
-    left, top, cell = 92, 22, 24
+    longest = max(map(len, layers), default=0)
+    left = min(max(longest * LETTER + 8, 60), 92 if len(columns) > 6 else 160)
+    top, cell = 22, 24
     width = (WIDTH - left) / max(len(columns), 1)
     most = max((max(row, default=0) for row in counts), default=0)
     every = 1 if len(columns) <= CELLS_WITH_TEXT else 10
@@ -246,10 +306,10 @@ def heat_map(
     ]
     for r, (layer, row) in enumerate(zip(layers, counts, strict=True)):
         y = top + r * cell
-        drawn.append(text(0, y + 16, shortened(layer, 14)))
+        drawn.append(text(0, y + 16, shortened(layer, int(left / LETTER))))
         for c, count in enumerate(row):
             x = left + c * width
-            tip = f"{layer}, {columns[c]}: {count:,} differ"
+            tip = f"{layer}, {columns[c]}: {count:,} {unit}"
             kind = f"heat-{shade(count, most)}"
             drawn.append(rect(x + 0.75, y + 0.75, width - 1.5, cell - 1.5, kind, tip))
             if len(columns) <= CELLS_WITH_TEXT:

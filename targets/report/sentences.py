@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from targets.parity_check.report import ParityReport
 from targets.report.model import Report
-from targets.summary import si
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,47 @@ def failure(parity: ParityReport) -> Verdict:
     return Verdict("failed", f"Not exact{where}", " ".join(detail))
 
 
-def energy_range(report: Report) -> str | None:
-    """The energy over all cost tables, lowest to highest; None without a table."""
-    if report.energy is None or report.energy.range is None:
+@dataclass(frozen=True)
+class Replaced:
+    """Whether the SNN needs less energy than the network that it replaces.
+
+    Args:
+        answer: yes, no, or under how many cost tables.
+        detail: against which network, and by what factor.
+    """
+
+    answer: str
+    detail: str
+
+
+def replaced(report: Report) -> Replaced | None:
+    """The energy against the teacher, else an ANN; None if nothing prices one."""
+    if report.energy is None:
         return None
-    low, high = (si(joules, "J") for joules in report.energy.range.joules_per_image)
-    return low if low == high else f"{low} to {high}"
+    for name in ("teacher", "ann"):
+        ratios = {
+            one.table.title: one.joules_per_image / other.joules_per_image
+            for one in report.energy.estimates
+            for other in one.alternatives
+            if other.name == name and other.joules_per_image
+        }
+        if ratios:
+            break
+    else:
+        return None
+    wins = sum(ratio < 1 for ratio in ratios.values())
+    answer = {0: "no", len(ratios): "yes"}.get(wins, f"under {wins} of {len(ratios)}")
+    called = {"teacher": "teacher", "ann": "ANN of the same topology"}[name]
+    factors = "; ".join(f"{title}: {ratio:.2f}x" for title, ratio in ratios.items())
+    return Replaced(answer, f"estimated, against the {called}. {factors}")
+
+
+def lost(report: Report) -> str:
+    """What the exported network gained or lost against the teacher; or empty."""
+    found = report.accuracies
+    if found.grid is None or found.teacher is None:
+        return ""
+    return f"{100 * (found.grid - found.teacher):+.1f} points against the teacher"
 
 
 def mean_rate(report: Report) -> float:

@@ -97,11 +97,12 @@ def test_where_exactness_ends_is_said_with_node_bound_and_number(
     assert "broken: population 'lif0': float32 needs" in streams.out
     assert "exact up to T = " in streams.err
     assert "pass --truncating-decay to go beyond" in streams.err
+    arguments[-1] = str(tmp_path / "longer.nir")
     assert main([*arguments, "--steps", "20", "--truncating-decay"]) == 0
     streams = capsys.readouterr()
     assert "certificate for T = 20: spikes and membranes exact" in streams.out
     assert "truncating" not in streams.err
-    on_grid = read(tmp_path / "grid.nir")
+    on_grid = read(tmp_path / "longer.nir")
     assert on_grid.neuron("lif0").decay == "truncate"
     assert certify(on_grid, 60).ok
 

@@ -111,7 +111,7 @@ def test_a_proof_of_another_run_is_not_taken(run):
 
 
 def test_another_number_of_steps_is_no_proof_of_the_file(run):
-    arguments = ["--target", "loihi", "--steps", "3"]
+    arguments = ["--target", "loihi", "--steps", "3", "--replace"]
     assert main(["--quiet", "parity", str(run), *arguments]) == 0
     refuse(run, "another network")
 

@@ -78,6 +78,11 @@ def test_the_teacher_of_a_run_is_measured_on_the_images(
     assert whole.reason is None
     assert whole.layers == measure(make_teacher(), [inputs.images])
     assert part.layers == measure(make_teacher(), [inputs.images[:3]])
+    network = make_teacher()
+    with torch.no_grad():
+        scores = network(network.normalize(torch.from_numpy(inputs.images))).logits[0]
+    assert whole.decisions == tuple(scores.argmax(1).tolist())
+    assert part.decisions == whole.decisions[:3]
 
 
 def test_what_is_not_at_hand_is_said(striped, tmp_path):

@@ -19,7 +19,7 @@ from stars.testing.random_graphs import random_graph, random_images
 
 pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-DRAWINGS = {"full": 25, "empty": 0, "compare": 1}  # one of the membranes
+DRAWINGS = {"full": 19, "empty": 0, "compare": 2}  # one of each selector
 WIDTHS = {"phone": 360, "tablet": 768, "desktop": 1280}
 DRAWN = """() => [...document.querySelectorAll('svg[role=img]')]
   .filter(one => !one.closest('[hidden]'))
@@ -72,6 +72,8 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     full.add_to_manifest({"teacher_accuracy": 0.9, "grid_accuracy": 0.5})
     full.log({"round": 1, "kl": 2.0})
     full.log({"round": 2, "kl": 1.0})
+    better = Run(shutil.copytree(full.path, folder / "better"))
+    better.add_to_manifest({"grid_accuracy": 0.7})
     empty = Run.create(folder / ("long-name-" * 20), DistillConfig(seed=1))
     targets = ["--target", "reference", "--target", "loihi"]
     for arguments in (
@@ -79,7 +81,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         ["energy", full.path],
         ["report", full.path],
         ["report", empty.path],
-        ["compare", full.path, empty.path, "--out", folder],
+        ["compare", full.path, empty.path, better.path, "--out", folder],
     ):
         assert main(["--quiet", *map(str, arguments)]) == 0
     return {
@@ -117,6 +119,7 @@ def opened(browser, pages):
 @pytest.mark.parametrize("name", ["full", "empty", "compare"])
 def test_every_drawing_is_drawn_and_nothing_sticks_out(opened, name, width, scheme):
     page = opened(name, width, scheme)
+    page.evaluate("document.querySelectorAll('.fold').forEach(f => f.open = true)")
     drawn = page.evaluate(DRAWN)
     assert len(drawn) == DRAWINGS[name]
     for drawing, across, tall, children in drawn:
@@ -139,9 +142,52 @@ def test_the_chosen_membrane_is_shown_by_keyboard_alone(opened):
     assert second == page.locator("#choose-membrane").evaluate("s => s.value")
 
 
+def test_the_layers_of_one_cost_table_are_shown_at_a_time(opened):
+    page = opened("full", 1280)
+    shown = "#energy-layers > figure:not([hidden])"
+    assert page.locator(shown).count() == 1
+    page.select_option("#choose-energy", index=2)
+    assert page.locator(shown).count() == 1
+    chosen = page.locator("#choose-energy").evaluate("s => s.value")
+    assert chosen in page.locator(f"{shown} h3").text_content()
+
+
+@pytest.mark.parametrize(("width", "there"), [(390, False), (1280, True)])
+def test_training_folds_away_on_a_phone(opened, width, there):
+    page = opened("full", width)
+    assert page.locator("#plot-training-0").is_visible() is there
+    page.locator(".fold > summary").click()
+    assert page.locator("#plot-training-0").is_visible() is not there
+
+
+def test_the_first_screen_of_a_phone_and_a_desktop_answers_the_questions(opened):
+    for width, height in ((1280, 700), (390, 1200)):
+        page = opened("full", width)
+        places = page.evaluate(
+            "() => [...document.querySelectorAll('.verdict, .card')].map("
+            "one => one.getBoundingClientRect().bottom)"
+        )
+        assert len(places) == 5
+        assert max(places) <= height
+
+
+def test_a_click_on_a_row_sorts_the_runs(opened):
+    page = opened("compare", 1280)
+    table = page.locator("table.sortable").first
+    row = table.locator("tbody tr", has_text="accuracy on the grid")
+    orders = []
+    for _ in range(2):
+        row.locator("button").click()
+        names = table.locator("thead th").all_text_contents()[1:]
+        orders.append([name for name in names if not name.startswith("long")])
+        assert "not" not in row.locator("td").first.text_content()
+    assert orders == [["full", "better"], ["better", "full"]]
+    assert "70.00 %" in row.locator("td").first.text_content()
+
+
 def test_a_screen_reader_finds_named_landmarks_and_drawings(opened):
     page = opened("full", 1280)
-    roles = {"main": 1, "navigation": 1, "heading": 20, "img": 25, "region": 7}
+    roles = {"main": 1, "navigation": 1, "heading": 20, "img": 19, "region": 7}
     for role, least in roles.items():
         assert page.get_by_role(role).count() >= least, role
     unnamed = page.evaluate(

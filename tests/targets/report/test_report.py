@@ -20,6 +20,7 @@ from cli.main import main
 from export.to_nir import write
 from stars.config.models import DistillConfig
 from stars.files.writing import write_json
+from stars.graph import reference
 from stars.graph.nodes import Affine, Conv2d
 from stars.graph.spiking_graph import SpikingGraph
 from stars.run_directory import Run
@@ -38,9 +39,15 @@ from targets.report.model import (
 )
 from targets.report.model_card import model_card
 from targets.report.page import comparison_html, report_html
-from targets.report.plots import accuracy_plot, gauge_plots, step_plot
+from targets.report.plots import (
+    accuracy_plot,
+    agreement_plot,
+    gauge_plots,
+    network_plot,
+    step_plot,
+)
 from targets.report.read import read_energy, read_parity
-from targets.report.sentences import flat, mean_rate, verdict
+from targets.report.sentences import flat, lost, mean_rate, replaced, verdict
 from targets.report.side_by_side import side_by_side
 from targets.report.svg import WIDTH, compact, decades, shortened
 
@@ -564,7 +571,7 @@ def test_what_a_user_names_is_text_and_never_markup(report):
     assert not check_page(pair).all("img")
     card = model_card(bad)
     assert "<img" not in card.replace("\\<img", "")
-    assert card.splitlines()[0].startswith("# \\<img")
+    assert card.split("---\n\n", 1)[1].startswith("# \\<img")
 
 
 def test_the_card_says_what_it_is_and_how_good(report):
@@ -662,6 +669,36 @@ def test_runs_side_by_side_show_only_settings_that_differ(graph, run, tmp_path, 
     assert "accuracy on the grid" in capsys.readouterr().out
 
 
+def test_a_comparison_has_differences_best_values_seeds_and_curves(graph, tmp_path):
+    reports = []
+    for seed, accuracy in ((0, 0.5), (1, 0.7), (2, 0.6)):
+        made = make_run(tmp_path / "same", graph, seed=seed)
+        made.add_to_manifest({"grid_accuracy": accuracy, "seconds": 10.0 + seed})
+        reports.append(collect(made.path, simulate=False))
+        shutil.move(made.path, tmp_path / f"run{seed}")
+    reports = [
+        one.model_copy(update={"name": f"run{i}"}) for i, one in enumerate(reports)
+    ]
+    found = side_by_side(reports)
+    rows = {row.name: row for row in found.measured}
+    accuracy = rows["accuracy on the grid"]
+    assert accuracy.deltas == ("", "+20.00 points", "+10.00 points")
+    assert accuracy.best == (1,)
+    assert accuracy.cells[1] == "70.00 % (+20.00 points) *"
+    assert rows["seconds"].best == (0,)
+    assert rows["seconds"].deltas[1] == "1.10x"
+    assert rows["neurons"].best == ()  # all are equal
+    (group,) = found.seeds
+    assert group.runs == ("run0", "run1", "run2")
+    assert group.means["accuracy on the grid"] == "60.00 % ± 10.00 %"
+    page = comparison_html(found)
+    parsed = check_page(page)
+    assert "plot-curves-0" in {one["id"] for one in parsed.all("svg", role="img")}
+    assert "3 seeds of one configuration" in page
+    (curve,) = [one for one in found.curves if one == "kl"]
+    assert [one.values[-1] for one in found.curves[curve]] == [1 / 3] * 3
+
+
 def test_one_run_is_nothing_to_compare(run, capsys):
     assert main(["compare", str(run)]) == 2
     assert "give two or more" in capsys.readouterr().err
@@ -708,7 +745,7 @@ def test_a_gauge_over_its_limit_says_so_in_words_too():
     ]
     first, second = gauge_plots(gauges)
     assert first.summary == "Over the limit: cores."
-    assert "130 of 128  over" in str(first.svg)
+    assert "130 of 128 over" in str(first.svg)
     assert second.summary == "All values are within their limits."
 
 
@@ -720,7 +757,7 @@ def test_the_gauges_are_the_bits_of_the_certificate_and_the_cores_of_chips(
     assert groups == {"accumulator": 17, "membrane": 24, "float32 mantissa": 24}
     assert [g.resource for g in bits[::3]] == list(graph.neurons)
     assert all(gauge.fits for gauge in bits)
-    cores = [gauge for gauge in report.gauges if gauge.unit == "cores of 1 chip"]
+    cores = [gauge for gauge in report.gauges if gauge.unit == "cores (1 chip)"]
     assert [gauge.limit for gauge in cores] == [128] * 4
     # A spike of Loihi 1 cannot carry an 8-bit pixel.
     assert [g.group for g in report.gauges if not g.fits] == ["cores of Loihi 1, 14 nm"]
@@ -782,6 +819,68 @@ def test_the_page_says_what_check_says_of_each_chip(measured, capsys):
         assert f"{fit.verdict}." in page
         assert "with every synapse stored" in fit.verdict
         assert "with shared kernels at least" in fit.verdict
+
+
+def test_the_first_screen_says_what_was_lost_and_what_is_gained(report, page):
+    assert lost(report) == "-40.0 points against the teacher"
+    assert '<span class="bad">-40.0 points' in page
+    found = replaced(report)
+    priced = [
+        one.joules_per_image / other.joules_per_image
+        for one in report.energy.estimates
+        for other in one.alternatives
+        if other.name == "ann" and other.joules_per_image
+    ]
+    wins = sum(ratio < 1 for ratio in priced)
+    assert found.answer == f"under {wins} of {len(priced)}"
+    assert "against the ANN of the same topology" in found.detail
+    assert all(f"{ratio:.2f}x" in found.detail for ratio in priced)
+    assert replaced(report.model_copy(update={"energy": None})) is None
+    for chip in report.chips:
+        assert f"{chip.title}: {'yes' if chip.ok else 'no'}" in page
+
+
+def test_where_teacher_and_network_disagree_is_shown_by_index(report, graph, measured):
+    run = Run.open(measured)
+    images = np.load(run.path.parent / "test.npz")["images"]
+    inputs = graph.encoding.encode(images, graph.steps)
+    own = tuple(reference.run(graph, inputs).decisions().tolist())
+    assert report.energy.decisions == own
+    assert agreement_plot(report.energy) is None  # the teacher takes other images
+    other = (own[0] + 1) % 4
+    teacher = report.energy.teacher.model_copy(update={"decisions": (other, *own[1:])})
+    energy = report.energy.model_copy(update={"teacher": teacher})
+    plot = agreement_plot(energy)
+    assert plot.summary == f"The two agree on {COUNT - 1} of {COUNT} images."
+    assert "they disagree on 1: number 0." in plot.note
+    assert plot.rows[other][1 + own[0]] == "1"
+    assert sum(int(cell) for row in plot.rows for cell in row[1:]) == COUNT
+    page = report_html(report.model_copy(update={"energy": energy}), None)
+    drawn = check_page(page).all("svg", role="img")
+    assert "plot-agreement" in {one["id"] for one in drawn}
+    huge = teacher.model_copy(update={"decisions": (10**9,) * COUNT})
+    assert agreement_plot(energy.model_copy(update={"teacher": huge})) is None
+
+
+def test_the_network_is_a_drawing_with_shapes_and_rates(report):
+    plot = network_plot(report.network, report.rates)
+    drawn = str(plot.svg)
+    for layer in report.network.layers:
+        assert layer.name in drawn
+        assert " x ".join(map(str, layer.shape)) in drawn
+    assert [row[0] for row in plot.rows] == [one.name for one in report.network.layers]
+    assert plot.rows[0][4] == f"{100 * report.rates[0].rate:.2f} %"
+
+
+def test_one_energy_plot_of_layers_shows_and_terms_lead_to_the_glossary(page):
+    parsed = Page(page)
+    (chosen,) = parsed.all("select", id="choose-energy")
+    assert chosen["data-shows"] == "energy-layers"
+    assert len(re.findall(r"<figure hidden>", page)) >= 6
+    links = [one["href"] for one in parsed.all("a") if "#term-" in one["href"]]
+    ids = {one["id"] for one in parsed.elements if "id" in one}
+    assert links
+    assert {link[1:] for link in links} <= ids
 
 
 def test_the_target_that_all_were_compared_with_is_not_counted():
