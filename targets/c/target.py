@@ -26,7 +26,8 @@ from export.c.folder import (
     plan_digest,
     write_network,
 )
-from export.c.program import channels_last, program_of
+from export.c.links import channels_last
+from export.c.program import program_of
 from stars.errors import FormatError, MissingDependencyError, TargetError
 from stars.files.json_toml import parse_json
 from stars.files.writing import write_text

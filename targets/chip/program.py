@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from export.c.folder import stack_bytes
 from export.c.program import Program, program_of
+from export.c.values import stack_bytes
 from export.golden import golden_inputs
 from stars.errors import LimitError
 from stars.graph import reference

@@ -1,4 +1,4 @@
-"""A program's layout: places, pools, types of sums, and memory that is reused."""
+"""A program's layout: types of sums, and memory that is reused."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from export.c.program import channels_last, program_of, repeats
+from export.c.program import program_of
 from stars.grid.lowering import lower
 from stars.grid.plan import Connection
 from stars.testing.kinds import KINDS
@@ -15,30 +15,6 @@ from stars.testing.random_graphs import random_graph
 
 def plan_of(kind: str, seed: int = 3):
     return lower(random_graph(np.random.default_rng(seed), kind=kind))
-
-
-def residual(seed: int):
-    return plan_of("residual", seed)
-
-
-def test_pixels_are_stored_row_by_row_with_channels_together():
-    assert channels_last((2, 1, 3)).tolist() == [0, 3, 1, 4, 2, 5]
-    assert channels_last((4,)).tolist() == [0, 1, 2, 3]
-    assert channels_last((2, 2)).tolist() == [0, 1, 2, 3]
-
-
-def test_a_pool_in_a_kernel_is_found():
-    kernel = np.arange(6).reshape(1, 1, 2, 3)
-    assert (repeats(kernel, 2), repeats(kernel, 3)) == (1, 1)
-    pooled = kernel.repeat(2, 2).repeat(4, 3)
-    assert (repeats(pooled, 2), repeats(pooled, 3)) == (2, 4)
-
-
-def test_a_pooled_readout_stores_each_weight_once():
-    plan = next(p for p in map(residual, range(9)) if p.input_shape == (1, 8, 8))
-    readout = program_of(plan, {}).layers[-1]
-    stored = readout.links[0].arrays["weights"][1]
-    assert stored.size == 3 * 4 < np.prod(plan.into("readout")[0].weights.shape)
 
 
 @pytest.mark.parametrize("kind", KINDS)
