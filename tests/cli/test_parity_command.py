@@ -352,14 +352,17 @@ def test_an_export_for_another_reader_has_its_dt_and_its_convention(
 ):
     out = tmp_path / "other.nir"
     for source in (file, run.path):
-        assert said(capsys, "export", source, "--dt", "1e-4", "--out", out)[0] == 0
+        assert (
+            said(capsys, "export", source, "--dt", "1e-4", "--out", out, "--force")[0]
+            == 0
+        )
         found = read(out)
         assert found.dt == 1e-4
         for name in found.spiking:
             ratio = graph.dt / graph.nodes[name].tau
             np.testing.assert_array_equal(1e-4 / found.nodes[name].tau, ratio)
     write(random_graph(np.random.default_rng(0), kind="mlp"), tmp_path / "mlp.nir")
-    asked = ["--convention", "tau/r", "--dt", "1e-4", "--out", out]
+    asked = ["--convention", "tau/r", "--dt", "1e-4", "--out", out, "--force"]
     assert said(capsys, "export", tmp_path / "mlp.nir", *asked)[0] == 0
     for name in ("lif0", "lif1"):
         node = read(out).nodes[name]
@@ -373,7 +376,7 @@ def test_an_export_for_another_reader_has_its_dt_and_its_convention(
 
 def test_an_export_takes_an_opset(capsys, file, tmp_path):
     out = tmp_path / "net.onnx"
-    asked = ["--target", "onnx", "--opset", "21", "--out", out]
+    asked = ["--target", "onnx", "--opset", "21", "--out", out, "--force"]
     assert said(capsys, "export", file, *asked)[0] == 0
     assert onnx.load(out).opset_import[0].version == 21
     asked[3] = "17"
