@@ -99,7 +99,7 @@ GROUP_HELP = {
 # The headings under which `stars --help` lists the commands.
 SECTIONS = {
     "Make a network": ("distill", "teacher", "quantize", "export"),
-    "Measure and prove": ("check", "parity", "verify", "energy"),
+    "Measure and prove": ("check", "parity", "verify", "energy", "conformance"),
     "Show and compare": ("report", "compare", "bench"),
     "Set up": ("doctor", "targets", "lava"),
 }
@@ -119,6 +119,8 @@ EXAMPLES = {
     "bench losses": "stars bench losses --eval fashion-mnist --out runs/losses",
     "bench references": "stars bench references --data fashion-mnist:DATA"
     " --eval fashion-mnist --out runs/references",
+    "conformance write": "stars conformance write cases",
+    "conformance run": "stars conformance run --reader ours",
     "teacher train": "stars teacher train --data cifar10:DATA --out runs/teacher",
     "lava setup": "stars lava setup",
     "lava status": "stars lava status",

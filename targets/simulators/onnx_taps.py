@@ -62,7 +62,8 @@ def at_step(name: str, step: int) -> str:
 def nodes_with(model: Any, form: str, role: str) -> tuple[str, ...]:
     """Names of the nodes that have a value of a role, in execution order."""
     prefix = prefixes(model, form)[0]
-    names = (operator.name for operator in place(model, form).node)
+    # A name of a malformed file may be bytes that are no text.
+    names = (str(operator.name) for operator in place(model, form).node)
     return tuple(
         name.removeprefix(prefix).removesuffix(role)
         for name in names

@@ -289,7 +289,7 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
             ["--data", "test.npz"],
             "the test images are among the training images 'test.npz'",
         ),
-        (["--loss", "l3"], "loss 'l3' is unknown; there are ['ce', 'feature_map',"),
+        (["--loss", "l3"], "loss 'l3' is unknown; there are ['ce', 'decoupled',"),
         (["--loss", "kl:0.5"], "'kl:0.5': expected options as kl:key=value"),
         (["--loss", "kl:=3"], "'kl:=3': expected NAME or NAME:key=value,key=value"),
         (["--loss", "kl:heat=3"], "has no option ['heat']; it has ['temperature']"),

@@ -225,7 +225,7 @@ def test_all_targets_run_by_default_and_lava_on_fewer_images(capsys, file, image
     counts = {t["name"]: t["images"] for t in found["targets"]}
     assert counts["reference"] == counts["norse"] == counts["loihi"] == COUNT
     assert counts["lava-float"] == counts["lava-fixed"] == 2
-    assert found["skipped"] == {}
+    assert found["skipped"].keys() <= MOST_IMAGES.keys()  # without their tools
 
 
 def test_lava_runs_fewer_images_of_a_large_network(capsys, file, images, monkeypatch):

@@ -21,7 +21,7 @@ def test_every_row_gives_the_target_of_its_name(name: str) -> None:
 
 
 def test_an_unknown_target_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"unknown target 'loihi9'; .*reference"):
+    with pytest.raises(ConfigError, match=r"'loihi9' .did you mean 'loihi'.*reference"):
         table.load("loihi9")
 
 

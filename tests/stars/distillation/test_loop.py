@@ -284,7 +284,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(teacher, tmp_path, monkeypatch)
     [
         ({"training": {"steps": 2}}, "training.steps is 2, expected at least .* 3"),
         ({"synthesis": {"method": "magic"}}, "'magic' is unknown; there are .'cmi'"),
-        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'feat"),
+        ({"loss": [{"name": "l3"}]}, "loss 'l3' is unknown; there are .'ce', 'deco"),
         ({"loss": [{"name": "feature_map"}]}, "4 features, the teacher 6; use match"),
         ({"loss": [{"name": "samd"}]}, "'samd'. alone does not train .*; add"),
         ({"loss": [{"name": "no_module:f"}]}, "loss 'no_module:f': cannot import it"),

@@ -102,7 +102,10 @@ def test_an_unknown_architecture_lists_what_there_is():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": [4]}, "no option .'width'.; it has .'depths', 'stem_stride', '"),
+        (
+            {"width": [4]},
+            "no option .'width'. .did you mean 'widths'.*'stem_stride', '",
+        ),
         ({"widths": 16}, "option 'widths' is 16"),
         ({"widths": [4.5], "depths": [1]}, "option 'widths' is .4.5."),
         ({"stem_stride": True}, "option 'stem_stride' is True"),
@@ -174,7 +177,10 @@ def test_a_named_architecture_takes_the_options_of_its_builder():
         10,
         {"widths": [64, 128, 256, 512], "depths": [2] * 4, "stem_stride": 2},
     )
-    with pytest.raises(ConfigError, match=r"'wrn16-2' has no option .'width'.; it has"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'wrn16-2' has no option .'width'. .did you",
+    ):
         blueprint("wrn16-2", (3, 32, 32), 10, {"width": 2})
     with pytest.raises(ConfigError, match="stem_width is 0, expected at least 1"):
         blueprint("wrn16-2", (3, 32, 32), 10, {"stem_width": 0})
