@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
+from versions import older
 
 from export.from_nir import read
 from export.onnx_step import initial_states
@@ -449,6 +450,8 @@ def fed(graph, inputs):
 @pytest.mark.parametrize("form", ["scan", "unroll"])
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_the_reference_evaluator_of_onnx_runs_the_file(kind, form):
+    if form == "scan" and older("onnx", 1, 22):
+        pytest.skip("the Scan of an older ReferenceEvaluator loses the states")
     graph = random_graph(np.random.default_rng(3), kind=kind)
     inputs = random_inputs(np.random.default_rng(4), graph, 2)
     (output,) = ReferenceEvaluator(to_onnx(graph, form=form, golden=False)).run(
