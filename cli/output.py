@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -166,5 +166,6 @@ def stage_progress(
         left = (time.monotonic() - began) / (done - first) * (total - done)
         return [f"{left / 60:.1f} min left"]
 
-    with bars:
+    # Older versions of rich print an empty line at the end of a disabled bar.
+    with nullcontext() if bars.disable else bars:
         yield update
