@@ -27,7 +27,8 @@ def unpack_bundled(path: Path) -> None:
     with read_asset(ASSET) as file, tarfile.open(fileobj=file, mode="r:xz") as archive:
         try:
             # All or nothing: another process may unpack the same run.
-            with tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
                 archive.extractall(folder, filter="data")
                 (Path(folder) / NAME).rename(path)
         except OSError as error:

@@ -18,8 +18,9 @@ from targets.subject import Subject
 def test_it_is_unpacked_once_under_its_name_only(tmp_path):
     unpack_bundled(tmp_path / "another")
     assert list(tmp_path.iterdir()) == []
+    unpack_bundled(tmp_path / "runs" / NAME)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [NAME]
     unpack_bundled(tmp_path / NAME)
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
     (tmp_path / NAME / "mine.txt").write_text("kept")
     unpack_bundled(tmp_path / NAME)
     assert (tmp_path / NAME / "mine.txt").read_text() == "kept"
