@@ -30,11 +30,13 @@ def report(
 
     What was not measured is left out and named, with the command that measures it.
     """
+    from stars.data.bundled_run import unpack_bundled
     from targets.report.collect import collect, picture
     from targets.report.sentences import verdict
     from targets.report.write import write_report
 
     output = Output.of(context, json=json)
+    unpack_bundled(run)
     check_exists(run)
     if out is None and not run.is_dir():
         raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")

@@ -51,6 +51,14 @@ def test_its_parity_can_be_repeated_and_the_wide_proof_stays(tmp_path, monkeypat
     assert proved["images"] == 1000
 
 
+def test_every_command_knows_it_by_its_name(tmp_path, monkeypatch):
+    for command in (["report"], ["check"], ["export", "--out", "student.onnx"]):
+        (tmp_path / command[0]).mkdir()
+        monkeypatch.chdir(tmp_path / command[0])
+        target = ["--target", "onnx"] if command[0] == "export" else []
+        assert main([command[0], NAME, *command[1:], *target]) == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     tmp_path.chmod(0o500)
