@@ -11,7 +11,6 @@ from cli.options import DtOption, InputsOption, RunArgument, StepsOption
 from cli.output import JsonFlag, Output, shown
 from stars.errors import ConfigError
 from stars.files.writing import check_writable
-from stars.run_directory import check_exists
 
 
 def report(
@@ -30,14 +29,13 @@ def report(
 
     What was not measured is left out and named, with the command that measures it.
     """
-    from stars.data.bundled_run import unpack_bundled
     from targets.report.collect import collect, picture
     from targets.report.sentences import verdict
     from targets.report.write import write_report
+    from targets.subject import check_there
 
     output = Output.of(context, json=json)
-    unpack_bundled(run)
-    check_exists(run)
+    check_there(run)
     if out is None and not run.is_dir():
         raise ConfigError(f"'{run}' is not a run directory; pass --out FOLDER")
     check_writable(run if out is None else out)

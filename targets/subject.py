@@ -24,6 +24,17 @@ from targets.simulators.onnx_runtime import OnnxTarget
 from targets.simulators.student import StudentTarget
 
 
+def check_there(path: Path) -> None:
+    """Check that a run or a file is there; the bundled run is unpacked by its name.
+
+    Raises:
+        DataError: the bundled run cannot be unpacked.
+        FormatError: there is nothing.
+    """
+    unpack_bundled(path)
+    check_exists(path)
+
+
 def states_dt(path: Path) -> bool:
     """Whether a network states its own dt: a run directory, or a NIR file of ours.
 
@@ -31,6 +42,7 @@ def states_dt(path: Path) -> bool:
         FormatError: the file is missing, damaged or not NIR.
         UnsupportedNodeError: the file has NIR primitives that no node implements.
     """
+    check_there(path)
     return path.is_dir() or Metadata(load(path).metadata).ours
 
 
@@ -74,13 +86,12 @@ class Subject:
             FormatError: the file is missing, damaged, or of another format.
             UnsupportedNodeError: the file has NIR primitives that no node implements.
         """
-        unpack_bundled(path)
         if path.suffix == ".onnx":
             raise ConfigError(
                 f"'{path}' is an ONNX file, which does not hold the whole network; give"
                 f" its NIR file and '--onnx {path}'"
             )
-        check_exists(path)
+        check_there(path)
         if not path.is_dir():
             return cls.of_file(path, None, dt=dt, steps=steps)
         run = Run.open(path)

@@ -189,7 +189,9 @@ def stepped(
         values = [v * (2**j - 1), u * (2**i - 1), decay(v, j) + volts]
     else:
         values = [current - (v >> j) * bool(j), arriving - (u >> i) * bool(i)]
-    if not all(map(in_float32, (*values, current, membrane + volts))):
+    # A cell subtracts the offset again, so the membrane must fit without it, too.
+    values += [current, membrane, membrane + volts]
+    if not all(map(in_float32, values)):
         return None
     chip_u, chip_v = states.chip_u[:, None], states.chip_v[:, None]
     chip_current = (truncated(chip_u, i) if i else 0) + ((sums + bias) << STATE_SHIFT)

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from stars.data.bundled_run import unpack_bundled
 from stars.errors import ConfigError, DataError, StarsError
 from stars.files.writing import sha256
 from stars.graph.trace import HEALTHY_RATES
@@ -44,7 +43,7 @@ from targets.report.read import (
     read_picture,
 )
 from targets.report.sentences import counted
-from targets.subject import Subject
+from targets.subject import Subject, check_there
 
 NEAR_CHANCE = 1.5  # times 1 / classes; a lower accuracy counts as close to chance
 
@@ -82,7 +81,7 @@ def collect(
         DataError: the directory is not a run directory, or the inputs do not fit.
         FormatError: a file of the run is damaged.
     """
-    unpack_bundled(path)
+    check_there(path)
     run = Run.open(path) if path.is_dir() else None
     place = Place(path, run)
     manifest = read_manifest(run.manifest_path) if run else Manifest()

@@ -1,5 +1,6 @@
 """The list of a population's states, against every run of the same neuron."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
 
@@ -115,6 +116,15 @@ def test_sums_are_all_subsets_and_too_many_are_not_listed():
 def test_a_state_that_repeats_holds_for_all_steps():
     found = reached(*population([64, 64], 1, 1), 10**6, truncates=False)
     assert (found.membranes, found.spikes) == (10**6, 10**6)
+
+
+def test_an_offset_hides_no_bits_of_the_membrane():
+    """At step 9 it has 17 bits and 8 below a unit; 65,535 less, it has one fewer."""
+    neuron, *arriving = population([65_535], 1, 131_071)
+    shifted = replace(neuron, offset=-65_535.0)
+    plain = reached(neuron, *arriving, 12, truncates=False)
+    assert (plain.membranes, plain.spikes) == (7, 8)
+    assert reached(shifted, *arriving, 12, truncates=False) == plain
 
 
 def test_a_decay_that_truncates_is_the_chip_itself():
