@@ -230,6 +230,8 @@ def population_bits(
     )
     found += states
     float32_bits = max(ceil_log2(need) for need in needs[:steps])
+    if by_interval and all(b.step > steps for b in states):  # the list proves them
+        float32_bits = min(float32_bits, FLOAT32_BITS)
     return PopulationBits(
         name=population.name,
         neurons=len(population.bias),

@@ -142,6 +142,15 @@ def test_24_bits_from_the_first_to_the_last(value, fits):
     assert (Fraction(float(np.float32(value))) == value) == fits
 
 
+def test_a_population_that_is_proved_by_its_list_needs_no_more_bits_than_there_are():
+    """Each input makes it spike, so its membrane is always 0 after the reset."""
+    heavy = {"map": Affine(np.full((1, 1), 1016.0), np.zeros(1))}
+    certificate = certify(network(999.0).replace_nodes(heavy))
+    row = certificate.populations[0]
+    assert certificate.ok
+    assert (row.fits, row.float32_bits) == (True, 24)
+
+
 def network(threshold):
     """One neuron with k = 1/16 that a weight of 1 drives for 6 steps, and a readout."""
     dt, one = 2.0**-10, np.ones(1)
