@@ -227,7 +227,7 @@ HEAVY = NETWORKS | {"scipy", "numpy", "targets", "h5py"}
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
-        (["--help"], HEAVY),
+        (["--help"], HEAVY | {"pydantic"}),
         (["parity", "--help"], HEAVY),
         (["distill", "--help"], HEAVY),
         (["energy", "--help"], HEAVY),
