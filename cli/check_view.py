@@ -44,7 +44,6 @@ def check_text(report: FitReport) -> RenderableType:
 
 def program_text(report: ProgramFit) -> RenderableType:
     """One row per layer of the C, and the limits of a microcontroller."""
-    found = "it fits" if report.ok else f"{len(report.violations)} limit(s) exceeded"
     rows = [
         (
             layer.population.name,
@@ -57,7 +56,7 @@ def program_text(report: ProgramFit) -> RenderableType:
     names = ("layer", "kernels", "flash, bytes", "RAM, bytes")
     whole = ("sum, with what layers share", "", f"{report.flash:,}", f"{report.ram:,}")
     grid = Grid(names, [*rows, whole], rules=[len(rows)])
-    verdict = f"{report.limits.title}: {found}"
+    verdict = f"{report.limits.title}: {report.verdict}"
     return Group(Text(verdict), grid, Text("\n".join(report.notes())))
 
 

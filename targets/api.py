@@ -217,8 +217,15 @@ def energy(  # noqa: PLR0913 - every argument but the first is optional
     if run is not None and steps is None and run.is_recorded(run.graph_path):
         accuracy = read_manifest(run.manifest_path).grid_accuracy
     teacher = teacher_of(found.run, taken)
-    result = report(counts, priced, teacher, seen, accuracy=accuracy, origin=from_file)
-    result = result.model_copy(update={"decisions": tuple(decisions)})
+    result = report(
+        counts,
+        priced,
+        teacher,
+        seen,
+        accuracy=accuracy,
+        origin=from_file,
+        decisions=decisions,
+    )
     found.check_unchanged(from_file)
     if found.run is not None:
         write_result(found.run, result, replace=replace)

@@ -46,6 +46,13 @@ class ProgramFit:
         return not self.violations
 
     @property
+    def verdict(self) -> str:
+        """Whether a limit is exceeded."""
+        if self.ok:
+            return "it fits"
+        return f"{len(self.violations)} limit(s) exceeded"
+
+    @property
     def flash(self) -> int:
         """Bytes of constants and code."""
         return sum(layer.flash for layer in self.program.layers) + CODE_BYTES

@@ -121,6 +121,7 @@ def report(
     *,
     accuracy: float | None = None,
     origin: Origin | None = None,
+    decisions: Sequence[int] = (),
 ) -> EnergyReport:
     """The report on counts under several cost tables, with warnings about them.
 
@@ -131,12 +132,14 @@ def report(
         warnings: in addition to those about silence.
         accuracy: of the SNN, 0 to 1; None if it was not measured.
         origin: the files and inputs that were counted.
+        decisions: the class of each image.
     """
     measured = "not measured" if accuracy is None else f"{100 * accuracy:.2f} %"
     snn = f"the SNN (accuracy {measured})"
     estimates = tuple(estimate(counts, table, teacher) for table in tables)
     return EnergyReport(
         origin=origin,
+        decisions=tuple(decisions),
         counts=counts,
         estimates=estimates,
         teacher=teacher,

@@ -1,12 +1,12 @@
 """The C as WebAssembly and as firmware: the same spikes, and the board's memory."""
 
-import os
 import shutil
 import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from cross_tools import need
 
 from export.c.folder import write
 from export.golden import golden_inputs
@@ -27,22 +27,14 @@ pytestmark = pytest.mark.cross
 def target(request):
     """A target; the test skips without its tools, or fails with STARS_REQUIRE_CROSS."""
     found = table.load(request.param)
-    missing = found.unavailable()
-    if missing and os.environ.get("STARS_REQUIRE_CROSS") == "1":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
+    need(found)
     return found
 
 
 @pytest.fixture
 def arm():
     found = ArmTarget()
-    missing = found.unavailable()
-    if missing and os.environ.get("STARS_REQUIRE_CROSS") == "1":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
+    need(found)
     return found
 
 
