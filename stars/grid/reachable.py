@@ -1,9 +1,9 @@
 """Every state that the neurons of a small population can reach, one by one.
 
-The certificate's intervals assume the worst of all values at once: the largest membrane
-on the finest grid. Where few sums can arrive at a neuron, its states can be listed
-instead, and each step of each state tested for what it is. Sums of different steps
-count as independent, so the list may be too long but never too short.
+The certificate's intervals assume that the largest membrane lies on the finest grid.
+Where few sums can arrive at a neuron, all its states can be listed instead, and every
+step is tested with the values that occur. Sums of different steps count as independent,
+so the list may contain states that never occur, but it lacks none.
 """
 
 from __future__ import annotations
