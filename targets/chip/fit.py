@@ -81,8 +81,41 @@ class LayerFit:
     needs: dict[str, int]
 
 
+class Fit:
+    """Whether a network keeps the limits of a chip; a base of the reports.
+
+    Args:
+        limits: of the chip.
+        violations: every limit that is exceeded.
+    """
+
+    limits: ChipLimits
+    violations: tuple[Violation, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no violations."""
+        return not self.violations
+
+    @property
+    def verdict(self) -> str:
+        """Whether a limit is exceeded."""
+        if self.ok:
+            return "it fits"
+        return f"{len(self.violations)} limit(s) exceeded"
+
+    def require(self) -> None:
+        """Raise unless the network fits.
+
+        Raises:
+            LimitError: holds every violation.
+        """
+        if self.violations:
+            raise LimitError(self.limits.title, [v.text for v in self.violations])
+
+
 @dataclass(frozen=True)
-class FitReport:
+class FitReport(Fit):
     """Whether a network fits a chip, and the resources it uses.
 
     Args:
@@ -96,11 +129,6 @@ class FitReport:
     layers: tuple[LayerFit, ...]
     placement: tuple[Core, ...]
     violations: tuple[Violation, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether there are no violations."""
-        return not self.violations
 
     @property
     def cores(self) -> int:
@@ -119,7 +147,6 @@ class FitReport:
     @property
     def verdict(self) -> str:
         """Whether a limit is exceeded, and the chips that the network needs."""
-        found = f"{len(self.violations)} limit(s) exceeded"
         needs = " or ".join(
             f"{how} {counted(self.chips(cores), 'chip')} ({counted(cores, 'core')})"
             for how, cores in (
@@ -127,16 +154,7 @@ class FitReport:
                 ("with shared kernels at least", self.cores_shared),
             )
         )
-        return f"{'it fits' if self.ok else found}; it needs {needs}"
-
-    def require(self) -> None:
-        """Raise unless the network fits.
-
-        Raises:
-            LimitError: holds every violation.
-        """
-        if self.violations:
-            raise LimitError(self.limits.title, [v.text for v in self.violations])
+        return f"{super().verdict}; it needs {needs}"
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""

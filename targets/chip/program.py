@@ -12,11 +12,10 @@ from typing import Any
 from export.c.program import Program, program_of
 from export.c.values import stack_bytes
 from export.golden import golden_inputs
-from stars.errors import LimitError
 from stars.graph import reference
 from stars.graph.spiking_graph import SpikingGraph
 from stars.grid.lowering import lower
-from targets.chip.fit import Violation
+from targets.chip.fit import Fit, Violation
 from targets.energy_model.counts import count
 from targets.hardware.limits import MEMORIES, ChipLimits
 
@@ -24,7 +23,7 @@ CODE_BYTES = 16 * 1024  # bound of the code; `make cross-test` measures it
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramFit:
+class ProgramFit(Fit):
     """The memory and operations of a network's C, and every limit that it exceeds.
 
     Args:
@@ -41,18 +40,6 @@ class ProgramFit:
     violations: tuple[Violation, ...]
 
     @property
-    def ok(self) -> bool:
-        """Whether there are no violations."""
-        return not self.violations
-
-    @property
-    def verdict(self) -> str:
-        """Whether a limit is exceeded."""
-        if self.ok:
-            return "it fits"
-        return f"{len(self.violations)} limit(s) exceeded"
-
-    @property
     def flash(self) -> int:
         """Bytes of constants and code."""
         return sum(layer.flash for layer in self.program.layers) + CODE_BYTES
@@ -67,15 +54,6 @@ class ProgramFit:
         """Milliseconds per image at one operation a cycle."""
         clock = self.limits.limits["clock_hz"].value
         return sum(self.operations.values()) / clock * 1e3
-
-    def require(self) -> None:
-        """Raise unless the program fits.
-
-        Raises:
-            LimitError: holds every violation.
-        """
-        if self.violations:
-            raise LimitError(self.limits.title, [v.text for v in self.violations])
 
     def notes(self) -> list[str]:
         """The use of each memory, the operations, and assumptions."""
